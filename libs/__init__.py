@@ -1,0 +1,1 @@
+"""Small libraries, each named for what it gives; none imports a service."""

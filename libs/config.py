@@ -1,0 +1,66 @@
+"""Environment -> one frozen Struct; fails at start and names the variable.
+
+A field `nats_url` is read from `SLIPWAY_NATS_URL`. The Struct's type converts it, its default makes it optional.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+
+import msgspec
+
+PREFIX = "SLIPWAY_"
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class ConfigError(SystemExit):
+    """A setting is missing or wrong; its message names the variable, and the process ends with it."""
+
+
+class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service is told: its dependencies by URL, and where it listens."""
+
+    database_url: str  # postgresql://user:password@host:port/database
+    nats_url: str  # nats://host:port[,host:port…]
+    s3_url: str  # http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]
+    namespace: str = ""  # prefix of streams, consumers and schemas; lets several installations share one NATS and Postgres
+    http_host: str = "0.0.0.0"  # noqa: S104  # a service listens to its cluster
+    http_port: Port = 8080  # API (gateway), /livez, /readyz, /metrics (all)
+    db_pool_size: Count = 10
+    log_level: str = "info"
+
+
+def load(config_type: type[T], environ: Mapping[str, str] | None = None) -> T:
+    """Read `config_type` from the environment.
+
+    Raises: ConfigError, naming every variable that is missing or wrong, and what it should be.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, object] = {}
+    problems: list[str] = []
+    for field in msgspec.structs.fields(config_type):
+        variable = PREFIX + field.name.upper()
+        raw = environ.get(variable)
+        if raw is None:
+            if field.required:
+                problems.append(f"{variable} is not set")
+            continue
+        try:
+            values[field.name] = msgspec.convert(raw, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            problems.append(f"{variable}: {error}")
+    if problems:
+        raise ConfigError("configuration: " + "; ".join(problems))
+    return config_type(**values)
+
+
+def schema_name(namespace: str, service: str) -> str:
+    """The Postgres schema that `service` owns."""
+    return f"{namespace}_{service}" if namespace else service

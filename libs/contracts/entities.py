@@ -1,0 +1,100 @@
+"""Values that events and answers share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Format = Literal["tar", "tar.gz", "tar.bz2", "raw"]  # raw: the parts of one file, to be joined
+Severity = Literal["error", "warning", "info"]
+WorkloadType = Literal["chat", "code", "reasoning", "embedding", "multilingual"]
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """One stored part of a stream; array-like, since an event may carry ten thousand of them."""
+
+    number: int  # 0-based
+    attempt: str  # makes the key unique, so that two racing requests never share an object
+    size_bytes: int
+
+
+class PartStream(msgspec.Struct, frozen=True, kw_only=True):
+    """An ordered sequence of parts to be unpacked: an archive, or one file sent in chunks (`raw`)."""
+
+    id: str  # "{upload_id}-{number}"
+    upload_id: str
+    project_id: str
+    model_id: str
+    number: int  # 0 for the archive; the index in the manifest for a file
+    format: Format
+    size_bytes: int  # of all parts together
+    total_parts: int
+    path: str | None = None  # raw: the file's relative path
+    sha256: str | None = None  # raw: of the file, archive: of the archive; as declared, to be verified
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a model, and the object that holds its bytes."""
+
+    path: str  # relative, POSIX, NFC as received
+    size_bytes: int
+    sha256: str  # lower-case hex
+    key: str
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a check has to say: what is wrong, where, and what to do about it."""
+
+    rule: str  # stable, kebab-case: "tar-symlink", "safetensors-hole"
+    severity: Severity
+    message: str  # what was found
+    fix: str  # what the user should do
+    file: str | None = None
+    offset_bytes: int | None = None
+
+    def sentence(self) -> str:
+        """The finding as one line of text for an error message."""
+        where = f"{self.file}: " if self.file else ""
+        return f"{where}{self.message} {self.fix}".strip()
+
+
+class MemoryNeed(msgspec.Struct, frozen=True, kw_only=True):
+    """What serving the model takes."""
+
+    weights_bytes: int
+    kv_bytes_per_token: int | None = None  # None where the config does not tell
+    smallest_gpu: str | None = None  # of a table, for the weights and one sequence of full context; None if none fits
+
+
+class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What the headers tell of a model; None where they do not tell."""
+
+    format: str | None = None  # safetensors, pytorch, gguf, exl2
+    architecture: str | None = None
+    quantization: str | None = None  # vLLM's name; "native" for none
+    context_length: int | None = None  # tokens
+    parameter_count: int | None = None  # from tensor shapes; tied weights once, as stored
+    hidden_size: int | None = None
+    num_layers: int | None = None
+    vocab_size: int | None = None
+    dtype: str | None = None  # safetensors' name of the type that holds most parameters, e.g. BF16
+    workload_type: WorkloadType = "chat"
+    license: str | None = None
+    memory: MemoryNeed | None = None
+    deployable: bool = True
+    deployable_reason: str | None = None  # why not, where not
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The validator's verdict on one model."""
+
+    findings: list[Finding]
+    metadata: ModelMetadata
+    files_read: int
+    bytes_read: int  # how little of the weights was touched
+    validator: str  # name and version of the rules, e.g. "slipway 0.1.0, vLLM 0.32.0"
+
+    @property
+    def passed(self) -> bool:
+        return not any(finding.severity == "error" for finding in self.findings)

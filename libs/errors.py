@@ -1,0 +1,154 @@
+"""One hierarchy of errors for every edge; it knows neither HTTP nor NATS.
+
+The branches (`Invalid`, `NotFound`, …) are what an edge maps: `libs.web` to a status, `libs.bus` to nak or
+term. The leaves carry a `code` that clients may rely on, and a leaf's docstring is its default message.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import ClassVar
+
+
+class SlipwayError(Exception):
+    """Something went wrong that the caller should know about."""
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        retryable: bool = True,
+    ) -> None:
+        """`param` names the field at fault; `retryable=False` says that repeating the call cannot help."""
+        self.message = message or inspect.cleandoc(type(self).__doc__ or "")
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.retryable = retryable
+        super().__init__(self.message)
+
+
+class Invalid(SlipwayError):
+    """The request is not valid."""
+
+    code = "invalid_request"
+
+
+class Unauthenticated(SlipwayError):
+    """Invalid API key. Send 'Authorization: Bearer <key>' with a key of this project that is neither expired nor revoked."""
+
+    code = "authentication_error"
+
+
+class Forbidden(SlipwayError):
+    """This key may not do that."""
+
+    code = "permission_denied"
+
+
+class NotFound(SlipwayError):
+    """There is nothing by that name here."""
+
+    code = "not_found"
+
+
+class Conflict(SlipwayError):
+    """The request contradicts what is already there."""
+
+    code = "conflict"
+
+
+class TooLarge(SlipwayError):
+    """The body is larger than this route accepts."""
+
+    code = "request_too_large"
+
+
+class UnsupportedMedia(SlipwayError):
+    """The body's content type is not accepted here."""
+
+    code = "unsupported_media_type"
+
+
+class Rejected(SlipwayError):
+    """The content was read and refused."""
+
+    code = "content_rejected"
+
+
+class RateLimited(SlipwayError):
+    """Too many requests; wait as long as Retry-After says."""
+
+    code = "rate_limit_exceeded"
+
+
+class Unavailable(SlipwayError):
+    """A service that Slipway depends on is not answering; try again shortly."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 2, **rest: object) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, **rest)  # type: ignore[arg-type]
+
+
+# Leaves: authorization
+
+
+class ScopeRequired(Forbidden):
+    """This key lacks the scope that this route needs."""
+
+    code = "scope_required"
+
+
+# Leaves: uploads
+
+
+class UploadNotFound(NotFound):
+    """No such upload in this project. List the open ones with GET uploads."""
+
+
+class ChecksumMismatch(Invalid):
+    """The bytes received do not have the checksum that was sent; send them again."""
+
+    code = "checksum_mismatch"
+
+
+class PartSizeMismatch(Invalid):
+    """The part does not have the size that its number calls for."""
+
+    code = "part_size_mismatch"
+
+
+class PartConflict(Conflict):
+    """Other bytes are already stored under this part number. Abort the upload and start again if they were wrong."""
+
+    code = "part_conflict"
+
+
+class WrongState(Conflict):
+    """That is not possible in the present state."""
+
+
+class ArchiveRejected(Rejected):
+    """The archive was refused."""
+
+    code = "archive_rejected"
+
+
+# Leaves: models
+
+
+class ModelNotFound(NotFound):
+    """The specified model does not exist or you do not have access to it."""
+
+    code = "model_not_found"
+
+
+# Leaves: storage
+
+
+class ObjectNotFound(NotFound):
+    """The object store has no object under this key."""

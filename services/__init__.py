@@ -1,0 +1,1 @@
+"""The services: one process each, one Postgres schema each; none imports another."""
