@@ -7,6 +7,7 @@ term. The leaves carry a `code` that clients may rely on, and a leaf's docstring
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -22,12 +23,17 @@ class SlipwayError(Exception):
         param: str | None = None,
         retry_after_s: int | None = None,
         retryable: bool = True,
+        details: Mapping[str, object] | None = None,
     ) -> None:
-        """`param` names the field at fault; `retryable=False` says that repeating the call cannot help."""
+        """`param` names the field at fault; `retryable=False` says that repeating the call cannot help.
+
+        `details` are further fields for the client, beside the message (a finding, what is missing).
+        """
         self.message = message or inspect.cleandoc(type(self).__doc__ or "")
         self.param = param
         self.retry_after_s = retry_after_s
         self.retryable = retryable
+        self.details = dict(details or {})
         super().__init__(self.message)
 
 
@@ -130,6 +136,18 @@ class PartConflict(Conflict):
 
 class WrongState(Conflict):
     """That is not possible in the present state."""
+
+
+class PartsMissing(Conflict):
+    """Not everything has been sent yet; send what is missing, then complete the upload again."""
+
+    code = "parts_missing"
+
+
+class FilesMissing(Rejected):
+    """The model lacks files that it cannot be served without."""
+
+    code = "required_files_missing"
 
 
 class ArchiveRejected(Rejected):
