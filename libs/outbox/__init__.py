@@ -1,0 +1,33 @@
+"""Transactional outbox and inbox: an event and the state it tells of are committed together, and applied once.
+
+    emit          -> rows of `outbox`, in the transaction that changes the state
+    Relay         -> publishes them, at least once
+    apply_once    -> a row of `inbox`, the handler's changes and what it emits, in one transaction
+
+Every service's schema has these tables (`MIGRATIONS`).
+"""
+
+from pathlib import Path
+
+from libs.outbox.emit import CHANNEL, MAX_EVENT_BYTES, depth, emit, replay
+from libs.outbox.inbox import Handler, apply_once, begin_attempt, excuse_attempt, seen
+from libs.outbox.relay import Publisher, Relay, prune
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+__all__ = [
+    "CHANNEL",
+    "MAX_EVENT_BYTES",
+    "MIGRATIONS",
+    "Handler",
+    "Publisher",
+    "Relay",
+    "apply_once",
+    "begin_attempt",
+    "depth",
+    "emit",
+    "excuse_attempt",
+    "prune",
+    "replay",
+    "seen",
+]

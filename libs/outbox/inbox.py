@@ -1,0 +1,47 @@
+"""The receiving half: an event is applied once, in one transaction with its effects and with what it emits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from libs.contracts import Event
+from libs.db import Pool, Tx, connection, transaction
+from libs.outbox import store
+from libs.outbox.emit import emit
+
+Handler: TypeAlias = Callable[[Event, Tx], Awaitable[list[Event]]]
+
+
+async def apply_once(pool: Pool, consumer: str, handler: Handler, event: Event) -> bool:
+    """Apply `event` exactly once: inbox row, state change and outbox rows commit together.
+
+    A redelivery finds its inbox row and does nothing. Whatever the handler raises rolls all three back.
+    Returns False if the event had been applied before. Ack only after this returns.
+    """
+    async with transaction(pool) as tx:
+        if not await store.first_seen(tx, consumer, event.id):
+            return False
+        await emit(tx, await handler(event, tx))
+    return True
+
+
+async def seen(pool: Pool, consumer: str, event_id: str) -> bool:
+    """Whether `consumer` has applied the event: spares a redelivery its slow work. `apply_once` is what decides."""
+    async with connection(pool) as tx:
+        return await store.was_seen(tx, consumer, event_id)
+
+
+async def begin_attempt(pool: Pool, consumer: str, event_id: str) -> int:
+    """Count a redelivery before it is handled, durably: the count outlives a process that the event kills.
+
+    Returns how many were begun, this one included and the first delivery not.
+    """
+    async with connection(pool) as tx:
+        return await store.add_attempt(tx, consumer, event_id, 1)
+
+
+async def excuse_attempt(pool: Pool, consumer: str, event_id: str) -> None:
+    """Take an attempt back that failed through no fault of the event's."""
+    async with connection(pool) as tx:
+        await store.add_attempt(tx, consumer, event_id, -1)
