@@ -44,7 +44,7 @@ class Invalid(SlipwayError):
 
 
 class Unauthenticated(SlipwayError):
-    """Invalid API key. Send 'Authorization: Bearer <key>' with a key of this project that is neither expired nor revoked."""
+    """Invalid API key. Send 'Authorization: Bearer <key>' with a key that exists, not expired, not revoked."""
 
     code = "authentication_error"
 
@@ -107,6 +107,21 @@ class ScopeRequired(Forbidden):
     """This key lacks the scope that this route needs."""
 
     code = "scope_required"
+
+
+# Leaves: requests
+
+
+class IntegerAboveMaximum(Invalid):
+    """The integer is above its maximum value."""
+
+    code = "integer_above_max_value"
+
+
+class IntegerBelowMinimum(Invalid):
+    """The integer is below its minimum value."""
+
+    code = "integer_below_min_value"
 
 
 # Leaves: uploads

@@ -1,0 +1,86 @@
+"""The one table from errors to HTTP, and the envelope that every error is sent in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from aiohttp import web
+
+from libs import errors
+
+JSON = "application/json"
+
+
+class MethodNotAllowed(errors.Invalid):
+    """This path does not know that method."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        self.allowed = ", ".join(allowed)
+        super().__init__(f"This path does not accept {method}; it accepts {self.allowed}.", retryable=False)
+
+
+# The first that fits decides. Clients sort by the type; the code is the error class's own.
+_STATUS: tuple[tuple[type[errors.SlipwayError], int, str], ...] = (
+    (MethodNotAllowed, 405, "invalid_request_error"),
+    (errors.Invalid, 400, "invalid_request_error"),
+    (errors.Unauthenticated, 401, "authentication_error"),
+    (errors.Forbidden, 403, "permission_error"),
+    (errors.NotFound, 404, "not_found_error"),
+    (errors.Conflict, 409, "conflict_error"),
+    (errors.TooLarge, 413, "invalid_request_error"),
+    (errors.UnsupportedMedia, 415, "invalid_request_error"),
+    (errors.Rejected, 422, "invalid_request_error"),
+    (errors.RateLimited, 429, "rate_limit_error"),
+    (errors.Unavailable, 503, "unavailable_error"),
+    (errors.SlipwayError, 500, "server_error"),
+)
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """What went wrong; every field is always there."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True):
+    """The body of every answer that is an error."""
+
+    error: ErrorBody
+
+
+def status_of(error: errors.SlipwayError) -> int:
+    """The HTTP status that stands for `error`."""
+    return _row(error)[1]
+
+
+def error_answer(error: errors.SlipwayError) -> web.Response:
+    """The answer that tells a client of `error`; its `details` stand beside the four fields."""
+    _, status, kind = _row(error)
+    fields = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    body = msgspec.json.encode({"error": {**error.details, **fields}})
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if not error.retryable:
+        headers["x-should-retry"] = "false"  # the openai SDK would repeat a 409 otherwise
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allowed
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return web.Response(body=body, status=status, headers=headers, content_type=JSON)
+
+
+def internal_error() -> web.Response:
+    """The answer to what nobody foresaw: it tells nothing of the inside; the log has it under the request's id."""
+    message = "Something went wrong on our side. It is logged under the id in the header x-request-id."
+    return error_answer(errors.SlipwayError(message))
+
+
+def _row(error: errors.SlipwayError) -> tuple[type[errors.SlipwayError], int, str]:
+    return next(row for row in _STATUS if isinstance(error, row[0]))

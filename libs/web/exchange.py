@@ -1,0 +1,150 @@
+"""The outermost edge of HTTP: request id, trace, errors to answers, one access-log line and the metrics."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import http_exceptions, web
+
+from libs import telemetry
+from libs.errors import Invalid, SlipwayError
+from libs.web.errors import error_answer, internal_error, status_of
+from libs.web.route import Principal, awaits_continue
+
+logger = logging.getLogger("web")
+access = logging.getLogger("access")
+
+CLIENT_GONE = 499  # nginx' number for it, in logs and metrics only
+UNMATCHED = "unmatched"  # the route label of what is no route: anybody's paths must not become labels
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is to be told of one request when it ends."""
+
+    request_id: str
+    route: str = UNMATCHED  # template of the path
+    quiet: bool = False  # asked every few seconds by a machine; logged at debug level
+    principal: Principal | None = None
+    response: web.StreamResponse | None = None  # as soon as its headers are on their way
+    started: float = field(default_factory=time.perf_counter)
+
+
+EXCHANGE = web.RequestKey("slipway_exchange", Exchange)
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+Inner = Callable[[web.Request, Exchange], Awaitable[web.StreamResponse]]
+
+
+def at_the_edge(inner: Inner) -> Middleware:
+    """`inner` as the whole of an aiohttp application: whatever it raises becomes an answer, logged and counted.
+
+    A middleware, since it alone is also given what aiohttp's router finds no route for (`OPTIONS *`).
+    """
+
+    @web.middleware
+    async def handle(request: web.Request, _: Handler) -> web.StreamResponse:
+        exchange = Exchange(_request_id(request))
+        request[EXCHANGE] = exchange
+        traceparent = telemetry.child_traceparent(request.headers.get("traceparent"))
+        response: web.StreamResponse | None = None
+        with telemetry.bind(request_id=exchange.request_id, traceparent=traceparent):
+            try:
+                response = await _answer(inner, request, exchange)
+                return response
+            finally:
+                _record(request, exchange, response)
+
+    return handle
+
+
+async def stamp(request: web.Request, response: web.StreamResponse) -> None:
+    """Just before an answer's headers are sent: put the request's id there.
+
+    A client that still holds its body back (`Expect: 100-continue`) is told that the connection ends here, since
+    nobody could know whether the next bytes on it are that body or another request.
+    """
+    exchange = request[EXCHANGE]
+    exchange.response = response
+    response.headers["x-request-id"] = exchange.request_id
+    if awaits_continue(request) and not request.content.is_eof():
+        response.force_close()
+        response.headers["Connection"] = "close"
+
+
+async def _answer(inner: Inner, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+    """What `inner` answers, or the answer that its error stands for.
+
+    Raises: ConnectionResetError (which makes aiohttp close the connection) where no answer can be given any more.
+    """
+    try:
+        return await inner(request, exchange)
+    except SlipwayError as error:
+        _log_refusal(error)
+        answer = error_answer(error)
+    except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
+        answer = error_answer(Invalid(f"The body broke off, or is not framed as its headers say: {error}"))
+    except Exception as error:  # the edge: logged in full here, answered without a word of the inside
+        if _client_is_gone(request):
+            raise ConnectionResetError("the client is gone") from error
+        logger.exception("unforeseen error in %s %s", request.method, exchange.route)
+        answer = internal_error()
+    if exchange.response is not None:
+        raise ConnectionResetError("the answer had begun; breaking off is all that can still tell the client")
+    return answer
+
+
+def _log_refusal(error: SlipwayError) -> None:
+    if status_of(error) >= 500:
+        logger.warning("%s: %s", type(error).__name__, error, exc_info=error.__cause__)
+
+
+def _client_is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _request_id(request: web.Request) -> str:
+    """The client's own x-request-id where it is fit for logs and headers, else a new one."""
+    given = request.headers.get("x-request-id", "")
+    return given if _SANE_ID.fullmatch(given) else telemetry.new_request_id()
+
+
+def _record(request: web.Request, exchange: Exchange, response: web.StreamResponse | None) -> None:
+    """Log and count a request whose answer is made (a short one) or sent (a streamed one); None if the client left."""
+    seconds = time.perf_counter() - exchange.started
+    status = response.status if response is not None else CLIENT_GONE
+    method = request.method if request.method in _METHODS else "OTHER"
+    received = request.content.total_bytes
+    sent = request.writer.output_size if exchange.response is not None else (response and response.content_length) or 0
+    telemetry.http_requests.labels(exchange.route, method, str(status)).inc()
+    telemetry.http_seconds.labels(exchange.route).observe(seconds)
+    telemetry.bytes_in.labels(exchange.route).inc(received)
+    telemetry.bytes_out.labels(exchange.route).inc(sent)
+    who = exchange.principal
+    access.log(
+        logging.DEBUG if exchange.quiet else logging.INFO,
+        "%s %s %d",
+        request.method,
+        request.rel_url.raw_path,
+        status,
+        extra={
+            "method": request.method,
+            "route": exchange.route,
+            "status": status,
+            "duration_s": round(seconds, 4),
+            "bytes_in": received,
+            "bytes_out": sent,
+            "project_id": who.project_id if who else None,
+            "key_id": who.key_id if who else None,
+        },
+    )

@@ -1,0 +1,45 @@
+"""What machines ask every few seconds: /livez, /readyz, /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+from aiohttp import web
+
+from libs import telemetry
+from libs.web.route import Answer, Call, Route
+
+
+class Liveness(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: str
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether work should be sent here, and the checks that say so."""
+
+    ready: bool
+    checks: dict[str, bool]
+
+
+def health_routes(check: Callable[[], Awaitable[Mapping[str, bool]]]) -> list[Route]:
+    """The routes of any service; `check` gives the state of each of its dependencies by name."""
+
+    async def livez(_: Call) -> Liveness:
+        return Liveness("ok")
+
+    async def readyz(_: Call) -> Answer:
+        checks = dict(await check())
+        ready = all(checks.values())
+        return Answer(Readiness(ready, checks), 200 if ready else 503)
+
+    async def metrics(_: Call) -> web.Response:
+        return web.Response(body=telemetry.metrics_text(), headers={"Content-Type": telemetry.METRICS_CONTENT_TYPE})
+
+    return [
+        Route("GET", "/livez", livez, summary="Is the process alive?", returns=Liveness, public=True, base="root"),
+        Route("GET", "/readyz", readyz, summary="Can it work?", returns=Readiness, public=True, base="root"),
+        Route("GET", "/metrics", metrics, summary="Metrics in Prometheus' format.", public=True, base="root"),
+    ]

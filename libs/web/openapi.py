@@ -1,0 +1,110 @@
+"""The route table as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.0)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from libs.web.errors import JSON, ErrorEnvelope
+from libs.web.paths import parameters
+from libs.web.route import Route
+
+_REF = "#/components/schemas/{name}"
+_PROJECT_SERVERS = [
+    {"url": "/v1", "description": "The project is the key's."},
+    {
+        "url": "/{project_id}/v1",
+        "description": "The project is named, and has to be the key's.",
+        "variables": {"project_id": {"default": "proj_ABC1234567"}},
+    },
+]
+
+
+def openapi_document(routes: Sequence[Route], title: str) -> dict[str, Any]:
+    """The document, ready for JSON; every Struct that a route names becomes a schema."""
+    kinds = _structs(routes)
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    schema_of = dict(zip(kinds, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        item = paths.setdefault(_path(route), {} if route.base == "project" else {"servers": [{"url": "/"}]})
+        item[route.method.lower()] = _operation(route, schema_of, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": "v1"},
+        "servers": _PROJECT_SERVERS,
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "A key of a project: xero_{slug}_{secret}."},
+                "operator": {"type": "http", "scheme": "bearer", "description": "The operator's key."},
+            },
+        },
+    }
+
+
+def _structs(routes: Sequence[Route]) -> list[type[msgspec.Struct]]:
+    named = [kind for route in routes for kind in (route.body, route.query, route.returns) if kind is not None]
+    return list(dict.fromkeys([ErrorEnvelope, *named]))
+
+
+def _path(route: Route) -> str:
+    return "/" + route.path.strip("/").replace(":path}", "}")
+
+
+def _operation(
+    route: Route, schema_of: dict[type[msgspec.Struct], dict[str, Any]], components: dict[str, Any]
+) -> dict[str, Any]:
+    answer = _json(schema_of[route.returns]) if route.returns else {}
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(route),
+        "summary": route.summary,
+        "tags": [_path(route).split("/")[1].split(".")[0]],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in parameters(route.path)
+        ],
+        "security": _security(route),
+        "responses": {
+            str(route.status): {"description": "Done.", **answer},
+            "default": {"description": "It failed; `error.message` says why.", **_json(schema_of[ErrorEnvelope])},
+        },
+    }
+    if route.query is not None:
+        operation["parameters"] += _query_parameters(components[route.query.__name__])
+    if route.body is not None:
+        schema = components[route.body.__name__]
+        operation["requestBody"] = {"required": bool(schema.get("required")), **_json(schema_of[route.body])}
+    if route.stream:
+        binary = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+        operation["requestBody"] = {"required": True, "content": {"application/octet-stream": binary}}
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    words = re.findall(r"[A-Za-z0-9]+", _path(route))
+    return "_".join([route.method.lower(), *words])
+
+
+def _query_parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": of_one}
+        for name, of_one in schema["properties"].items()
+    ]
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    if route.public:
+        return []
+    if route.operator:
+        return [{"operator": []}]
+    return [{"key": [route.scope] if route.scope else []}]
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"content": {JSON: {"schema": schema}}}

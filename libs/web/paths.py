@@ -1,0 +1,115 @@
+"""From a raw path to its route: pure, and decoded once, so that `%2F` in a name is a slash and `%25` a per cent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from libs.errors import Invalid
+from libs.web.route import Route
+
+PROJECT = "project_id"  # the parameter of the path that names the project
+
+_PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A route, and what the path says for its parameters."""
+
+    route: Route
+    params: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WrongMethod:
+    """There is such a path, but not with this method."""
+
+    allowed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    """One path with all its methods."""
+
+    template: str
+    pattern: re.Pattern[str]
+    routes: dict[str, Route]
+
+
+class PathTable:
+    """The routes of an application by path; where several paths fit, the one with the earlier literal wins."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        """Raises: ValueError if two routes claim the same method and path."""
+        by_template: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            for template in templates(route):
+                methods = by_template.setdefault(template, {})
+                if route.method in methods:
+                    raise ValueError(f"two routes for {route.method} {template}")
+                methods[route.method] = route
+        self._resources: Sequence[_Resource] = [
+            _Resource(template, _pattern(template), by_template[template])
+            for template in sorted(by_template, key=_specificity)
+        ]
+
+    def find(self, method: str, raw_path: str) -> Match | WrongMethod | None:
+        """The route for a request, or why there is none.
+
+        Raises: Invalid if the path is not percent-encoded UTF-8, or has a NUL in it.
+        """
+        allowed: list[str] = []
+        for resource in self._resources:
+            found = resource.pattern.fullmatch(raw_path)
+            if found is None:
+                continue
+            route = resource.routes.get(method)
+            if route is not None:
+                return Match(route, {name: _decode(value) for name, value in found.groupdict().items()})
+            allowed += resource.routes
+        return WrongMethod(tuple(sorted(set(allowed)))) if allowed else None
+
+
+def templates(route: Route) -> tuple[str, ...]:
+    """Every path that a route is served at, e.g. ("/v1/models/{id}", "/{project_id}/v1/models/{id}")."""
+    path = route.path.strip("/")
+    if route.base == "root":
+        return (f"/{path}",)
+    return (f"/v1/{path}", f"/{{{PROJECT}}}/v1/{path}")
+
+
+def parameters(template: str) -> list[str]:
+    """The names of a template's parameters, in order."""
+    return [match.group(1) for match in _PARAMETER.finditer(template)]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    parts: list[str] = []
+    end = 0
+    for match in _PARAMETER.finditer(template):
+        parts.append(re.escape(template[end : match.start()]))
+        parts.append(f"(?P<{match.group(1)}>{'.+' if match.group(2) else '[^/]+'})")
+        end = match.end()
+    parts.append(re.escape(template[end:]))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _specificity(template: str) -> tuple[tuple[int, str], ...]:
+    """Sorts literal segments before `{name}`, and that before `{name:path}`."""
+    return tuple(
+        (2 if segment.endswith(":path}") else 1 if segment.startswith("{") else 0, segment)
+        for segment in template.split("/")
+    )
+
+
+def _decode(raw: str) -> str:
+    try:
+        value = unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Invalid(f"The path is not valid UTF-8 once percent-decoded: '{raw}'.") from None
+    if "\0" in value:
+        raise Invalid("The path has a NUL character in it, which no name may have.")
+    return value

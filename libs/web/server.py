@@ -1,0 +1,81 @@
+"""An application on a socket: opened, and closed without cutting off anybody who is being answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from aiohttp import web
+
+from libs import telemetry
+from libs.errors import Invalid
+from libs.web.errors import error_answer
+
+logger = logging.getLogger("web")
+
+# A client like `requests` sends all of its body before it reads that we refused it; we read that much of it away.
+LINGER_S = 60.0
+KEEPALIVE_S = 75.0  # longer than a proxy's usual 60 s, so that the proxy closes first and never meets a closed door
+MAX_LINE_BYTES = 32 * 1024  # a path of 4,096 characters, each percent-encoded from UTF-8
+
+
+class _Protocol(web.RequestHandler):
+    """aiohttp's protocol, with our envelope for what never became a request."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a request that could not be parsed; the connection is closed after it."""
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer had begun")
+        reason = (message or "it could not be parsed").strip().splitlines()[0].rstrip(":")
+        answer = error_answer(Invalid(f"This is not a valid HTTP request: {reason}.", retryable=False))
+        answer.headers["x-request-id"] = request_id = telemetry.new_request_id()
+        answer.force_close()
+        with telemetry.bind(request_id=request_id):
+            logger.info("malformed request: %s", reason, extra={"remote": request.remote, "error": repr(exc)})
+        return answer
+
+
+@asynccontextmanager
+async def serve(app: web.Application, host: str, port: int, *, drain_s: float = 4.0) -> AsyncIterator[int]:
+    """Serve `app` on host:port (0: a free one); yields the port.
+
+    At the end no new connection is accepted, idle ones are closed, and requests being answered have `drain_s` to
+    finish, then are cancelled. A client that vanishes cancels its handler too.
+    """
+    loop = asyncio.get_running_loop()
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=drain_s)
+    await runner.setup()
+
+    def protocol() -> _Protocol:
+        return _Protocol(
+            cast("web.Server", runner.server),  # made by setup()
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # none, as AppRunner's own is none
+            keepalive_timeout=KEEPALIVE_S,
+            lingering_time=LINGER_S,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            auto_decompress=False,  # a body is kept as it came: an archive is not unpacked because of a header
+        )
+
+    try:
+        server = await loop.create_server(protocol, host, port, backlog=1024)
+        try:
+            bound: int = server.sockets[0].getsockname()[1]
+            logger.info("listening on %s:%d", host, bound, extra={"port": bound})
+            yield bound
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
