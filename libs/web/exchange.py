@@ -53,7 +53,7 @@ def at_the_edge(inner: Inner) -> Middleware:
     """
 
     @web.middleware
-    async def handle(request: web.Request, _: Handler) -> web.StreamResponse:
+    async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
         exchange = Exchange(_request_id(request))
         request[EXCHANGE] = exchange
         traceparent = telemetry.child_traceparent(request.headers.get("traceparent"))

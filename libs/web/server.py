@@ -12,7 +12,7 @@ from aiohttp import web
 
 from libs import telemetry
 from libs.errors import Invalid
-from libs.web.errors import error_answer
+from libs.web.errors import error_answer, internal_error
 
 logger = logging.getLogger("web")
 
@@ -34,15 +34,19 @@ class _Protocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to a request that could not be parsed; the connection is closed after it."""
+        """The answer to a request that could not be parsed, or that failed outside our edge; then the connection ends."""
         if request.writer.output_size > 0:
             raise ConnectionResetError("the answer had begun")
-        reason = (message or "it could not be parsed").strip().splitlines()[0].rstrip(":")
-        answer = error_answer(Invalid(f"This is not a valid HTTP request: {reason}.", retryable=False))
-        answer.headers["x-request-id"] = request_id = telemetry.new_request_id()
+        with telemetry.bind(request_id=telemetry.new_request_id()) as context:
+            if status < 500:
+                reason = (message or "it could not be parsed").strip().splitlines()[0].rstrip(":")
+                logger.info("malformed request: %s", reason, extra={"remote": request.remote})
+                answer = error_answer(Invalid(f"This is not a valid HTTP request: {reason}.", retryable=False))
+            else:
+                logger.error("unforeseen error outside of any route", exc_info=exc)
+                answer = internal_error()
+        answer.headers["x-request-id"] = str(context.request_id)
         answer.force_close()
-        with telemetry.bind(request_id=request_id):
-            logger.info("malformed request: %s", reason, extra={"remote": request.remote, "error": repr(exc)})
         return answer
 
 
