@@ -1,0 +1,50 @@
+"""The async client of the public API: what the command line, the demo and the tests use.
+
+async with Slipway("http://127.0.0.1:8080/proj_ABC123/v1", "xero_…") as api:
+    outcome = await Upload(api, inspect(Path("./Qwen3-0.6B")), "Qwen3-0.6B").run()
+    print(outcome.model.status)
+"""
+
+from libs.client.answers import (
+    Completed,
+    Key,
+    Model,
+    ModelFile,
+    ModelReport,
+    ModelSummary,
+    Project,
+    Session,
+)
+from libs.client.api import Slipway
+from libs.client.errors import ApiError, LocalProblem, Unreachable
+from libs.client.files import FileSlice
+from libs.client.local import LocalArchive, LocalDirectory, LocalFile, inspect
+from libs.client.progress import Progress, Silent, Step
+from libs.client.upload import PARALLEL, PART_BYTES, Outcome, Upload
+
+__all__ = [
+    "PARALLEL",
+    "PART_BYTES",
+    "ApiError",
+    "Completed",
+    "FileSlice",
+    "Key",
+    "LocalArchive",
+    "LocalDirectory",
+    "LocalFile",
+    "LocalProblem",
+    "Model",
+    "ModelFile",
+    "ModelReport",
+    "ModelSummary",
+    "Outcome",
+    "Progress",
+    "Project",
+    "Session",
+    "Silent",
+    "Slipway",
+    "Step",
+    "Unreachable",
+    "Upload",
+    "inspect",
+]

@@ -1,0 +1,274 @@
+"""The API's answers as Structs; what a newer server adds is ignored, what an older one lacks is None.
+
+Sizes are in bytes, times are RFC 3339 in UTC, ranges are `[first, last]` of part numbers, both included.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from libs.contracts import Finding, MemoryNeed, ModelMetadata
+
+T = TypeVar("T")
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """One page of a list."""
+
+    data: list[T]
+    has_more: bool = False
+
+
+# Uploads
+
+
+class ArchiveOpened(msgspec.Struct, frozen=True):
+    """A session that waits for `total_chunks` parts of `chunk_size` bytes, the last one shorter."""
+
+    session_id: str
+    upload_url: str
+    chunk_size: int
+    total_chunks: int
+    expires_at: str
+    model_id: str | None = None
+    version: str | None = None
+
+
+class ManifestFile(msgspec.Struct, frozen=True):
+    """One file of a manifest; `present` where the project already has these bytes."""
+
+    relative_path: str
+    size: int
+    upload_path: str
+    present: bool = False
+
+
+class DirectoryOpened(msgspec.Struct, frozen=True):
+    """A session that waits for the files of its manifest."""
+
+    session_id: str
+    upload_url: str
+    files: list[ManifestFile]
+    expires_at: str
+    model_id: str | None = None
+    version: str | None = None
+
+
+class PartStored(msgspec.Struct, frozen=True):
+    """A part that counts; `checksum` is the SHA-256 of what arrived."""
+
+    part_number: int
+    size: int
+    checksum: str
+    progress: float = 0.0
+
+
+class FileStored(msgspec.Struct, frozen=True):
+    """A whole file that counts."""
+
+    relative_path: str
+    size: int
+    checksum: str
+    uploaded_file_count: int = 0
+    expected_file_count: int = 0
+    progress: float = 0.0
+
+
+class SessionPart(msgspec.Struct, frozen=True):
+    """A part that the server has."""
+
+    part_number: int
+    size: int
+    checksum: str
+
+
+class SessionFile(msgspec.Struct, frozen=True):
+    """A file of a session: `missing`, `partial` (some of `part_count` parts), `received` or `present`."""
+
+    relative_path: str
+    size: int
+    status: str
+    sha256: str | None = None
+    part_count: int | None = None
+    missing: list[tuple[int, int]] | None = None
+
+
+class Extraction(msgspec.Struct, frozen=True):
+    """How far the server has unpacked."""
+
+    members: int = 0
+    bytes: int = 0
+    parts_done: int = 0
+
+
+class SessionError(msgspec.Struct, frozen=True):
+    """Why a session failed."""
+
+    message: str
+    code: str | None = None
+    finding: Finding | None = None
+
+
+class Session(msgspec.Struct, frozen=True):
+    """An upload: `open`, `processing`, `completed`, `failed`, `aborted` or `expired`."""
+
+    session_id: str
+    kind: str  # archive, directory
+    model_id: str
+    model_name: str
+    status: str
+    version: str | None = None
+    archive_format: str | None = None
+    archive_size: int | None = None
+    chunk_size: int | None = None
+    total_chunks: int | None = None
+    uploaded_chunks: int | None = None
+    expected_file_count: int | None = None
+    uploaded_file_count: int | None = None
+    progress: float = 0.0  # percent
+    created_at: str | None = None
+    expires_at: str | None = None
+    received: list[tuple[int, int]] | None = None
+    missing: list[tuple[int, int]] | None = None
+    parts: list[SessionPart] | None = None
+    files: list[SessionFile] | None = None
+    extraction: Extraction | None = None
+    error: SessionError | None = None
+
+
+class CompletedFile(msgspec.Struct, frozen=True):
+    """One file of a completed upload."""
+
+    relative_path: str
+    size: int
+    content_type: str | None = None
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """The answer to complete; while `processing` it names only the session and the model."""
+
+    status: str
+    model_id: str
+    model_name: str | None = None
+    version: str | None = None
+    file_count: int | None = None
+    total_size: int | None = None
+    files: list[CompletedFile] = []
+    stripped_prefix: str | None = None
+
+
+# Models
+
+
+class ModelSummary(msgspec.Struct, frozen=True, rename="camel"):
+    """One model of the list, in the documented spelling."""
+
+    id: str
+    name: str
+    status: str
+    format: str | None = None
+    size_bytes: int | None = None
+    created_at: str | None = None
+    version: str | None = None
+    is_latest: bool | None = None
+
+
+class ModelPage(msgspec.Struct, frozen=True):
+    """One page of the documented list of models."""
+
+    models: list[ModelSummary]
+    has_more: bool = False
+
+
+class Model(msgspec.Struct, frozen=True):
+    """One model with `?extended=true`; None where its headers do not tell, or it is not read yet."""
+
+    id: str
+    name: str
+    status: str  # uploading, processing, validating, ready, active, error, deleting
+    object: str = "model"
+    created: int | None = None  # Unix seconds
+    owned_by: str | None = None
+    status_reason: str | None = None
+    version: str | None = None
+    is_latest: bool | None = None
+    description: str | None = None
+    format: str | None = None
+    size_bytes: int | None = None
+    size_formatted: str | None = None
+    file_count: int | None = None
+    architecture: str | None = None
+    quantization: str | None = None
+    dtype: str | None = None
+    context_length: int | None = None
+    parameter_count: int | None = None
+    hidden_size: int | None = None
+    num_layers: int | None = None
+    vocab_size: int | None = None
+    workload_type: str | None = None
+    license: str | None = None
+    memory: MemoryNeed | None = None
+    deployable: bool | None = None
+    deployable_reason: str | None = None
+    is_shared: bool | None = None
+    catalog_role: str | None = None
+    created_at: str | None = None
+
+
+class ModelFile(msgspec.Struct, frozen=True):
+    """One file of a model."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    content_type: str | None = None
+
+
+class ModelReport(msgspec.Struct, frozen=True):
+    """The validator's verdict."""
+
+    model_id: str
+    status: str
+    findings: list[Finding] = []
+    metadata: ModelMetadata | None = None
+    files_read: int | None = None
+    bytes_read: int | None = None
+    validator: str | None = None
+    validated_at: str | None = None
+
+
+class ModelDeleted(msgspec.Struct, frozen=True, rename="camel"):
+    """A model that is gone."""
+
+    deleted: bool
+    model_id: str
+
+
+# Operator
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A project; its `slug` is in its keys."""
+
+    id: str
+    name: str
+    slug: str
+    created_at: str | None = None
+    revoked_at: str | None = None
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key of a project; `key` itself is answered once, at creation."""
+
+    id: str
+    key: str | None = None
+    name: str | None = None
+    project_id: str | None = None
+    prefix: str | None = None
+    scopes: list[str] | None = None
+    role: str | None = None
+    created_at: str | None = None
+    expires_at: str | None = None
+    revoked_at: str | None = None

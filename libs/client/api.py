@@ -1,0 +1,35 @@
+"""The public API as an object: `async with Slipway(...) as api: await api.models.all()`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+from libs.client.models import Models
+from libs.client.projects import Projects
+from libs.client.transport import Transport
+from libs.client.uploads import Uploads
+
+
+class Slipway:
+    """A connection to one Slipway with one key: a project's for `uploads` and `models`, the operator's for `projects`.
+
+    `base_url`: `http(s)://HOST/{project_id}/v1`, or `http(s)://HOST/v1`, where the key names the project.
+    """
+
+    def __init__(self, base_url: str, key: str | None, *, on_trouble: Callable[[str], None] | None = None) -> None:
+        self._base_url = base_url
+        self._key = key
+        self._on_trouble = on_trouble
+
+    async def __aenter__(self) -> Self:
+        self._transport = Transport(self._base_url, self._key)
+        if self._on_trouble is not None:
+            self._transport.on_trouble = self._on_trouble
+        self.uploads = Uploads(self._transport)
+        self.models = Models(self._transport)
+        self.projects = Projects(self._transport)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.close()

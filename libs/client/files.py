@@ -1,0 +1,95 @@
+"""Ranges of files: hashed and sent 1 MiB at a time, in threads, never held in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from libs.client.errors import LocalProblem
+from libs.errors import SlipwayError
+
+_SEND_BYTES = 1 << 20
+_HASH_BYTES = 8 << 20  # one hop to a thread for about 20 ms of hashing
+
+Moved = Callable[[int], None]  # told how many bytes went; negative when they have to go again
+
+
+def _unwatched(_: int) -> None:
+    """Nobody asked for progress."""
+
+
+class FileSlice:
+    """`size_bytes` of the file at `path` from `offset`: a request body that can be sent again from its start."""
+
+    def __init__(self, path: Path, offset: int, size_bytes: int, moved: Moved = _unwatched) -> None:
+        self.path = path
+        self.offset = offset
+        self.size_bytes = size_bytes
+        self.failure: SlipwayError | None = None
+        self.moved = moved
+        self._sent = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The bytes, 1 MiB at a time.
+
+        Raises: LocalProblem if the file cannot be read or became shorter; kept in `failure` too, since an HTTP
+        client reports it as a broken connection.
+        """
+        self.moved(-self._sent)
+        self._sent = 0
+        try:
+            file = await asyncio.to_thread(_open_at, self.path, self.offset)
+            with file:
+                while self._sent < self.size_bytes:
+                    chunk = await asyncio.to_thread(_read, file, min(_SEND_BYTES, self.size_bytes - self._sent))
+                    yield chunk
+                    self._sent += len(chunk)
+                    self.moved(len(chunk))
+        except LocalProblem as problem:
+            self.failure = problem
+            raise
+
+    async def sha256(self, moved: Moved = _unwatched) -> str:
+        """The SHA-256 of the bytes, in hex.
+
+        Raises: LocalProblem if the file cannot be read or became shorter.
+        """
+        digest = hashlib.sha256()
+        left = self.size_bytes
+        file = await asyncio.to_thread(_open_at, self.path, self.offset)
+        with file:
+            while left:
+                step = min(_HASH_BYTES, left)
+                await asyncio.to_thread(_hash, digest.update, file, step)
+                left -= step
+                moved(step)
+        return digest.hexdigest()
+
+
+def _open_at(path: Path, offset: int) -> BinaryIO:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise LocalProblem(f"Cannot read {path}: {error.strerror}.") from error
+    file.seek(offset)
+    return file
+
+
+def _read(file: BinaryIO, size_bytes: int) -> bytes:
+    try:
+        chunk = file.read(size_bytes)
+    except OSError as error:
+        raise LocalProblem(f"Cannot read {file.name}: {error.strerror}.") from error
+    if len(chunk) < size_bytes:
+        raise LocalProblem(f"{file.name} became shorter while it was being sent. Run the command again.")
+    return chunk
+
+
+def _hash(update: Callable[[bytes], None], file: BinaryIO, size_bytes: int) -> None:
+    while size_bytes:
+        chunk = _read(file, min(_SEND_BYTES, size_bytes))
+        update(chunk)
+        size_bytes -= len(chunk)

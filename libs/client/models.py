@@ -1,0 +1,51 @@
+"""Models of a project."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from libs.client.answers import Model, ModelDeleted, ModelFile, ModelPage, ModelReport, ModelSummary, Page
+from libs.client.transport import Transport
+
+_PATIENCE_S = 90.0  # whoever waits for a verdict waits through a restart of the server, too
+_PAGE = "100"
+
+
+class Models:
+    """`models` of the public API; a model is named by its id, or by its name (the latest version)."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def all(self) -> list[ModelSummary]:
+        """Every model of the project, newest first."""
+        models: list[ModelSummary] = []
+        query = {"limit": _PAGE}
+        while True:
+            page = await self._transport.call("GET", "models", ModelPage, query=query)
+            models += page.models
+            if not page.has_more or not page.models:
+                return models
+            query = {"limit": _PAGE, "after": page.models[-1].id}
+
+    async def get(self, model: str) -> Model:
+        """What the registry knows of one model."""
+        return await self._transport.call(
+            "GET", _path(model), Model, query={"extended": "true"}, patience_s=_PATIENCE_S
+        )
+
+    async def files(self, model: str) -> list[ModelFile]:
+        """Its files, by path."""
+        return (await self._transport.call("GET", f"{_path(model)}/files", Page[ModelFile])).data
+
+    async def report(self, model: str) -> ModelReport:
+        """The validator's verdict on it."""
+        return await self._transport.call("GET", f"{_path(model)}/report", ModelReport)
+
+    async def delete(self, model: str) -> ModelDeleted:
+        """Delete it, with whatever serves it."""
+        return await self._transport.call("DELETE", _path(model), ModelDeleted)
+
+
+def _path(model: str) -> str:
+    return f"models/{quote(model, safe='')}"

@@ -1,0 +1,192 @@
+"""HTTP to Slipway: answers decoded, refusals raised with the server's words, repeats where a repeat is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol, TypeVar
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from libs.client.errors import ApiError, Unreachable
+from libs.contracts import Finding
+from libs.errors import SlipwayError
+
+T = TypeVar("T")
+
+_BUSY = frozenset({429, 503})  # the server says that it did nothing
+_BROKEN = frozenset({502, 504})  # a proxy says that it does not know
+_EXPECT_BYTES = 1 << 20  # a body this large waits for "100 Continue", so that a refusal costs no transfer
+_LONGEST_PAUSE_S = 30.0
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=180)
+
+
+class Body(Protocol):
+    """Bytes to send: each iteration starts anew, so that a broken transfer can be repeated."""
+
+    size_bytes: int
+    failure: SlipwayError | None  # why reading them failed, if it did
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    message: str = ""
+    code: str | None = None
+    param: str | None = None
+    finding: Finding | None = None
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    error: _Refusal
+
+
+class Transport:
+    """One connection pool to one server, for one key.
+
+    `patience_s`: how long a request is repeated while the server is busy or gone, unless the call says otherwise.
+    `on_trouble` is told, in a sentence, whenever a request is about to be repeated.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None, *, patience_s: float = 5.0) -> None:
+        self.base = _with_version(base_url)
+        self.patience_s = patience_s
+        self.on_trouble: Callable[[str], None] = lambda _: None
+        self._key = api_key
+        self._session = aiohttp.ClientSession(
+            timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0), raise_for_status=False
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        returns: type[T],
+        *,
+        json: object = None,
+        body: Body | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        patience_s: float | None = None,
+        repeatable: bool = True,
+    ) -> T:
+        """Send one request until it is answered, and decode the answer as `returns`.
+
+        `path` is relative to the base URL, or to the host where it starts with "/"; it is percent-encoded already.
+        `repeatable=False`: not sent again once the server may have acted on it.
+        Raises: ApiError; Unreachable; whatever reading `body` raised.
+        """
+        url = self._url(path).with_query(dict(query or {}))
+        give_up_at = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
+        attempt = 0
+        while True:
+            attempt += 1
+            pause_s = min(0.25 * 2**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
+            try:
+                return await self._once(method, url, returns, json, body, dict(headers or {}))
+            except _TryAgainError as again:
+                if again.asked_s is not None:
+                    pause_s = max(pause_s, min(again.asked_s, _LONGEST_PAUSE_S))
+                unsafe = not repeatable and again.may_have_acted
+                if unsafe or time.monotonic() + pause_s > give_up_at:
+                    raise again.error from again.__cause__
+                self.on_trouble(f"{again.error.message} Trying again in {pause_s:.0f} s.")
+            await asyncio.sleep(pause_s)
+
+    async def _once(
+        self, method: str, url: URL, returns: type[T], json: object, body: Body | None, headers: dict[str, str]
+    ) -> T:
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        payload: bytes | Body | None = body
+        if json is not None:
+            payload = msgspec.json.encode(json)
+            headers["Content-Type"] = "application/json"
+        elif body is not None:
+            headers["Content-Type"] = "application/octet-stream"
+            headers["Content-Length"] = str(body.size_bytes)
+        expect = body is not None and body.size_bytes >= _EXPECT_BYTES
+        try:
+            async with self._session.request(
+                method, url, data=payload, headers=headers, expect100=expect, allow_redirects=False
+            ) as response:
+                return _decode(response, await response.read(), returns)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if body is not None and body.failure is not None:
+                raise body.failure from error
+            never_sent = isinstance(error, aiohttp.ClientConnectorError)
+            raise _TryAgainError(_unreachable(url, error), may_have_acted=not never_sent) from error
+
+    def _url(self, path: str) -> URL:
+        text = f"{self.base.origin()}{path}" if path.startswith("/") else f"{self.base}/{path}"
+        return URL(text, encoded=True)
+
+
+class _TryAgainError(Exception):
+    """The request may be repeated; `error` is what to raise when it is not."""
+
+    def __init__(self, error: SlipwayError, *, may_have_acted: bool, asked_s: float | None = None) -> None:
+        self.error = error
+        self.may_have_acted = may_have_acted
+        self.asked_s = asked_s
+        super().__init__(error.message)
+
+
+def _decode(response: aiohttp.ClientResponse, raw: bytes, returns: type[T]) -> T:
+    status = response.status
+    if status < 300:
+        try:
+            return msgspec.json.decode(raw or b"{}", type=returns)
+        except msgspec.DecodeError as error:
+            message = f"{response.url} answered something that is not Slipway's: {error}. Check the base URL."
+            raise ApiError(status, message, error_code="unexpected_answer") from error
+    refused = _refused(response, raw)
+    wanted = response.headers.get("x-should-retry") != "false"
+    if wanted and (status in _BUSY or status in _BROKEN):
+        asked = response.headers.get("Retry-After", "")
+        raise _TryAgainError(
+            refused, may_have_acted=status in _BROKEN, asked_s=float(asked) if asked.isdigit() else None
+        )
+    raise refused
+
+
+def _refused(response: aiohttp.ClientResponse, raw: bytes) -> ApiError:
+    request_id = response.headers.get("x-request-id")
+    try:
+        error = msgspec.json.decode(raw, type=_Envelope).error
+    except msgspec.DecodeError:
+        message = f"{response.url} answered {response.status} {response.reason}. Check the base URL."
+        return ApiError(response.status, message, error_code="unexpected_answer", request_id=request_id)
+    return ApiError(
+        response.status,
+        error.message or f"The server answered {response.status} {response.reason}.",
+        error_code=error.code or "unknown",
+        param=error.param,
+        request_id=request_id,
+        finding=error.finding,
+    )
+
+
+def _unreachable(url: URL, error: Exception) -> Unreachable:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        why = f"{error.os_error.strerror or error.os_error}".lower()
+    elif isinstance(error, TimeoutError):
+        why = "it does not answer"
+    else:
+        why = f"the connection broke ({error})" if str(error) else "the connection broke"
+    return Unreachable(f"Cannot reach {url.origin()}: {why}.")
+
+
+def _with_version(base_url: str) -> URL:
+    """`base_url` without a trailing slash; a bare host gets "/v1", where the key names the project."""
+    url = URL(base_url.rstrip("/"))
+    if url.scheme not in ("http", "https") or not url.host:
+        raise Unreachable(f"'{base_url}' is no base URL; it looks like http://127.0.0.1:8080/proj_ABC123/v1.")
+    return url / "v1" if url.path in ("", "/") else url

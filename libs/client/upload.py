@@ -1,0 +1,182 @@
+"""From a path on disk to a verdict: what `slipway upload` does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from libs.client.answers import Completed, Model, ModelReport, Session
+from libs.client.api import Slipway
+from libs.client.archive import ArchiveSender
+from libs.client.directory import DirectorySender
+from libs.client.errors import ApiError
+from libs.client.local import LocalArchive, LocalDirectory
+from libs.client.progress import Progress, Silent, Step
+
+PART_BYTES = 100 * 1024 * 1024  # of the parts of a large file in a directory; an archive's are the server's choice
+PARALLEL = 4
+
+_WAIT_S = 20  # one bounded wait for completion; then it is asked again
+_LOOK_S = 0.5  # between two looks at how far the unpacking is
+_DECIDED = frozenset({"ready", "active", "error"})
+
+Stage = Literal["preparing", "sending", "processing", "checking", "done"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an upload came to; `model` and `report` are None where nobody waited for them, or there are none."""
+
+    session_id: str
+    resumed: bool
+    sent_bytes: int
+    kept_bytes: int  # the server had them already
+    completed: Completed
+    model: Model | None
+    report: ModelReport | None
+    seconds: dict[str, float]  # prepare, send, complete, validate -> seconds
+
+    @property
+    def failed(self) -> bool:
+        return self.model is not None and self.model.status == "error"
+
+
+class Upload:
+    """One upload; `stage`, `session_id` and `model_id` say how far it came when it is interrupted."""
+
+    def __init__(
+        self,
+        api: Slipway,
+        source: LocalArchive | LocalDirectory,
+        name: str,
+        *,
+        version: str | None = None,
+        part_bytes: int = PART_BYTES,
+        parallel: int = PARALLEL,
+        progress: Progress | None = None,
+    ) -> None:
+        self.stage: Stage = "preparing"
+        self.session_id: str | None = None
+        self.model_id: str | None = None
+        self._api = api
+        self._name = name
+        self._version = version
+        self._progress = progress or Silent()
+        self._seconds: dict[str, float] = {}
+        self._sender: ArchiveSender | DirectorySender
+        if isinstance(source, LocalArchive):
+            self._sender = ArchiveSender(api.uploads, source, parallel, self._progress)
+        else:
+            self._sender = DirectorySender(api.uploads, source, parallel, self._progress, part_bytes)
+
+    async def run(self, *, wait: bool = True) -> Outcome:
+        """Send what is missing, complete, and wait for the verdict unless `wait` is False.
+
+        Raises: ApiError, Unreachable, LocalProblem.
+        """
+        with self._timed("prepare"):
+            await self._sender.prepare()
+            resumed = await self._resumed()
+            if resumed is None:
+                session_id, self.model_id = await self._sender.open(self._name, self._version)
+            else:
+                session_id, self.model_id = resumed.session_id, resumed.model_id
+        self.session_id = session_id
+        self.stage = "sending"
+        with self._timed("send"):
+            if resumed is None or resumed.status == "open":
+                await self._sender.send(session_id)
+        self.stage = "processing"
+        with self._timed("complete"):
+            completed = await self._completed(session_id, wait)
+        self.model_id = completed.model_id
+        model = report = None
+        if wait:
+            self.stage = "checking"
+            with self._timed("validate"):
+                model = await self._verdict(completed.model_id)
+            report = await self._report(model)
+        self.stage = "done"
+        return Outcome(
+            session_id,
+            resumed is not None,
+            self._sender.sent_bytes,
+            self._sender.kept_bytes,
+            completed,
+            model,
+            report,
+            self._seconds,
+        )
+
+    async def _resumed(self) -> Session | None:
+        """The session that an earlier run left, if there is one of this name, shape and content."""
+        for status in ("open", "processing"):
+            for listed in await self._api.uploads.find(status=status, model_name=self._name):
+                if self._version not in (None, listed.version) or not self._sender.fits(listed):
+                    continue
+                session = await self._api.uploads.get(listed.session_id)
+                if session.status == status and await self._sender.resume(session):
+                    self._progress.note(f"Resuming upload {session.session_id}.")
+                    return session
+                self._progress.note(
+                    f"Upload {session.session_id} of this name is of other bytes; starting a new one. "
+                    f"If nobody needs it: slipway uploads abort {session.session_id}"
+                )
+        return None
+
+    async def _completed(self, session_id: str, wait: bool) -> Completed:
+        """Complete the upload; with `wait`, stay until it is unpacked, showing how far it is."""
+        if not wait:
+            return await self._api.uploads.complete(session_id, wait_s=0)
+        with self._progress.step("unpacking", 0, "") as step:
+            watcher = asyncio.create_task(self._watch(session_id, step))
+            try:
+                while True:
+                    answer = await self._api.uploads.complete(session_id, wait_s=_WAIT_S)
+                    if answer.status != "processing":
+                        return answer
+            finally:
+                watcher.cancel()
+                await asyncio.wait([watcher])
+
+    async def _watch(self, session_id: str, step: Step) -> None:
+        """Show how many bytes are unpacked, until cancelled; a look that fails is only a look."""
+        seen = 0
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                session = await self._api.uploads.get(session_id)
+            except ApiError:
+                return  # the completion, which is waited for meanwhile, tells why
+            if session.extraction is not None:
+                step.advance(session.extraction.bytes - seen)
+                seen = session.extraction.bytes
+
+    async def _verdict(self, model_id: str) -> Model:
+        """The model, once it is ready or in error."""
+        pause_s = 0.05
+        with self._progress.step("validating", 0, ""):
+            while True:
+                model = await self._api.models.get(model_id)
+                if model.status in _DECIDED:
+                    return model
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, 1.0)
+
+    async def _report(self, model: Model) -> ModelReport | None:
+        try:
+            return await self._api.models.report(model.id)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None  # in error before anybody could read it; `status_reason` tells why
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._seconds[step] = time.perf_counter() - started
