@@ -1,0 +1,13 @@
+"""Object storage over the S3 protocol: minio signs, aiohttp moves the bytes.
+
+Every request is a presigned one, whose payload is unsigned, so that no body is hashed twice. Works with AWS, MinIO,
+Ceph, SeaweedFS, R2 and `rclone serve s3`; what is not the same everywhere (DeleteObjects, UploadPartCopy, compose,
+chunked uploads) is not used.
+"""
+
+from libs.blobs.address import Address
+from libs.blobs.blobs import Blobs
+from libs.blobs.listing import ObjectInfo
+from libs.blobs.writer import Writer
+
+__all__ = ["Address", "Blobs", "ObjectInfo", "Writer"]

@@ -1,0 +1,64 @@
+"""Where the bucket is, and how requests to it are signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
+
+from minio.credentials.credentials import Credentials
+from minio.helpers import BaseURL
+from minio.signer import presign_v4
+
+DEFAULT_REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A bucket, and the credentials for it."""
+
+    endpoint: BaseURL
+    bucket: str
+    region: str
+    credentials: Credentials = field(repr=False)
+
+    @classmethod
+    def parse(cls, s3_url: str) -> Address:
+        """From `http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]`, credentials percent-encoded.
+
+        Raises: ValueError, without the credentials.
+        """
+        url = urlsplit(s3_url)
+        bucket = url.path.strip("/")
+        if url.scheme not in ("http", "https") or not url.hostname or not bucket or "/" in bucket:
+            raise ValueError("the S3 URL is not of the form http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket")
+        if not url.username or not url.password:
+            raise ValueError("the S3 URL carries no credentials (ACCESS_KEY:SECRET_KEY@)")
+        region = parse_qs(url.query).get("region", [DEFAULT_REGION])[0]
+        host = url.netloc.rpartition("@")[2]
+        return cls(
+            endpoint=BaseURL(urlunsplit((url.scheme, host, "", "", "")), region),
+            bucket=bucket,
+            region=region,
+            credentials=Credentials(unquote(url.username), unquote(url.password)),
+        )
+
+    def sign(self, method: str, key: str | None, query: Mapping[str, str], expires_s: int) -> str:
+        """The presigned URL of a request to the object `key`, or to the bucket where it is None.
+
+        Anyone who has it may send that request until it expires: it belongs in no log. minio's own client would sign
+        the same way, but asks the server for the bucket's region first and signs no bucket's URL; hence its signer.
+        """
+        url = self.endpoint.build(
+            method=method, region=self.region, bucket_name=self.bucket, object_name=key, query_params=dict(query)
+        )
+        signed: SplitResult = presign_v4(
+            method=method,
+            url=url,
+            region=self.region,
+            credentials=self.credentials,
+            date=datetime.now(UTC),
+            expires=expires_s,
+        )
+        return urlunsplit(signed)

@@ -1,0 +1,203 @@
+"""The object store as the services see it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
+from email.utils import parsedate_to_datetime
+
+from libs.blobs import listing
+from libs.blobs.address import Address
+from libs.blobs.listing import ObjectInfo
+from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
+from libs.blobs.reading import ranged
+from libs.blobs.transport import Refused, Transport
+from libs.blobs.writer import Writer, abort
+from libs.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+SINGLE_PUT_BYTES = 5 * 1024**3  # S3's limit for one PUT
+CONNECTIONS = 128  # at a time, for streamed bodies, and as many for everything else; more of them wait
+STALL_S = 60.0
+PING_S = 3.0
+DELETES_AT_ONCE = 16
+
+
+class Blobs:
+    """One bucket. Keys are opaque; an object is visible whole or not at all."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, s3_url: str, *, connections: int = CONNECTIONS, stall_s: float = STALL_S
+    ) -> AsyncIterator[Blobs]:
+        """Connect to `http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]`.
+
+        Creates the bucket if it is missing; now if the store answers, else before the first write. A transfer may take
+        as long as it likes, but not pause for `stall_s`.
+        Raises: ValueError for a URL of another form.
+        """
+        async with Transport(Address.parse(s3_url), connections=connections, stall_s=stall_s) as transport:
+            blobs = cls(transport)
+            if not await blobs.ping():
+                log.warning("object storage does not answer yet; starting without it")
+            yield blobs
+
+    async def put(self, key: str, body: AsyncIterable[Buffer], size_bytes: int | None) -> None:
+        """Store a body as it comes, in about 2 MiB of memory (two parts where it is above 5 GiB or of unknown size).
+
+        An error of `body` comes out as it is. After an error nothing new is under the key: the last bytes are sent only
+        after `body` has ended well, and the store shows no object that is not whole. Only after an Unavailable one
+        cannot know: the answer may be what was lost.
+        Raises: Unavailable; Invalid if the body is not of `size_bytes`; whatever the body raises.
+        """
+        if size_bytes is None or size_bytes > SINGLE_PUT_BYTES:
+            async with self.writer(key, size_bytes) as writer:
+                async for chunk in body:
+                    await writer.write(chunk)
+        elif size_bytes <= SLICE_BYTES:
+            await self.put_bytes(key, await collected(body, size_bytes))  # small enough to be sent again
+        else:
+            await self._transport.stream("PUT", key, {}, body, size_bytes)
+
+    async def put_bytes(self, key: str, data: Buffer) -> None:
+        """Store `data`; repeated for some seconds while the store has trouble.
+
+        Raises: Unavailable.
+        """
+        await self._transport.call("PUT", key, data=data)
+
+    @asynccontextmanager
+    async def writer(self, key: str, size_bytes: int | None) -> AsyncIterator[Writer]:
+        """Store what is written inside; visible when the block ends well, and aborted when it does not.
+
+        `size_bytes`, where it is known, is checked, and chooses the size of the parts: objects of up to 8 MiB are one
+        request, above 78 GiB parts grow beyond 8 MiB.
+        Raises: Unavailable; Invalid if what was written is not of `size_bytes`.
+        """
+        writer = Writer(self._transport, key, size_bytes)
+        try:
+            yield writer
+            await writer.close()
+        except BaseException:
+            await writer.abort()
+            raise
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The object's bytes from `start`, `length` of them or all; beyond the end there are none, as in a slice.
+
+        A broken connection is opened again at the offset reached, never on another version of the object. Whoever stops
+        early closes it (`contextlib.aclosing`), else the connection stays open until it is collected as garbage.
+        Raises: ObjectNotFound; Unavailable.
+        """
+        return ranged(self._transport, key, start, length)
+
+    async def read(self, key: str, start: int, length: int) -> bytes:
+        """A range in memory; shorter where the object ends.
+
+        Raises: ObjectNotFound; Unavailable.
+        """
+        async with aclosing(self.get(key, start, length)) as chunks:
+            return b"".join([chunk async for chunk in chunks])
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        """What is stored under the key; None if nothing is.
+
+        Raises: Unavailable.
+        """
+        try:
+            headers = (await self._transport.call("HEAD", key)).headers
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+        return ObjectInfo(
+            key=key,
+            size_bytes=int(headers["Content-Length"]),
+            modified_at=parsedate_to_datetime(headers["Last-Modified"]),
+        )
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        """Every object whose key begins so, in order of keys, a page of up to 1,000 at a time.
+
+        Raises: Unavailable.
+        """
+        query = {"list-type": "2", "prefix": prefix}
+        while True:
+            found, token = listing.objects((await self._transport.call("GET", None, query)).body)
+            for info in found:
+                yield info
+            if token is None:
+                return
+            query["continuation-token"] = token
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; one that is not there is fine.
+
+        One request each, some at a time: DeleteObjects wants an MD5 here, a checksum there, and is missing elsewhere.
+        Raises: Unavailable; then some may be gone and some not.
+        """
+        left = iter(keys)
+
+        async def work() -> None:
+            for key in left:
+                await self._delete(key)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(DELETES_AT_ONCE):
+                    group.create_task(work())
+        except* Unavailable as troubles:
+            trouble = troubles
+        else:
+            return
+        raise Unavailable(str(trouble.exceptions[0])) from trouble
+
+    async def _delete(self, key: str) -> None:
+        try:
+            await self._transport.call("DELETE", key)
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+
+    async def abort_multiparts(self, prefix: str) -> int:
+        """Abort every multipart upload begun under the prefix; how many there were, 0 where the server cannot tell.
+
+        Raises: Unavailable.
+        """
+        query = {"uploads": "", "prefix": prefix}
+        aborted = 0
+        while True:
+            try:
+                answer = await self._transport.call("GET", None, query)
+            except Refused as refused:
+                if refused.status in (400, 405, 501):
+                    log.debug("this object store does not list multipart uploads; it has to expire them itself")
+                    return aborted
+                raise
+            found, markers = listing.multiparts(answer.body)
+            for key, upload_id in found:
+                await abort(self._transport, key, upload_id)
+            aborted += len(found)
+            if markers is None:
+                return aborted
+            query["key-marker"], query["upload-id-marker"] = markers
+
+    def presign(self, method: str, key: str, expires_s: int) -> str:
+        """A URL by which anyone may do `method` to the object for `expires_s` (at most seven days)."""
+        return self._transport.address.sign(method, key, {}, expires_s)
+
+    async def ping(self) -> bool:
+        """Whether the store answers, and the bucket is there (now, if it was not)."""
+        try:
+            async with asyncio.timeout(PING_S):
+                await self._transport.find_bucket()
+        except (Unavailable, TimeoutError):
+            return False
+        return True

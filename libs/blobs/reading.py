@@ -1,0 +1,98 @@
+"""Reading an object's bytes, in spite of broken connections."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+from collections.abc import AsyncGenerator
+
+import aiohttp
+
+from libs.blobs.transport import ATTEMPTS, BACKOFF_S, Refused, Transport
+from libs.errors import ObjectNotFound, Unavailable
+
+log = logging.getLogger(__name__)
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")  # RFC 9110, section 14.4
+
+
+async def ranged(transport: Transport, key: str, start: int, length: int | None) -> AsyncGenerator[bytes, None]:
+    """The bytes from `start`, `length` of them or up to the end; what lies beyond the end is left out, as in a slice.
+
+    A connection that breaks is opened again at the offset reached, as long as each attempt brings something or the
+    trouble passes within seconds; never on another version of the object.
+    Raises: ObjectNotFound; Unavailable, also where the object was replaced while it was being read.
+    """
+    reader = _Reader(transport, key, start, length)
+    failures = 0
+    while not reader.done:
+        before = reader.offset
+        try:
+            async for chunk in reader.attempt():
+                yield chunk
+        except Unavailable as trouble:
+            failures = 1 if reader.offset > before else failures + 1
+            if failures == ATTEMPTS or (isinstance(trouble, Refused) and not trouble.passing):
+                raise
+            log.info("object storage: %s Reading on at byte %d.", trouble, reader.offset)
+            await asyncio.sleep(BACKOFF_S * 3 ** (failures - 1) * random.uniform(0.5, 1.5))  # noqa: S311  # spreads load
+
+
+class _Reader:
+    """Where a read stands, over several connections."""
+
+    def __init__(self, transport: Transport, key: str, start: int, length: int | None) -> None:
+        self.offset = start
+        self.done = length == 0
+        self._transport = transport
+        self._key = key
+        self._end = None if length is None else start + length  # exclusive; narrowed by the first answer
+        self._etag: str | None = None
+
+    async def attempt(self) -> AsyncGenerator[bytes, None]:
+        """The bytes that one connection brings.
+
+        Raises: ObjectNotFound; Unavailable (Refused).
+        """
+        try:
+            async with self._transport.open("GET", self._key, headers=self._headers()) as response:
+                self._accept(response)
+                async for chunk in response.content.iter_any():
+                    self.offset += len(chunk)
+                    yield chunk
+        except Refused as refused:
+            if refused.status == 404 and refused.s3_code != "NoSuchBucket":
+                raise ObjectNotFound(f"The object store has no object {self._key}.") from None
+            if refused.status != 416:  # 416: nothing from here on
+                raise
+            self._end = self.offset
+        if self._end is not None and self.offset < self._end:
+            raise Unavailable(f"Object storage ended {self._key} at byte {self.offset} instead of {self._end}.")
+        self.done = True
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"If-Match": self._etag} if self._etag else {}
+        if self.offset > 0 or self._end is not None:
+            headers["Range"] = f"bytes={self.offset}-{'' if self._end is None else self._end - 1}"
+        return headers
+
+    def _accept(self, response: aiohttp.ClientResponse) -> None:
+        """Check that the answer is the range asked for, of the version that was begun.
+
+        Some servers (`rclone`) answer a range with 200 and Content-Range instead of 206.
+        Raises: Unavailable.
+        """
+        etag = response.headers.get("ETag")
+        if self._etag is not None and etag != self._etag:
+            raise Unavailable(f"{self._key} was replaced while it was being read; read it again.")
+        self._etag = etag
+        described = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        length = response.content_length
+        first = int(described[1]) if described else 0
+        if length is None or first != self.offset or (described and int(described[2]) + 1 - first != length):
+            raise Unavailable(f"Object storage did not answer the range asked for of {self._key}.")
+        if self._end is not None and first + length > self._end:
+            raise Unavailable(f"Object storage does not answer ranges of {self._key}.")
+        self._end = first + length

@@ -1,0 +1,269 @@
+"""One request to the object store: signed, sent, and its trouble named."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from libs.blobs import listing
+from libs.blobs.address import Address
+from libs.blobs.outgoing import Buffer, exactly, slices
+from libs.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Checked when a request arrives, not when its body ends; an hour outlasts the longest wait for a connection.
+SIGNED_FOR_S = 3600
+CONNECT_S = 5.0
+READ_BYTES = 256 * 1024
+ATTEMPTS = 5
+BACKOFF_S = 0.1  # tripled each time: about four seconds in all, the restart of a server
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class Refused(Unavailable):
+    """The object store refused a request."""
+
+    def __init__(self, method: str, key: str | None, status: int, code: str) -> None:
+        """`code` is S3's, "" where the answer had no body."""
+        self.status = status
+        self.s3_code = code
+        super().__init__(f"Object storage answered {status} {code} to {method} {key or 'of the bucket'}".rstrip() + ".")
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may well succeed a little later."""
+        return self.status in _PASSING or self.s3_code in ("NoSuchBucket", "RequestTimeout", "SlowDown")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, read whole."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+class Transport:
+    """Sends requests for one bucket.
+
+    Every trouble is an Unavailable: `Refused` where the server answered. No message holds a URL, since it is signed.
+    Times out by stalling (no byte accepted or received for `stall_s`), never by the length of a transfer.
+    """
+
+    def __init__(self, address: Address, *, connections: int, stall_s: float) -> None:
+        self.address = address
+        self._connections = connections
+        self._stall_s = stall_s
+        self._bucket_seen = False
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Transport:
+        self._requests = await self._session(force_close=False)
+        # What cannot be replayed never starts on an idle connection that the server may just be closing.
+        self._streams = await self._session(force_close=True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
+        return await self._stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, force_close=force_close),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=self._stall_s),
+                headers={"Accept-Encoding": "identity"},
+                auto_decompress=False,
+                read_bufsize=READ_BYTES,
+            )
+        )
+
+    async def call(
+        self, method: str, key: str | None, query: Mapping[str, str] | None = None, data: Buffer = b""
+    ) -> Answer:
+        """Send a request that may be repeated; repeat it while the trouble looks passing.
+
+        Raises: Unavailable (Refused where the server answered).
+        """
+        return await self.repeatedly(lambda: self.once(method, key, query or {}, data))
+
+    async def once(self, method: str, key: str | None, query: Mapping[str, str], data: Buffer = b"") -> Answer:
+        """Send a request once, and read the whole answer.
+
+        Raises: Unavailable (Refused where the server answered).
+        """
+        if len(data) > READ_BYTES:
+            return await self.stream(method, key, query, _pieces(data), len(data), session=self._requests)
+        async with self.open(method, key, query=query, data=data if len(data) > 0 else None) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def repeatedly(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work` until it succeeds, for some seconds.
+
+        Raises: the last Unavailable.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                return await work()
+            except Unavailable as trouble:
+                if attempt + 1 == ATTEMPTS or (isinstance(trouble, Refused) and not trouble.passing):
+                    raise
+                log.info("object storage: %s Trying again.", trouble)
+                await asyncio.sleep(BACKOFF_S * 3**attempt * random.uniform(0.5, 1.5))  # noqa: S311  # spreads load
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        key: str | None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: Buffer | AsyncIterable[Buffer] | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send one request once, and give the answer with its body still to be read.
+
+        Raises: Unavailable (Refused for a status of 400 and above), also for trouble while the body is read inside.
+        """
+        if not self._bucket_seen and (key is not None or query):
+            await self.find_bucket()
+        url = URL(self.address.sign(method, key, query or {}, SIGNED_FOR_S), encoded=True)
+        try:
+            async with (session or self._requests).request(
+                method, url, headers=headers, data=data, allow_redirects=False
+            ) as response:
+                if response.status >= 300:
+                    refusal = await _refusal(method, key, response)
+                    response.close()  # the request's body may still be on its way
+                    if refusal.s3_code == "NoSuchBucket":
+                        self._bucket_seen = False
+                    raise refusal
+                try:
+                    yield response
+                finally:
+                    if not response.content.at_eof():
+                        response.close()  # whatever nobody reads is not worth receiving
+        except TimeoutError as trouble:
+            raise Unavailable(f"Object storage stopped answering {method} {key or 'of the bucket'}.") from trouble
+        except (aiohttp.ClientError, OSError) as trouble:
+            reason = type(trouble).__name__  # its text may hold the URL
+            raise Unavailable(f"Object storage broke off {method} {key or 'of the bucket'} ({reason}).") from None
+
+    async def find_bucket(self) -> None:
+        """See that the bucket is there; create it if it is not.
+
+        Raises: Unavailable.
+        """
+        try:
+            await self.once("HEAD", None, {})
+        except Refused as refused:
+            # A key may be allowed objects and not buckets: then the first object's answer tells the truth.
+            if refused.status not in (403, 404):
+                raise
+            if refused.status == 404:
+                await self._create_bucket()
+        self._bucket_seen = True
+
+    async def _create_bucket(self) -> None:
+        try:
+            await self.once("PUT", None, {}, listing.location(self.address.region))
+        except Refused as refused:
+            if refused.status != 409:  # another process was faster
+                raise
+        else:
+            log.info("created bucket %s", self.address.bucket)
+
+    async def stream(
+        self,
+        method: str,
+        key: str | None,
+        query: Mapping[str, str],
+        body: AsyncIterable[Buffer],
+        size_bytes: int,
+        *,
+        session: aiohttp.ClientSession | None = None,
+    ) -> Answer:
+        """Send one request once with a body of exactly `size_bytes`, as it comes.
+
+        The body is read in the caller's task, so that its errors and the caller's cancellation take their usual way; either
+        breaks the request off before its last byte. On return nothing reads `body` any more.
+        Raises: Unavailable; Invalid if the body is shorter or longer; whatever the body raises.
+        """
+        chunks: asyncio.Queue[Buffer] = asyncio.Queue(maxsize=1)
+        headers = {"Content-Length": str(size_bytes)}
+
+        async def send() -> Answer:
+            outgoing = _drained(chunks, size_bytes)
+            async with self.open(
+                method, key, query=query, headers=headers, data=outgoing, session=session or self._streams
+            ) as response:
+                return Answer(response.status, response.headers, await response.read())
+
+        request = asyncio.create_task(send())
+        try:
+            async with aclosing(exactly(body, size_bytes)) as checked:
+                async for chunk in checked:
+                    await self._offer(chunks, chunk, request)
+            # Twice: the last chunks are to be accepted, then the answer is to come.
+            await asyncio.wait((request,), timeout=2 * self._stall_s)
+            if not request.done():
+                raise Unavailable(f"Object storage did not answer {method} {key}.")
+            return request.result()
+        finally:
+            request.cancel()
+            await asyncio.wait((request,))
+            if not request.cancelled():
+                request.exception()  # told already, or less telling than the error on its way
+
+    async def _offer(self, chunks: asyncio.Queue[Buffer], chunk: Buffer, request: asyncio.Task[Answer]) -> None:
+        """Hand a chunk to the request once it has taken the one before.
+
+        Raises: the request's trouble if it has ended; Unavailable if it takes nothing for too long.
+        """
+        if not request.done() and not chunks.full():
+            chunks.put_nowait(chunk)
+            return
+        handed = asyncio.create_task(chunks.put(chunk))
+        try:
+            await asyncio.wait((handed, request), timeout=self._stall_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            handed.cancel()
+        if request.done():
+            request.result()
+            raise Unavailable("Object storage answered before it had the whole body.")
+        if not handed.done():
+            raise Unavailable(f"Object storage accepted no byte for {self._stall_s:g} s.")
+
+
+async def _drained(chunks: asyncio.Queue[Buffer], size_bytes: int) -> AsyncIterator[Buffer]:
+    while size_bytes > 0:
+        chunk = await chunks.get()
+        size_bytes -= len(chunk)
+        yield chunk
+
+
+async def _pieces(data: Buffer) -> AsyncIterator[Buffer]:
+    for view in slices(data):
+        yield view
+
+
+async def _refusal(method: str, key: str | None, response: aiohttp.ClientResponse) -> Refused:
+    body = await response.content.read(READ_BYTES)
+    refused = Refused(method, key, response.status, listing.error_code(body))
+    if response.status in (301, 307, 400, 401, 403):
+        log.error("%s Check the S3 URL's credentials, region and bucket, and this machine's clock.", refused)
+    return refused

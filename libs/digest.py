@@ -1,0 +1,74 @@
+"""SHA-256 and size of a stream while it passes.
+
+Hashing costs more than moving (about 390 MB/s a core), so it runs in a thread, one chunk behind the reader: a chunk is
+handed on at once, and is hashed while it is being sent and the next one is being received.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator
+
+from libs.errors import ChecksumMismatch
+
+CHUNK_BYTES = 1024 * 1024  # large enough that a thread's hand-over (0.1 ms) is small beside hashing it (2.6 ms)
+_INLINE_BYTES = 32 * 1024  # hashed faster than handed to a thread
+
+
+class Digest:
+    """Iterate over it instead of over `body`: the same bytes, in chunks of about 1 MiB, hashed on the way.
+
+    Holds at most two chunks. Iterate once.
+    """
+
+    def __init__(self, body: AsyncIterable[bytes], *, expected_sha256: str | None = None) -> None:
+        """`expected_sha256` (lower-case hex), if given, must be the body's.
+
+        Else the iteration ends with ChecksumMismatch; `Blobs.put` then stores nothing.
+        """
+        self.size_bytes = 0  # handed on so far
+        self._body = body
+        self._expected = expected_sha256
+        self._hash = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Lower-case hex; of the whole body once the iteration has ended."""
+        return self._hash.hexdigest()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Raises: whatever the body raises; ChecksumMismatch after the last chunk."""
+        hashed: asyncio.Future[None] | None = None
+        async for chunk in _rechunked(self._body):
+            if hashed is not None:
+                await hashed
+            hashed = self._update(chunk)
+            self.size_bytes += len(chunk)
+            yield chunk
+        if hashed is not None:
+            await hashed
+        if self._expected is not None and self._expected != self.sha256:
+            raise ChecksumMismatch(
+                f"The bytes received have the SHA-256 {self.sha256}, not {self._expected} as was sent; send them again."
+            )
+
+    def _update(self, chunk: bytes) -> asyncio.Future[None] | None:
+        if len(chunk) <= _INLINE_BYTES:
+            self._hash.update(chunk)
+            return None
+        return asyncio.get_running_loop().run_in_executor(None, self._hash.update, chunk)
+
+
+async def _rechunked(body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in chunks of at least `CHUNK_BYTES`, except for the last; empty chunks are left out."""
+    gathered: list[bytes] = []
+    size = 0
+    async for piece in body:
+        gathered.append(piece)
+        size += len(piece)
+        if size >= CHUNK_BYTES:
+            yield gathered[0] if len(gathered) == 1 else b"".join(gathered)
+            gathered, size = [], 0
+    if size:
+        yield b"".join(gathered)
