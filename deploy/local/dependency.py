@@ -1,0 +1,81 @@
+"""What Postgres, NATS and the S3 server have in common: prepare, run, and be asked whether they answer yet."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+from deploy.local.logfile import tail
+from deploy.local.process import Process, Program, how_it_ended
+
+READY_WITHIN_S = 60.0
+ASK_EVERY_S = 0.02
+
+
+class Dependency(Protocol):
+    """A server that the services need. Its port and its data stay the same from one run to the next."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    async def prepare(self) -> None:
+        """Make what it needs before each run: idempotent, and called only while it does not run."""
+
+    def program(self) -> Program: ...
+
+    async def ready(self) -> bool:
+        """Whether it does its work now."""
+
+
+class StartFailed(RuntimeError):
+    """A program ended, or did not answer, before it was ready; the message says what its log says."""
+
+
+async def start(dependency: Dependency) -> Process:
+    """Prepare and run `dependency`, and return when it is ready. Raises: StartFailed."""
+    await dependency.prepare()
+    process = await Process.start(dependency.program())
+    try:
+        await until_ready(dependency, process)
+    except BaseException:
+        await process.kill()
+        raise
+    return process
+
+
+async def until_ready(dependency: Dependency, process: Process, within_s: float = READY_WITHIN_S) -> None:
+    """Ask until `dependency` is ready, which no server announces. Raises: StartFailed."""
+    name, log = dependency.name, process.program.log
+    try:
+        async with asyncio.timeout(within_s):
+            while not await dependency.ready():
+                if process.returncode is not None:
+                    ended = how_it_ended(await process.wait())
+                    raise StartFailed(f"{name} ended with {ended} before it was ready; {_log_says(log)}")
+                await asyncio.sleep(ASK_EVERY_S)
+    except TimeoutError as error:
+        raise StartFailed(f"{name} was not ready within {within_s:g} s; {_log_says(log)}") from error
+
+
+def _log_says(log: Path) -> str:
+    return f"its log {log} says:\n{tail(log)}"
+
+
+async def greeting(port: int, request: bytes = b"") -> bytes:
+    """What a server on the loopback says first, or first answers to `request`; b"" if it does not."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return b""
+    try:
+        writer.write(request)
+        async with asyncio.timeout(1):
+            return await reader.read(4096)
+    except (OSError, TimeoutError):
+        return b""
+    finally:
+        writer.close()

@@ -1,0 +1,76 @@
+"""Pid files that cannot be mistaken: a pid together with when that process started, so that a reused pid is not ours.
+
+When we are killed without a word the kernel ends our children (launch.py); this is for where it cannot, and for the
+moment until it has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+SAME_START_S = 2.0  # psutil derives the start from the boot time, which clock corrections move
+GONE_WITHIN_S = 5.0
+
+
+def remember(pidfile: Path, pid: int) -> None:
+    """Write down that `pid`, our child, runs."""
+    try:
+        started = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return  # ended already; there is nothing to find later
+    temporary = pidfile.with_suffix(".new")
+    temporary.write_text(json.dumps({"pid": pid, "started": started}))
+    temporary.replace(pidfile)
+
+
+def forget(pidfile: Path, pid: int) -> None:
+    """`pid` has ended; the file goes, unless it is about a later process already."""
+    with suppress(FileNotFoundError, ValueError, KeyError):
+        if json.loads(pidfile.read_text())["pid"] == pid:
+            pidfile.unlink()
+
+
+def find(pidfile: Path) -> psutil.Process | None:
+    """The process that `pidfile` is about, if it still runs."""
+    try:
+        noted = json.loads(pidfile.read_text())
+        process = psutil.Process(noted["pid"])
+        same = abs(process.create_time() - noted["started"]) < SAME_START_S
+    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+        return None
+    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+
+
+def end(folder: Path) -> list[str]:
+    """End whatever a former run left, by the pid files in `folder`; returns the names of what was still running."""
+    found = {pidfile.stem: find(pidfile) for pidfile in sorted(folder.glob("*.pid"))}
+    running = {name: process for name, process in found.items() if process is not None}
+    _end_all(list(running.values()))
+    for pidfile in folder.glob("*.pid"):
+        pidfile.unlink()
+    return sorted(running)
+
+
+def end_within(directory: Path) -> None:
+    """End every process whose working directory is `directory`, such as the orphans of a killed postmaster."""
+    here = os.path.realpath(directory)
+    orphans = [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == here]
+    _end_all(orphans)
+
+
+def _end_all(processes: list[psutil.Process]) -> None:
+    """Kill without asking: these are made to be killed, and nobody waits for their answer any more."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(processes, timeout=GONE_WITHIN_S)
+    if alive:
+        pids = ", ".join(str(process.pid) for process in alive)
+        raise TimeoutError(f"processes of a former run do not end: {pids} (at {time.ctime()})")

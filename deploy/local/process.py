@@ -1,0 +1,119 @@
+"""One run of one program as our child: started through `launch.py`, logged to a file, ended within a time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from deploy.local import leftovers
+from deploy.local.logfile import LogFile
+
+LAUNCH = Path(__file__).with_name("launch.py")
+SHARED_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE")
+
+Way = Literal["direct", "namespace", "nobody"]  # who the child is: see unprivileged.py
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run, and how it ends well."""
+
+    name: str
+    argv: tuple[str, ...]  # argv[0] is a path
+    log: Path
+    pidfile: Path
+    env: Mapping[str, str] = field(default_factory=dict)  # beside SHARED_ENVIRONMENT; nothing else is inherited
+    cwd: Path | None = None
+    way: Way = "direct"
+    stop_signal: signal.Signals = signal.SIGTERM
+    death_signal: signal.Signals = signal.SIGKILL  # what it gets when we die without a word
+    notice: Callable[[str], None] | None = None  # is shown each line of its output
+
+
+class Process:
+    """A running child. `wait` may be called by many, `stop` more than once."""
+
+    def __init__(self, program: Program, child: asyncio.subprocess.Process) -> None:
+        self.program = program
+        self._child = child
+        self._pump = asyncio.create_task(self._copy_output(), name=f"log of {program.name}")
+
+    @classmethod
+    async def start(cls, program: Program) -> Process:
+        """Run `program`; returns as soon as it is a process. Raises: OSError."""
+        for folder in {program.log.parent, program.pidfile.parent}:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        inherited = {name: os.environ[name] for name in SHARED_ENVIRONMENT if name in os.environ}
+        child = await asyncio.create_subprocess_exec(
+            *launched(program.argv, program.way, program.death_signal),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**inherited, **program.env},
+            cwd=program.cwd,
+            start_new_session=True,  # Ctrl-C in a terminal is for us, and we end our children in order
+        )
+        leftovers.remember(program.pidfile, child.pid)
+        return cls(program, child)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; -N if signal N ended it."""
+        return self._child.returncode
+
+    async def wait(self) -> int:
+        """Wait for its end and for the last of its output."""
+        code = await self._child.wait()
+        await asyncio.shield(self._pump)
+        leftovers.forget(self.program.pidfile, self.pid)
+        return code
+
+    async def stop(self, within_s: float) -> int:
+        """Ask it to end, and kill it if it has not after `within_s`."""
+        self.signal(self.program.stop_signal)
+        try:
+            return await asyncio.wait_for(asyncio.shield(self.wait()), within_s)
+        except TimeoutError:
+            return await self.kill()
+
+    async def kill(self) -> int:
+        """End it now."""
+        self.signal(signal.SIGKILL)
+        return await self.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is still there."""
+        with suppress(ProcessLookupError):
+            self._child.send_signal(number)
+
+    async def _copy_output(self) -> None:
+        assert self._child.stdout is not None
+        with LogFile(self.program.log, self.program.notice) as log:
+            while chunk := await self._child.stdout.read(65536):
+                log.write(chunk)
+
+
+def launched(argv: tuple[str, ...], way: Way, death_signal: signal.Signals) -> tuple[str, ...]:
+    """`argv` as a child that dies with us: the command line that goes through launch.py."""
+    return (sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(int(death_signal)), way, *argv)
+
+
+def how_it_ended(code: int) -> str:
+    """A return code in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
