@@ -61,19 +61,26 @@ class ArchiveSender:
         if session.status != "open" and len(stored) < session.total_chunks:
             return False  # nothing left to tell it from another archive of the same size
         self._parts = _Parts(session.chunk_size, session.total_chunks)
-        differing: list[int] = []
         kept = sum(self._piece(number).size_bytes for number in stored)
-        with self._progress.step("verifying", kept, "bytes") as step:
+        if await self._differs(stored, kept):
+            return False
+        self._stored = frozenset(stored)
+        self.kept_bytes = kept
+        return True
+
+    async def _differs(self, stored: dict[int, str], kept_bytes: int) -> bool:
+        """Whether a part on the server, number -> sha256, has other bytes than the file on disk."""
+        if not stored:
+            return False
+        differing: list[int] = []
+        with self._progress.step("verifying", kept_bytes, "bytes") as step:
 
             async def verify(number: int) -> None:
                 if await self._piece(number).sha256(step.advance) != stored[number]:
                     differing.append(number)
 
             await in_parallel(self._parallel, sorted(stored), verify)
-        if not differing:
-            self._stored = frozenset(stored)
-            self.kept_bytes = kept
-        return not differing
+        return bool(differing)
 
     async def send(self, session_id: str) -> None:
         """Send every missing part, from the first on: the server unpacks them as they land."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -97,7 +98,7 @@ class Transport:
                 unsafe = not repeatable and again.may_have_acted
                 if unsafe or time.monotonic() + pause_s > give_up_at:
                     raise again.error from again.__cause__
-                self.on_trouble(f"{again.error.message} Trying again in {pause_s:.0f} s.")
+                self.on_trouble(f"{again.error.message} Trying again …")
             await asyncio.sleep(pause_s)
 
     async def _once(
@@ -176,12 +177,13 @@ def _refused(response: aiohttp.ClientResponse, raw: bytes) -> ApiError:
 
 def _unreachable(url: URL, error: Exception) -> Unreachable:
     if isinstance(error, aiohttp.ClientConnectorError):
-        why = f"{error.os_error.strerror or error.os_error}".lower()
+        number = error.os_error.errno
+        why = os.strerror(number).lower() if number and number > 0 else str(error.os_error)
     elif isinstance(error, TimeoutError):
         why = "it does not answer"
     else:
         why = f"the connection broke ({error})" if str(error) else "the connection broke"
-    return Unreachable(f"Cannot reach {url.origin()}: {why}.")
+    return Unreachable(f"Cannot reach {url.origin()}: {why}. Is it running, and is that the right base URL?")
 
 
 def _with_version(base_url: str) -> URL:

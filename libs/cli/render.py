@@ -1,0 +1,139 @@
+"""What people see: tables of lists, and a panel for each single thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from libs.cli.model_card import findings, model_card
+from libs.cli.words import ago, colour, state
+from libs.client import Key, Model, ModelFile, ModelReport, ModelSummary, Outcome, Project, Session
+
+
+def show_models(console: Console, models: Sequence[ModelSummary]) -> None:
+    rows = (
+        (m.name, m.version or "", state(m.status), m.format or "", _size(m.size_bytes), ago(m.created_at), m.id)
+        for m in models
+    )
+    _table(console, ("name", "version", "status", "format", ">size", "created", "id"), rows, "No models yet.")
+
+
+def show_model(console: Console, model: Model, files: Sequence[ModelFile], report: ModelReport | None) -> None:
+    console.print(model_card(model, files, report))
+
+
+def show_outcome(console: Console, outcome: Outcome) -> None:
+    """The verdict on an upload, and what it took."""
+    completed, model = outcome.completed, outcome.model
+    title = Text.assemble((completed.model_name or completed.model_id, "bold"), " ", (completed.version or "", "dim"))
+    status = model.status if model else completed.status
+    count = f"{completed.file_count} files, {decimal(completed.total_size or 0)}" if completed.file_count else ""
+    body: list[RenderableType] = [Text.assemble(state(status), "  ", count)]
+    if completed.stripped_prefix:
+        body.append(Text(f"Every file was under {completed.stripped_prefix}/; that folder was left out.", "dim"))
+    body.append(Text(_took(outcome), "dim"))
+    if model and model.status_reason and not (outcome.report and outcome.report.findings):
+        body.append(Text(model.status_reason, colour(status)))
+    if outcome.report and outcome.report.findings:
+        body += [Text(), findings(outcome.report.findings)]
+    hint = f"slipway models get {completed.model_id}"
+    console.print(Panel(Group(*body), title=title, title_align="left", border_style=colour(status), subtitle=hint))
+
+
+def _took(outcome: Outcome) -> str:
+    kept = f", {decimal(outcome.kept_bytes)} were there already" if outcome.kept_bytes else ""
+    steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
+    return f"sent {decimal(outcome.sent_bytes)}{kept}; {steps}"
+
+
+def show_sessions(console: Console, sessions: Sequence[Session]) -> None:
+    rows = (
+        (s.model_name, s.version or "", s.kind, state(s.status), f"{s.progress:.0f} %", ago(s.created_at), s.session_id)
+        for s in sessions
+    )
+    _table(console, ("model", "version", "kind", "status", ">sent", "created", "id"), rows, "No uploads.")
+
+
+def show_session(console: Console, session: Session) -> None:
+    """One upload: what it has and what it misses."""
+    facts: dict[str, RenderableType | None] = {
+        "status": state(session.status),
+        "kind": " ".join(filter(None, (session.kind, session.archive_format))),
+        "size": _size(session.archive_size) or None,
+        "sent": f"{session.progress:.1f} %",
+        "parts": f"{session.uploaded_chunks} of {session.total_chunks}" if session.total_chunks else None,
+        "files": f"{session.uploaded_file_count} of {session.expected_file_count}" if session.files else None,
+        "missing": _missing(session) or None,
+        "unpacked": _unpacked(session),
+        "model": session.model_id,
+        "expires": session.expires_at if session.status == "open" else None,
+        "error": Text(session.error.message, "red") if session.error else None,
+    }
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        if value is not None:
+            grid.add_row(Text(name, "dim"), value)
+    title = Text.assemble((session.model_name, "bold"), " ", (session.version or "", "dim"))
+    console.print(
+        Panel(grid, title=title, title_align="left", subtitle=session.session_id, border_style=colour(session.status))
+    )
+
+
+def _missing(session: Session) -> str:
+    if session.status != "open":
+        return ""
+    if session.files is not None:
+        names = [file.relative_path for file in session.files if file.status in ("missing", "partial")]
+        return _some(names)
+    return _some([f"{first}" if first == last else f"{first}-{last}" for first, last in session.missing or []])
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _unpacked(session: Session) -> str | None:
+    done = session.extraction
+    return f"{done.members} files, {decimal(done.bytes)}" if done and done.members else None
+
+
+def show_projects(console: Console, projects: Sequence[Project]) -> None:
+    rows = ((p.name, p.slug, _until(p.revoked_at), ago(p.created_at), p.id) for p in projects)
+    _table(console, ("name", "slug", "state", "created", "id"), rows, "No projects yet: slipway admin project create")
+
+
+def show_key(console: Console, key: Key) -> None:
+    """A new key, on a line of its own so that it can be copied."""
+    console.print(key.key or "", markup=False, soft_wrap=True)
+    console.print(f"Key {key.id}; it is shown this once.", style="dim", soft_wrap=True)
+
+
+def show_keys(console: Console, keys: Sequence[Key]) -> None:
+    rows = (
+        (k.name or "", ", ".join(k.scopes or []), k.role or "", _until(k.revoked_at), ago(k.created_at), k.id)
+        for k in keys
+    )
+    _table(console, ("name", "scopes", "role", "state", "created", "id"), rows, "No keys yet: slipway admin key create")
+
+
+def _until(revoked_at: str | None) -> Text:
+    return Text(f"revoked {ago(revoked_at)}", "red") if revoked_at else Text("active", "green")
+
+
+def _size(size_bytes: int | None) -> str:
+    return decimal(size_bytes) if size_bytes else ""
+
+
+def _table(console: Console, columns: Iterable[str], rows: Iterable[Sequence[RenderableType]], when_empty: str) -> None:
+    """A table without lines; a column whose name starts with ">" is aligned to the right."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table if table.row_count else Text(when_empty, "dim"))
