@@ -1,0 +1,61 @@
+"""Objects sent to clients: streamed from storage, whole or one range (RFC 9110, section 14)."""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp import web
+
+from libs.blobs import Blobs
+from libs.contracts import StoredFile
+from services.gateway.presentation import content_type
+
+_RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
+
+
+def requested_range(header: str | None, size_bytes: int) -> tuple[int, int] | None:
+    """(offset, length) of a single byte range; None for the whole, also where the header is of another form.
+
+    Raises: web.HTTPRequestRangeNotSatisfiable.
+    """
+    match = _RANGE.match(header or "")
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if first == "":
+        length = min(int(last), size_bytes)
+        start = size_bytes - length
+    else:
+        start = int(first)
+        length = min(int(last) if last else size_bytes, size_bytes - 1) - start + 1
+    if length <= 0 or start >= size_bytes:
+        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size_bytes}"})
+    return start, length
+
+
+async def send_object(request: web.Request, blobs: Blobs, file: StoredFile) -> web.StreamResponse:
+    """Stream the object of `file`; its ETag is the sha256.
+
+    Raises: ObjectNotFound; Unavailable, before the first byte.
+    """
+    etag = f'"{file.sha256}"'
+    if request.headers.get("If-None-Match") == etag:
+        return web.Response(status=304, headers={"ETag": etag})
+    if_range = request.headers.get("If-Range", etag)
+    wanted = requested_range(request.headers.get("Range"), file.size_bytes) if if_range == etag else None
+    start, length = wanted or (0, file.size_bytes)
+    body = blobs.get(file.key, start, length) if length else None
+    first = await anext(body, b"") if body is not None else b""
+    response = web.StreamResponse(status=206 if wanted else 200)
+    response.content_length = length
+    response.content_type = content_type(file.path)
+    response.headers.update({"ETag": etag, "Accept-Ranges": "bytes"})
+    if wanted:
+        response.headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size_bytes}"
+    await response.prepare(request)
+    await response.write(first)
+    if body is not None:
+        async for data in body:
+            await response.write(data)
+    await response.write_eof()
+    return response

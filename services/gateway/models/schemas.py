@@ -1,0 +1,126 @@
+"""Answers of the model routes, as the documents name their fields. Sizes are in bytes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from libs.contracts import Finding
+
+
+class ListQuery(Struct, frozen=True, kw_only=True):
+    """Which models, and which page."""
+
+    name: str | None = None
+    status: str | None = None
+    after: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
+
+
+class ListedModel(Struct, frozen=True, kw_only=True):
+    """One model as the document lists it."""
+
+    id: str
+    name: str
+    format: str | None
+    sizeBytes: int  # noqa: N815  # the document's spelling
+    status: str
+    createdAt: str  # noqa: N815
+    version: str
+    isLatest: bool  # noqa: N815
+
+
+class Standard(Struct, frozen=True, kw_only=True):
+    """One model as the OpenAI SDK knows it."""
+
+    id: str
+    created: int  # Unix seconds
+    owned_by: str
+    object: Literal["model"] = "model"
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    """One page in both forms: `models` for the document's clients, `object` and `data` for the SDK's."""
+
+    models: list[ListedModel]
+    data: list[Standard]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+    object: Literal["list"] = "list"
+
+
+class GetQuery(Struct, frozen=True, kw_only=True):
+    """How much to tell."""
+
+    extended: bool = False
+
+
+class Extended(Standard, frozen=True, kw_only=True):
+    """Everything that the registry knows of a model."""
+
+    name: str
+    format: str | None
+    size_bytes: int
+    size_formatted: str
+    status: str
+    status_reason: str | None
+    version: str
+    is_latest: bool
+    description: str | None
+    license: str | None
+    architecture: str | None
+    quantization: str | None
+    context_length: int | None
+    parameter_count: int | None
+    hidden_size: int | None
+    num_layers: int | None
+    vocab_size: int | None
+    dtype: str | None
+    workload_type: str
+    memory: dict[str, Any] | None
+    deployable: bool | None  # None until there is a verdict
+    deployable_reason: str | None
+    file_count: int
+    is_shared: bool
+    catalog_role: str | None
+    created_at: str
+    updated_at: str
+
+
+class VersionList(Struct, frozen=True, kw_only=True):
+    """Every version of a model's name, newest first."""
+
+    data: list[Extended]
+    object: Literal["list"] = "list"
+
+
+class ListedFile(Struct, frozen=True, kw_only=True):
+    """One file of a model."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+
+
+class FileList(Struct, frozen=True, kw_only=True):
+    """The files of a model, by path."""
+
+    data: list[ListedFile]
+    object: Literal["list"] = "list"
+
+
+class ModelReport(Struct, frozen=True, kw_only=True):
+    """The validator's verdict, or why there is none (yet)."""
+
+    model_id: str
+    status: str
+    status_reason: str | None
+    findings: list[Finding]
+    metadata: dict[str, Any] | None = None
+    files_read: int | None = None
+    bytes_read: int | None = None
+    validator: str | None = None
+    validated_at: str | None = None

@@ -1,0 +1,1 @@
+"""All SQL of the registry: models, their files, the objects that hold them."""

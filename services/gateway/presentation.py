@@ -1,0 +1,41 @@
+"""How values look in answers."""
+
+from __future__ import annotations
+
+import math
+import mimetypes
+from datetime import UTC, datetime
+
+_CONTENT_TYPES = {
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".txt": "text/plain",
+    ".jinja": "text/plain",
+    ".bin": "application/octet-stream",
+}
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with whole seconds: 2026-01-15T10:30:00Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def percent(done: float, total: float) -> float:
+    """Two digits, rounded down, as the documents show it (1 of 7 is 14.28): 100 means all."""
+    return 100.0 if total == 0 else math.floor(done * 10_000 / total) / 100
+
+
+def content_type(path: str) -> str:
+    """By the name's ending; weights and whatever is unknown are octet streams."""
+    suffix = path[path.rfind(".") :].lower()
+    return _CONTENT_TYPES.get(suffix) or mimetypes.types_map.get(suffix, "application/octet-stream")
+
+
+def size_in_words(size_bytes: int) -> str:
+    """As the documents write it: 4294967296 is "4.00 GB"."""
+    size, unit = float(size_bytes), "B"
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if size < 1024 or unit == "TB":
+            break
+        size /= 1024
+    return f"{size_bytes} B" if unit == "B" else f"{size:.2f} {unit}"

@@ -1,0 +1,165 @@
+"""Rows of a session -> the answers that show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from libs.contracts import StoredFile
+from services.gateway.presentation import content_type, percent, timestamp
+from services.gateway.uploads.ranges import missing_ranges, ranges
+from services.gateway.uploads.schemas import (
+    Completed,
+    Extraction,
+    FileSlot,
+    FileState,
+    ModelFile,
+    PartState,
+    Session,
+)
+from services.gateway.uploads.store.files import UploadFile
+from services.gateway.uploads.store.sessions import Upload
+from services.gateway.uploads.store.streams import StoredPart, Stream
+
+
+def upload_path(base_path: str, upload: Upload, path: str) -> str:
+    """Where one file of a directory is sent: an absolute URL path, percent-encoded."""
+    return f"{base_path}/uploads/{upload.id}/files/{quote(path)}"
+
+
+def file_slots(base_path: str, upload: Upload, manifest: Sequence[UploadFile]) -> list[FileSlot]:
+    """Where each file of a manifest goes."""
+    return [
+        FileSlot(
+            relative_path=file.path,
+            upload_path=upload_path(base_path, upload, file.path),
+            size=file.size_bytes,
+            present=file.present,
+        )
+        for file in manifest
+    ]
+
+
+def completed(upload: Upload, streams: Sequence[Stream], files: Sequence[StoredFile]) -> Completed:
+    """The documented answer of complete."""
+    return Completed(
+        model_id=upload.model_id,
+        model_name=upload.model_name,
+        version=upload.model_version,
+        file_count=len(files),
+        total_size=sum(file.size_bytes for file in files),
+        files=[
+            ModelFile(
+                relative_path=file.path,
+                size=file.size_bytes,
+                content_type=content_type(file.path),
+                sha256=file.sha256,
+            )
+            for file in files
+        ],
+        stripped_prefix=next((stream.stripped_prefix for stream in streams if stream.stripped_prefix), None),
+        dropped=[name for stream in streams for name in stream.dropped],
+    )
+
+
+def session(
+    upload: Upload,
+    base_url: str,
+    streams: Sequence[Stream],
+    *,
+    counts: tuple[int, int] = (0, 0),
+    parts: Sequence[StoredPart] | None = None,
+    files: list[FileState] | None = None,
+) -> Session:
+    """A session as GET uploads shows it; with `parts` (archive) or `files` (directory) in full."""
+    extraction = Extraction(
+        parts_done=sum(stream.parts_done for stream in streams),
+        members=sum(stream.members for stream in streams),
+        bytes=sum(stream.bytes_out for stream in streams),
+    )
+    about = {
+        "session_id": upload.id,
+        "model_id": upload.model_id,
+        "model_name": upload.model_name,
+        "version": upload.model_version,
+        "status": upload.status,
+        "created_at": timestamp(upload.created_at),
+        "expires_at": timestamp(upload.expires_at),
+        "extraction": extraction,
+        "error": upload.error,
+    }
+    if upload.kind == "archive":
+        [archive] = streams
+        return _archive(upload, base_url, archive, parts, about)
+    arrived, expected = counts
+    shown = {} if files is None else {"files": files}
+    return Session(
+        kind="directory",
+        upload_url=f"{base_url}/uploads/{upload.id}/files",
+        progress=percent(arrived, expected),
+        uploaded_file_count=arrived,
+        expected_file_count=expected,
+        **shown,
+        **about,
+    )
+
+
+def _archive(
+    upload: Upload, base_url: str, archive: Stream, parts: Sequence[StoredPart] | None, about: dict[str, object]
+) -> Session:
+    shown: dict[str, object] = {}
+    if parts is not None:
+        numbers = [part.number for part in parts]
+        shown = {
+            "received": ranges(numbers),
+            "missing": missing_ranges(numbers, archive.total_parts),
+            "parts": [PartState(part_number=p.number, size=p.size_bytes, checksum=p.sha256) for p in parts],
+        }
+    return Session(
+        kind="archive",
+        upload_url=f"{base_url}/uploads/{upload.id}/chunks",
+        progress=percent(archive.bytes_stored, archive.size_bytes),
+        archive_format=archive.format,
+        archive_size=archive.size_bytes,
+        chunk_size=upload.chunk_size_bytes,
+        uploaded_chunks=archive.parts_stored,
+        total_chunks=archive.total_parts,
+        **shown,
+        **about,
+    )
+
+
+def file_states(
+    base_path: str,
+    upload: Upload,
+    files: Sequence[UploadFile],
+    streams: Sequence[Stream],
+    numbers: dict[str, list[int]],
+) -> list[FileState]:
+    """Every file of a directory, and how much of it has arrived."""
+    in_chunks = {stream.number: stream for stream in streams}
+    return [_file_state(base_path, upload, file, in_chunks.get(file.number), numbers) for file in files]
+
+
+def _file_state(
+    base_path: str, upload: Upload, file: UploadFile, stream: Stream | None, numbers: dict[str, list[int]]
+) -> FileState:
+    about = {
+        "relative_path": file.path,
+        "size": file.size_bytes,
+        "upload_path": upload_path(base_path, upload, file.path),
+    }
+    sha256 = file.sha256 or file.declared_sha256
+    if file.present:
+        return FileState(status="present", sha256=sha256, **about)
+    if stream is None:
+        return FileState(status="received" if file.key else "missing", sha256=sha256, **about)
+    stored = numbers.get(stream.id, [])
+    return FileState(
+        status="received" if stream.complete else "partial",
+        sha256=sha256,
+        part_count=stream.total_parts,
+        received=ranges(stored),
+        missing=missing_ranges(stored, stream.total_parts),
+        **about,
+    )

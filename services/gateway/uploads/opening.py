@@ -1,0 +1,125 @@
+"""Routes that open a session: for an archive in parts, for a directory file by file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from services.gateway.state import Gateway
+
+from libs.contracts import new_id
+from libs.db import Tx, transaction
+from libs.errors import Invalid
+from libs.modelfiles.paths import PathSet, check_path
+from libs.web import Call
+from services.gateway.models.store import models
+from services.gateway.presentation import timestamp
+from services.gateway.uploads import describe, schemas
+from services.gateway.uploads.store import files, sessions, streams
+from services.gateway.uploads.store.sessions import Upload
+from services.gateway.uploads.urls import base_path, base_url
+
+MAX_PARTS = 10_000
+MIB = 1 << 20
+
+
+def part_size(archive_size: int, wanted: int) -> int:
+    """Bytes per part: as wanted, or as many whole MiB more as keep the archive within 10,000 parts."""
+    if archive_size <= wanted * MAX_PARTS:
+        return wanted
+    return -(-archive_size // (MAX_PARTS * MIB)) * MIB
+
+
+async def create_archive(call: Call) -> schemas.ArchiveCreated:
+    """Open a session for an archive. Raises: Invalid; Conflict if the version exists."""
+    body: schemas.CreateArchive = call.body
+    state: Gateway = call.state
+    _require_fit(body.archive_size, state.config.max_model_bytes, param="archive_size")
+    chunk_size = part_size(body.archive_size, state.config.chunk_size_bytes)
+    total = -(-body.archive_size // chunk_size)
+    async with transaction(state.pool) as tx:
+        upload = await _open(call, tx, body.model_name, body.version, kind="archive", chunk_size=chunk_size)
+        await streams.insert(
+            tx,
+            upload_id=upload.id,
+            number=0,
+            format=body.archive_format,
+            path=None,
+            size_bytes=body.archive_size,
+            total_parts=total,
+            sha256=body.sha256.lower() if body.sha256 else None,
+        )
+    return schemas.ArchiveCreated(
+        session_id=upload.id,
+        upload_url=f"{base_url(call)}/uploads/{upload.id}/chunks",
+        chunk_size=chunk_size,
+        total_chunks=total,
+        expires_at=timestamp(upload.expires_at),
+        model_id=upload.model_id,
+        model_name=upload.model_name,
+        version=upload.model_version,
+    )
+
+
+async def create_directory(call: Call) -> schemas.DirectoryCreated:
+    """Open a session for a directory; files that the project has already need not be sent.
+
+    Raises: Invalid, for a path that may not be, repeats or collides; Conflict if the version exists.
+    """
+    body: schemas.CreateDirectory = call.body
+    state: Gateway = call.state
+    _require_fit(sum(file.size for file in body.files), state.config.max_model_bytes, param="files")
+    manifest = _manifest(body.files)
+    async with transaction(state.pool) as tx:
+        upload = await _open(
+            call, tx, body.model_name, body.version, kind="directory", chunk_size=state.config.chunk_size_bytes
+        )
+        await files.insert_manifest(tx, upload.id, manifest)
+        await files.mark_present(tx, upload.id, upload.project_id)
+        slots = await files.of_upload(tx, upload.id)
+    return schemas.DirectoryCreated(
+        session_id=upload.id,
+        upload_url=f"{base_url(call)}/uploads/{upload.id}/files",
+        files=describe.file_slots(base_path(call), upload, slots),
+        expires_at=timestamp(upload.expires_at),
+        model_id=upload.model_id,
+        model_name=upload.model_name,
+        version=upload.model_version,
+    )
+
+
+def _manifest(listed: list[schemas.ManifestFile]) -> list[tuple[str, int, str | None]]:
+    paths = PathSet()
+    manifest = []
+    for file in listed:
+        path = check_path(file.relative_path)
+        paths.add_file(path)
+        manifest.append((path, file.size, file.sha256.lower() if file.sha256 else None))
+    return manifest
+
+
+def _require_fit(size_bytes: int, max_bytes: int, *, param: str) -> None:
+    if size_bytes > max_bytes:
+        raise Invalid(
+            f"The model has {size_bytes} bytes, more than the {max_bytes} that this installation takes. Ask its "
+            "operator to raise SLIPWAY_MAX_MODEL_BYTES.",
+            param=param,
+        )
+
+
+async def _open(call: Call, tx: Tx, name: str, version: str | None, *, kind: str, chunk_size: int) -> Upload:
+    state: Gateway = call.state
+    project_id = call.principal.project_id
+    model_id, chosen = await models.create(tx, project_id, name, version)
+    upload_id = new_id()
+    await sessions.insert(
+        tx,
+        upload_id=upload_id,
+        project_id=project_id,
+        model_id=model_id,
+        model_name=name,
+        model_version=chosen,
+        kind=kind,
+        chunk_size_bytes=chunk_size,
+        expires_at=datetime.now(UTC) + timedelta(seconds=state.config.session_ttl_s),
+    )
+    return await sessions.get(tx, project_id, upload_id)

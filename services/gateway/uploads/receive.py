@@ -1,0 +1,127 @@
+"""Bytes of a request, streamed to storage and hashed on the way: never held, never on disk, read once."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import AsyncIterator
+
+import msgspec
+from services.gateway.state import Gateway
+
+from libs.digest import Digest
+from libs.errors import ChecksumMismatch, Conflict, Invalid, PartConflict, PartSizeMismatch
+from libs.web import Call
+
+_HEX = re.compile(r"^[0-9a-fA-F]{64}$")
+
+
+class Received(msgspec.Struct, frozen=True):
+    """What arrived."""
+
+    size_bytes: int
+    sha256: str
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request's body has to be."""
+
+    what: str  # for messages: "Part 3", "File 'config.json'"
+    size_bytes: int | None  # None: anything up to `max_bytes`
+    max_bytes: int
+    sha256: str | None
+
+
+def new_attempt() -> str:
+    """Distinguishes the object of one attempt from those of others for the same part or file."""
+    return secrets.token_hex(4)
+
+
+def declared_checksum(call: Call, header: str) -> str | None:
+    """The sha256 that the client declares, lower case. Raises: Invalid, if it is not one."""
+    value = call.request.headers.get(header)
+    if value is None:
+        return None
+    if not _HEX.match(value):
+        raise Invalid(f"{header} is not a SHA-256: 64 hexadecimal digits are expected.", param=header)
+    return value.lower()
+
+
+def check_length(call: Call, expected: Expected) -> None:
+    """Refuse by Content-Length, before any byte is read. Raises: PartSizeMismatch."""
+    length = call.request.content_length
+    if length is None:
+        return
+    if expected.size_bytes is not None and length != expected.size_bytes:
+        raise _wrong_size(expected, length)
+    if length > expected.max_bytes:
+        raise _wrong_size(expected, length)
+
+
+async def store(call: Call, key: str, expected: Expected) -> Received:
+    """Stream the body to the object `key`.
+
+    What is there after an error is not registered anywhere; the caller drops the key.
+    Raises: PartSizeMismatch; ChecksumMismatch; Unavailable if storage does not take it.
+    """
+    state: Gateway = call.state
+    size = call.request.content_length if expected.size_bytes is None else expected.size_bytes
+    digest = Digest(_bounded(call, expected))
+    await state.blobs.put(key, digest, size)
+    return _verified(digest, expected)
+
+
+async def compare(call: Call, expected: Expected, stored_sha256: str) -> Received:
+    """Read the body of something that is stored already: the same bytes are fine, others are not.
+
+    Raises: PartConflict; ChecksumMismatch; PartSizeMismatch.
+    """
+    if expected.sha256 is not None and expected.sha256 != stored_sha256:
+        raise _conflict(expected)
+    digest = Digest(_bounded(call, expected))
+    async for _ in digest:
+        pass
+    received = _verified(digest, expected)
+    require_same(expected, received.sha256, stored_sha256)
+    return received
+
+
+def require_same(expected: Expected, sha256: str, stored_sha256: str) -> None:
+    """Raises: PartConflict, if the bytes are not those that are stored."""
+    if sha256 != stored_sha256:
+        raise _conflict(expected)
+
+
+async def _bounded(call: Call, expected: Expected) -> AsyncIterator[bytes]:
+    """The body's bytes, ended with PartSizeMismatch where they are too many or too few."""
+    total = 0
+    content = await call.content()
+    async for data in content.iter_any():
+        total += len(data)
+        if total > (expected.max_bytes if expected.size_bytes is None else expected.size_bytes):
+            raise _wrong_size(expected, total, at_least=True)
+        yield data
+    if expected.size_bytes is not None and total != expected.size_bytes:
+        raise _wrong_size(expected, total)
+
+
+def _verified(digest: Digest, expected: Expected) -> Received:
+    if expected.sha256 is not None and digest.sha256 != expected.sha256:
+        raise ChecksumMismatch(
+            f"{expected.what}: the {digest.size_bytes} bytes received have SHA-256 {digest.sha256}, but "
+            f"{expected.sha256} was declared. Send it again."
+        )
+    return Received(digest.size_bytes, digest.sha256)
+
+
+def _wrong_size(expected: Expected, size_bytes: int, *, at_least: bool = False) -> PartSizeMismatch:
+    wanted = f"{expected.size_bytes}" if expected.size_bytes is not None else f"at most {expected.max_bytes}"
+    got = f"{'at least ' if at_least else ''}{size_bytes}"
+    return PartSizeMismatch(f"{expected.what} must have {wanted} bytes, but {got} were sent.", retryable=False)
+
+
+def _conflict(expected: Expected) -> Conflict:
+    return PartConflict(
+        f"{expected.what} is stored already, with other bytes. If those are wrong, abort the upload and start again.",
+        retryable=False,
+    )

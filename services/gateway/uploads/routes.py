@@ -1,0 +1,199 @@
+"""Routes of upload sessions (seed: model-upload). Sessions are opened in `opening`, bytes taken in `incoming`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from services.gateway.state import Gateway
+
+from libs.db import connection, transaction
+from libs.outbox import emit
+from libs.web import Answer, Call, Route
+from services.gateway.models.store import files as model_files
+from services.gateway.uploads import describe, schemas, session
+from services.gateway.uploads.incoming import receive_file, receive_part
+from services.gateway.uploads.opening import create_archive, create_directory
+from services.gateway.uploads.store import files, sessions, streams
+from services.gateway.uploads.urls import base_path, base_url
+
+
+async def list_uploads(call: Call) -> schemas.SessionList:
+    """The project's sessions, newest first."""
+    query: schemas.ListQuery = call.query
+    state: Gateway = call.state
+    async with connection(state.pool) as tx:
+        page = await sessions.page(
+            tx,
+            call.principal.project_id,
+            status=query.status,
+            model_name=query.model_name,
+            after=query.after,
+            limit=query.limit + 1,
+        )
+        shown = [
+            describe.session(
+                upload,
+                base_url(call),
+                await streams.of_upload(tx, upload.id),
+                counts=await files.counts(tx, upload.id),
+            )
+            for upload in page[: query.limit]
+        ]
+    return schemas.SessionList(data=shown, has_more=len(page) > query.limit)
+
+
+async def get_upload(call: Call) -> schemas.Session:
+    """One session in full: what a client needs to go on, from any machine. Raises: UploadNotFound."""
+    state: Gateway = call.state
+    async with transaction(state.pool) as tx:
+        upload = await sessions.get(tx, call.principal.project_id, call.params["upload_id"])
+        sequences = await streams.of_upload(tx, upload.id)
+        describe_session = partial(describe.session, upload, base_url(call), sequences)
+        if upload.kind == "archive":
+            return describe_session(parts=await streams.parts(tx, sequences[0].id))
+        states = describe.file_states(
+            base_path(call),
+            upload,
+            await files.of_upload(tx, upload.id),
+            sequences,
+            await streams.numbers_by_stream(tx, upload.id),
+        )
+        return describe_session(counts=await files.counts(tx, upload.id), files=states)
+
+
+async def abort_upload(call: Call) -> schemas.Aborted:
+    """Give a session up; again is fine. Raises: UploadNotFound; why it ended, if it ended otherwise."""
+    state: Gateway = call.state
+    async with transaction(state.pool) as tx:
+        mine = await sessions.get(tx, call.principal.project_id, call.params["upload_id"])
+        upload = await sessions.lock(tx, mine.id)
+        if upload.status in ("completed", "failed", "expired"):
+            raise sessions.why_closed(upload)
+        await emit(tx, await session.abort(tx, upload, at=datetime.now(UTC)))
+    return schemas.Aborted(session_id=upload.id)
+
+
+async def complete_upload(call: Call) -> schemas.Completed | Answer:
+    """Complete a session, and wait (`Prefer: wait=N`) until it is registered; else 202 and where to look.
+
+    Repeating it answers the same. Raises: PartsMissing; ArchiveRejected, FilesMissing with the reason of a failure.
+    """
+    state: Gateway = call.state
+    project_id, upload_id = call.principal.project_id, call.params["upload_id"]
+    wait_s = call.prefer_wait_s()
+    limit_s = state.config.complete_wait_s if wait_s is None else min(wait_s, state.config.complete_wait_s)
+    with state.signals.subscribe(session.CHANNEL, upload_id) as changed:
+        await _complete(state, project_id, upload_id)
+        until = datetime.now(UTC) + timedelta(seconds=limit_s)
+        while True:
+            answer = await _completed(state, project_id, upload_id)
+            left_s = (until - datetime.now(UTC)).total_seconds()
+            if answer is not None:
+                return answer
+            if left_s <= 0:
+                break
+            await changed.wait(min(left_s, 5.0))
+    return await _processing(call, project_id, upload_id)
+
+
+async def _complete(state: Gateway, project_id: str, upload_id: str) -> None:
+    now = datetime.now(UTC)
+    async with transaction(state.pool) as tx:
+        mine = await sessions.get(tx, project_id, upload_id)
+        if mine.status == "open":
+            # Committed by itself: what has vanished must be asked for even though completing is refused below.
+            await files.unmark_vanished(tx, mine.id, project_id)
+    async with transaction(state.pool) as tx:
+        upload = await sessions.lock(tx, mine.id)
+        if upload.status == "open":
+            deadline_at = now + timedelta(seconds=state.config.stale_after_s)
+            await emit(tx, await session.complete(tx, upload, at=now, deadline_at=deadline_at))
+
+
+async def _completed(state: Gateway, project_id: str, upload_id: str) -> schemas.Completed | None:
+    """The final answer; None while the session is being processed. Raises: why it ended otherwise."""
+    async with connection(state.pool) as tx:
+        upload = await sessions.get(tx, project_id, upload_id)
+        if upload.status == "completed":
+            return describe.completed(
+                upload, await streams.of_upload(tx, upload.id), await model_files.of_model(tx, upload.model_id)
+            )
+    if upload.status != "processing":
+        raise sessions.why_closed(upload)
+    return None
+
+
+async def _processing(call: Call, project_id: str, upload_id: str) -> Answer:
+    state: Gateway = call.state
+    async with connection(state.pool) as tx:
+        upload = await sessions.get(tx, project_id, upload_id)
+    body = schemas.Processing(
+        session_id=upload.id,
+        model_id=upload.model_id,
+        model_name=upload.model_name,
+        version=upload.model_version,
+    )
+    return Answer(body, status=202, headers={"Location": f"{base_url(call)}/uploads/{upload.id}", "Retry-After": "2"})
+
+
+_models = partial(Route, scope="models")
+_part = partial(_models, query=schemas.PartQuery, returns=schemas.PartStored, stream=True)
+
+ROUTES = [
+    _models(
+        "POST",
+        "uploads/archive",
+        create_archive,
+        summary="Open a session for an archive that is sent in parts",
+        body=schemas.CreateArchive,
+        returns=schemas.ArchiveCreated,
+    ),
+    _models(
+        "POST",
+        "uploads/directory",
+        create_directory,
+        summary="Open a session for a directory that is sent file by file",
+        body=schemas.CreateDirectory,
+        returns=schemas.DirectoryCreated,
+    ),
+    _models(
+        "GET",
+        "uploads",
+        list_uploads,
+        summary="List upload sessions",
+        query=schemas.ListQuery,
+        returns=schemas.SessionList,
+    ),
+    _models(
+        "GET",
+        "uploads/{upload_id}",
+        get_upload,
+        summary="What a session has received, and what is missing",
+        returns=schemas.Session,
+    ),
+    _models("DELETE", "uploads/{upload_id}", abort_upload, summary="Abort a session", returns=schemas.Aborted),
+    _part("POST", "uploads/{upload_id}/parts", receive_part, summary="Send one part of an archive"),
+    _part("PUT", "uploads/{upload_id}/parts", receive_part, summary="Send one part of an archive"),
+    _part("POST", "uploads/{upload_id}/chunks", receive_part, summary="Send one part of an archive"),
+    _part("PUT", "uploads/{upload_id}/chunks", receive_part, summary="Send one part of an archive"),
+    *(
+        _models(
+            method,
+            "uploads/{upload_id}/files/{path:path}",
+            receive_file,
+            summary="Send a file of a directory, or one chunk of it",
+            query=schemas.FileQuery,
+            returns=schemas.FileReceived,
+            stream=True,
+        )
+        for method in ("POST", "PUT")
+    ),
+    _models(
+        "POST",
+        "uploads/{upload_id}/complete",
+        complete_upload,
+        summary="Complete a session and register its model",
+        returns=schemas.Completed,
+    ),
+]

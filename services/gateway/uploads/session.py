@@ -1,0 +1,183 @@
+"""What happens to a session as a whole: it is completed, registered as a model, or ended otherwise.
+
+Every function works in the caller's transaction and returns the events to emit with it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from libs.contracts import (
+    Event,
+    Finding,
+    ModelRegistered,
+    ModelValidationRequested,
+    PartStream,
+    StoredFile,
+    UploadAborted,
+    UploadCompleted,
+    UploadExpired,
+    UploadFailed,
+    UploadOpened,
+    new_id,
+)
+from libs.db import Tx
+from libs.errors import ArchiveRejected, FilesMissing, PartsMissing
+from libs.modelfiles.required import missing_files
+from libs.signals import notify
+from services.gateway.models.store import files as model_files
+from services.gateway.models.store import models
+from services.gateway.uploads.ranges import missing_ranges
+from services.gateway.uploads.store import files, sessions, streams
+from services.gateway.uploads.store.sessions import Upload
+from services.gateway.uploads.store.streams import Stream
+
+CHANNEL = "upload"  # signalled with the upload's id at every change of its status
+NAMED_AT_MOST = 20  # files in one message
+
+
+async def complete(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
+    """Take the client's word that everything has been sent, if it has: open -> processing (and on, if it can).
+
+    Raises: PartsMissing, naming what is missing.
+    """
+    all_streams = await streams.of_upload(tx, upload.id)
+    if upload.kind == "directory":
+        await _require_files(tx, upload)
+    else:
+        await _require_parts(tx, all_streams[0])
+    await sessions.move(tx, upload.id, "processing", only_from=("open",))
+    await models.process(tx, upload.model_id)
+    waiting = [stream.id for stream in all_streams if not stream.unpacked]
+    if not waiting:
+        return await register(tx, upload, at=at, deadline_at=deadline_at)
+    completed = UploadCompleted(
+        upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, stream_ids=waiting, at=at
+    )
+    return [completed]
+
+
+async def _require_parts(tx: Tx, stream: Stream) -> None:
+    if stream.complete:
+        return
+    stored = [part.number for part in await streams.parts(tx, stream.id)]
+    missing = missing_ranges(stored, stream.total_parts)
+    named = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in missing[:NAMED_AT_MOST])
+    more = ", …" if len(missing) > NAMED_AT_MOST else ""
+    raise PartsMissing(
+        f"Parts {named}{more} of {stream.total_parts} (numbered from 0) have not been uploaded; send them, then "
+        "complete the upload again.",
+        details={"missing": missing},
+        retryable=False,
+    )
+
+
+async def _require_files(tx: Tx, upload: Upload) -> None:
+    in_chunks = {stream.number: stream for stream in await streams.of_upload(tx, upload.id)}
+    missing = [
+        file.path
+        for file in await files.of_upload(tx, upload.id)
+        if file.key is None and not (file.number in in_chunks and in_chunks[file.number].complete)
+    ]
+    if missing:
+        named = ", ".join(missing[:NAMED_AT_MOST]) + (", …" if len(missing) > NAMED_AT_MOST else "")
+        raise PartsMissing(
+            f"{len(missing)} file(s) of the manifest have not been uploaded: {named}. Send them, then complete the "
+            "upload again.",
+            details={"missing": missing},
+            retryable=False,
+        )
+
+
+async def register(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
+    """Everything is unpacked: enter the files into the registry, each content once, and ask for the verdict."""
+    for path in await files.unmark_vanished(tx, upload.id, upload.project_id):
+        return await fail(tx, upload, _vanished(path), code=FilesMissing.code, at=at)
+    brought = [
+        StoredFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256, key=file.key)
+        for file in await files.of_upload(tx, upload.id)
+        if file.sha256 is not None and file.key is not None
+    ]
+    findings = missing_files(file.path for file in brought)
+    if findings:
+        code = ArchiveRejected.code if upload.kind == "archive" else FilesMissing.code
+        return await fail(tx, upload, findings[0], code=code, at=at)
+    keys = await model_files.claim(tx, upload.project_id, brought)
+    kept = [msgspec.structs.replace(file, key=keys[file.sha256]) for file in brought]
+    validation_id = new_id()
+    await model_files.insert(tx, upload.model_id, upload.project_id, kept)
+    await models.await_validation(
+        tx,
+        upload.model_id,
+        validation_id=validation_id,
+        size_bytes=sum(file.size_bytes for file in kept),
+        file_count=len(kept),
+        deadline_at=deadline_at,
+    )
+    await sessions.move(tx, upload.id, "completed", only_from=("processing",))
+    await notify(tx, CHANNEL, upload.id)
+    ids = {"model_id": upload.model_id, "project_id": upload.project_id}
+    return [
+        ModelRegistered(upload_id=upload.id, files=kept, at=at, **ids),
+        ModelValidationRequested(validation_id=validation_id, files=kept, at=at, **ids),
+    ]
+
+
+def _vanished(path: str) -> Finding:
+    return Finding(
+        rule="upload-file-vanished",
+        severity="error",
+        message="the stored copy that this file was to share was deleted with its model during the upload.",
+        fix="Upload the model again.",
+        file=path,
+    )
+
+
+async def fail(tx: Tx, upload: Upload, finding: Finding, *, code: str, at: datetime) -> list[Event]:
+    """The upload cannot become a model: the session and the model say why, and what was stored goes.
+
+    Emits nothing if the session has ended already.
+    """
+    reason = finding.sentence()
+    error = {"message": reason, "code": code, "finding": msgspec.to_builtins(finding)}
+    if not await sessions.move(tx, upload.id, "failed", error=error):
+        return []
+    await models.fail(tx, upload.model_id, reason)
+    await notify(tx, CHANNEL, upload.id)
+    failed = UploadFailed(
+        upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, reason=reason, at=at
+    )
+    return [failed]
+
+
+async def abort(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
+    """The client gives up: the model's row goes, and what was stored; nothing if the session has ended already."""
+    if not await sessions.move(tx, upload.id, "aborted"):
+        return []
+    await models.discard(tx, upload.model_id)
+    await notify(tx, CHANNEL, upload.id)
+    return [UploadAborted(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
+
+
+async def expire(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
+    """The session was not completed in time: its model is in error for that reason, and what was stored goes."""
+    if not await sessions.move(tx, upload.id, "expired", only_from=("open",)):
+        return []
+    ttl = upload.expires_at - upload.created_at
+    reason = f"The upload was not completed within {_in_words(ttl)}. Upload the model again."
+    await models.fail(tx, upload.model_id, reason)
+    await notify(tx, CHANNEL, upload.id)
+    return [UploadExpired(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
+
+
+def _in_words(ttl: timedelta) -> str:
+    seconds = round(ttl.total_seconds())
+    return f"{seconds // 3600} hours" if seconds >= 7200 else f"{seconds} seconds"
+
+
+async def opened(tx: Tx, stream: PartStream, *, at: datetime) -> UploadOpened:
+    """The stream with every part known so far: tells an extractor all it needs, however much was lost before."""
+    stored = await streams.parts(tx, stream.id)
+    return UploadOpened(stream=stream, parts=streams.as_event_parts(stored), at=at)

@@ -1,0 +1,161 @@
+"""Statements on `upload`: one session each."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from libs.db import Tx
+from libs.errors import ArchiveRejected, Rejected, SlipwayError, UploadNotFound, WrongState
+from services.gateway.uploads.states import ENDED, LIVE, UploadStatus
+
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `upload`."""
+
+    id: str
+    serial: int
+    project_id: str
+    model_id: str
+    model_name: str
+    model_version: str
+    kind: str
+    status: UploadStatus
+    chunk_size_bytes: int
+    error: dict[str, Any] | None
+    created_at: datetime
+    expires_at: datetime
+
+
+async def insert(
+    tx: Tx,
+    *,
+    upload_id: str,
+    project_id: str,
+    model_id: str,
+    model_name: str,
+    model_version: str,
+    kind: str,
+    chunk_size_bytes: int,
+    expires_at: datetime,
+) -> None:
+    """Open a session."""
+    await tx.execute(
+        """
+        INSERT INTO upload (id, project_id, model_id, model_name, model_version, kind, chunk_size_bytes, expires_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        """,
+        upload_id,
+        project_id,
+        model_id,
+        model_name,
+        model_version,
+        kind,
+        chunk_size_bytes,
+        expires_at,
+    )
+
+
+async def get(tx: Tx, project_id: str, upload_id: str) -> Upload:
+    """The session, of this project only. Raises: UploadNotFound."""
+    row = await tx.fetchrow("SELECT * FROM upload WHERE id = $1 AND project_id = $2", upload_id, project_id)
+    if row is None:
+        raise UploadNotFound()
+    return Upload(**row)
+
+
+async def lock(tx: Tx, upload_id: str) -> Upload:
+    """The session, to be moved by this transaction alone. Raises: UploadNotFound."""
+    row = await tx.fetchrow("SELECT * FROM upload WHERE id = $1 FOR UPDATE", upload_id)
+    if row is None:
+        raise UploadNotFound()
+    return Upload(**row)
+
+
+async def hold_open(tx: Tx, upload_id: str) -> None:
+    """Keep the session open until this transaction ends; many may hold it at once.
+
+    Raises: what `why_closed` says, if it is not open.
+    """
+    row = await tx.fetchrow("SELECT * FROM upload WHERE id = $1 FOR SHARE", upload_id)
+    if row is None:
+        raise UploadNotFound()
+    require_open(Upload(**row))
+
+
+def require_open(upload: Upload) -> None:
+    """Raises: what `why_closed` says, unless bytes can still be sent."""
+    if upload.status != "open":
+        raise why_closed(upload)
+
+
+def why_closed(upload: Upload) -> SlipwayError:
+    """Why nothing more can be done with the session: the reason of its failure, or its state."""
+    if upload.status == "failed" and upload.error:
+        kind = ArchiveRejected if upload.error["code"] == ArchiveRejected.code else Rejected
+        error = kind(upload.error["message"], details={"finding": upload.error.get("finding")}, retryable=False)
+        error.code = upload.error["code"]  # type: ignore[misc]  # the code as it was when the session failed
+        return error
+    return WrongState(ENDED[upload.status], retryable=False)
+
+
+async def move(
+    tx: Tx,
+    upload_id: str,
+    to: UploadStatus,
+    *,
+    only_from: tuple[UploadStatus, ...] = LIVE,
+    error: dict[str, Any] | None = None,
+) -> bool:
+    """Move the session; False if it is in none of the states `only_from`: of two racing callers, one wins."""
+    moved = await tx.fetchval(
+        "UPDATE upload SET status = $2, error = $4 WHERE id = $1 AND status = ANY ($3) RETURNING id",
+        upload_id,
+        to,
+        list(only_from),
+        error,
+    )
+    return moved is not None
+
+
+async def expired(tx: Tx, now: datetime, limit: int = 100) -> list[Upload]:
+    """Sessions past their time, locked; those that another transaction is moving are left to it."""
+    rows = await tx.fetch(
+        """
+        SELECT * FROM upload WHERE status = 'open' AND expires_at < $1
+         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        """,
+        now,
+        limit,
+    )
+    return [Upload(**row) for row in rows]
+
+
+async def page(
+    tx: Tx, project_id: str, *, status: str | None, model_name: str | None, after: str | None, limit: int
+) -> list[Upload]:
+    """Up to `limit` sessions of the project, newest first, after the session `after`."""
+    rows = await tx.fetch(
+        """
+        SELECT * FROM upload
+         WHERE project_id = $1
+           AND ($2::text IS NULL OR status = $2)
+           AND ($3::text IS NULL OR model_name = $3)
+           AND ($4::text IS NULL OR serial < (SELECT serial FROM upload WHERE id = $4 AND project_id = $1))
+         ORDER BY serial DESC LIMIT $5
+        """,
+        project_id,
+        status,
+        model_name,
+        after,
+        limit,
+    )
+    return [Upload(**row) for row in rows]
+
+
+async def live_among(tx: Tx, upload_ids: list[str]) -> set[str]:
+    """Which of these sessions may still be writing."""
+    rows = await tx.fetch("SELECT id FROM upload WHERE id = ANY ($1) AND status = ANY ($2)", upload_ids, list(LIVE))
+    return {row["id"] for row in rows}
