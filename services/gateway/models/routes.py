@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -116,7 +117,7 @@ async def _model(call: Call) -> Model:
         return await models.get(tx, call.principal.project_id, call.params["model_id"])
 
 
-def _standard(call: Call, model: Model) -> dict[str, object]:
+def _standard(call: Call, model: Model) -> dict[str, Any]:
     return {
         "id": model.id,
         "created": int(model.created_at.timestamp()),

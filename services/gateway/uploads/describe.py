@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 from libs.contracts import StoredFile
@@ -77,7 +78,7 @@ def session(
         members=sum(stream.members for stream in streams),
         bytes=sum(stream.bytes_out for stream in streams),
     )
-    about = {
+    about: dict[str, Any] = {
         "session_id": upload.id,
         "model_id": upload.model_id,
         "model_name": upload.model_name,
@@ -92,7 +93,7 @@ def session(
         [archive] = streams
         return _archive(upload, base_url, archive, parts, about)
     arrived, expected = counts
-    shown = {} if files is None else {"files": files}
+    shown: dict[str, Any] = {} if files is None else {"files": files}
     return Session(
         kind="directory",
         upload_url=f"{base_url}/uploads/{upload.id}/files",
@@ -105,9 +106,9 @@ def session(
 
 
 def _archive(
-    upload: Upload, base_url: str, archive: Stream, parts: Sequence[StoredPart] | None, about: dict[str, object]
+    upload: Upload, base_url: str, archive: Stream, parts: Sequence[StoredPart] | None, about: dict[str, Any]
 ) -> Session:
-    shown: dict[str, object] = {}
+    shown: dict[str, Any] = {}
     if parts is not None:
         numbers = [part.number for part in parts]
         shown = {
@@ -144,7 +145,7 @@ def file_states(
 def _file_state(
     base_path: str, upload: Upload, file: UploadFile, stream: Stream | None, numbers: dict[str, list[int]]
 ) -> FileState:
-    about = {
+    about: dict[str, Any] = {
         "relative_path": file.path,
         "size": file.size_bytes,
         "upload_path": upload_path(base_path, upload, file.path),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from services.gateway.state import Gateway
 
@@ -102,7 +103,7 @@ async def receive_file(call: Call) -> schemas.FileReceived:
         raise Invalid("'part_number' and 'part_count' go together.", param="part_number")
     if query.part_number is None or (query.part_count == 1 and query.part_number == 0):
         received = await _take_file(call, upload, file)
-        chunk = {}
+        chunk: dict[str, Any] = {}
     else:
         received = await _take_chunk(call, upload, file, query.part_number, query.part_count or 0)
         chunk = {"part_number": query.part_number, "part_count": query.part_count}
