@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import asyncpg
+from asyncpg.exceptions import InterfaceError, PostgresError
 
 from deploy.local import leftovers, unprivileged
 from deploy.local.process import Program, Way, launched
@@ -67,7 +68,7 @@ class Postgres:
     async def ready(self) -> bool:
         try:
             connection = await asyncpg.connect(self.url, timeout=5)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (OSError, PostgresError, InterfaceError):
             return False
         await connection.close()
         return True

@@ -43,7 +43,9 @@ class Process:
     def __init__(self, program: Program, child: asyncio.subprocess.Process) -> None:
         self.program = program
         self._child = child
-        self._pump = asyncio.create_task(self._copy_output(), name=f"log of {program.name}")
+        if child.stdout is None:
+            raise ValueError("the child's output must come by a pipe")
+        self._pump = asyncio.create_task(self._copy_output(child.stdout), name=f"log of {program.name}")
 
     @classmethod
     async def start(cls, program: Program) -> Process:
@@ -97,10 +99,9 @@ class Process:
         with suppress(ProcessLookupError):
             self._child.send_signal(number)
 
-    async def _copy_output(self) -> None:
-        assert self._child.stdout is not None
+    async def _copy_output(self, output: asyncio.StreamReader) -> None:
         with LogFile(self.program.log, self.program.notice) as log:
-            while chunk := await self._child.stdout.read(65536):
+            while chunk := await output.read(65536):
                 log.write(chunk)
 
 

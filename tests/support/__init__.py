@@ -1,4 +1,4 @@
-"""What tests share: the embedded stack as fixtures, real small models, hostile archives, and ways to look at the outcome."""
+"""What tests share: the embedded stack as fixtures, real small models, hostile archives."""
 
 from tests.support.outbox import emitted
 

@@ -64,7 +64,7 @@ async def namespace(stack: Stack) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def pool_for(stack: Stack, namespace: str) -> AsyncIterator[PoolFor]:
-    """`await pool_for("extractor")`: a pool in that service's own, migrated, empty schema; the same one when asked again."""
+    """`await pool_for("extractor")`: a pool in that service's own, migrated, empty schema; asked again, the same."""
     pools: dict[str, Pool] = {}
 
     async def pool_for(service: str) -> Pool:

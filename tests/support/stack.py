@@ -29,7 +29,10 @@ T = TypeVar("T")
 
 
 class Stack:
-    """The three dependencies, to be used and to be hurt. Whatever a test did to them, the next one finds them running."""
+    """The three dependencies, to be used and to be hurt.
+
+    Whatever a test did to them, the next one finds them running.
+    """
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="slipway-tests-"))
