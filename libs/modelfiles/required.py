@@ -1,7 +1,7 @@
 """What a directory of files must hold to be a model at all: a configuration and weights.
 
-The rule is vLLM's: `config.json`, or `params.json` for Mistral's own format, and weights, both at top level. A GGUF
-file carries its configuration inside.
+The rule is vLLM's: `config.json`, or `params.json` beside Mistral's own consolidated*.safetensors, and weights, both at
+top level. A GGUF file carries its configuration inside.
 """
 
 from __future__ import annotations
@@ -10,39 +10,23 @@ import posixpath
 from collections.abc import Iterable
 
 from libs.contracts import Finding
-
-CONFIG = "config.json"
-MISTRAL_CONFIG = "params.json"
-
-# What vLLM's filter_files_not_needed_for_inference leaves out (vllm/model_executor/model_loader/weight_utils.py)
-TRAINING_FILES = frozenset({"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"})
-
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".exl2", ".gguf")
-
-
-def is_weights(path: str) -> bool:
-    """Whether the file at `path` (relative, POSIX) holds weights that a server would load."""
-    return "/" not in path and path.endswith(WEIGHT_SUFFIXES) and path not in TRAINING_FILES
+from libs.modelfiles import weights
 
 
 def missing_files(paths: Iterable[str]) -> list[Finding]:
     """What keeps the files at `paths` (relative, POSIX) from being a model: one error each; none if all is there."""
     names = set(paths)
-    weights = sorted(name for name in names if is_weights(name))
+    selection = weights.select(names)
     findings: list[Finding] = []
-    if not names & {CONFIG, MISTRAL_CONFIG} and not _all_gguf(weights):
+    if selection.config not in names and selection.format != "gguf":
         findings.append(_no_config(names))
-    if not weights:
+    if selection.format is None:
         findings.append(_no_weights(names))
     return findings
 
 
-def _all_gguf(weights: list[str]) -> bool:
-    return bool(weights) and all(name.endswith(".gguf") for name in weights)
-
-
 def _no_config(names: set[str]) -> Finding:
-    nested = _first(name for name in names if posixpath.basename(name) in {CONFIG, MISTRAL_CONFIG})
+    nested = _first(name for name in names if "/" in name and posixpath.basename(name) == weights.CONFIG)
     return Finding(
         rule="config-missing",
         severity="error",
@@ -52,8 +36,8 @@ def _no_config(names: set[str]) -> Finding:
 
 
 def _no_weights(names: set[str]) -> Finding:
-    nested = _first(name for name in names if "/" in name and is_weights(posixpath.basename(name)))
-    training = _first(name for name in names if name in TRAINING_FILES)
+    nested = _first(name for name in names if "/" in name and weights.select([posixpath.basename(name)]).format)
+    training = _first(name for name in names if "/" not in name and name.endswith(weights.TRAINING_FILES))
     found = f", {training} belongs to training" if training and not nested else _found_at(nested)
     return Finding(
         rule="weights-missing",

@@ -1,0 +1,91 @@
+"""What the vLLM release that Slipway follows can load, from the facts in vllm.json.
+
+The facts are written by deploy/vllm/architectures.py out of vLLM itself; the lookups here repeat its
+`_ModelRegistry.inspect_model_cls` and `_normalize_arch` (vllm/model_executor/models/registry.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["generate", "multimodal", "embed", "classify", "reward", "draft"]
+
+# Documented by Slipway's API and loaded by earlier releases of vLLM, by this one no more
+LEGACY_QUANTIZATION = frozenset({"squeezellm", "exl2"})
+NATIVE = "native"  # no quantization
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """vllm.json."""
+
+    versions: dict[str, str]  # vllm, transformers, torch
+    architectures: dict[str, Kind]
+    transformers_architectures: dict[str, Kind]  # not vLLM's own, but run through Transformers
+    dropped_architectures: dict[str, str]  # to the last version that had it
+    plugin_architectures: dict[str, str]  # to the plug-in's address
+    architecture_suffixes: dict[str, Kind]  # in order of precedence
+    model_types: dict[str, str | None]  # to the architecture assumed where config.json names none
+    model_type_of_architecture: dict[str, str]  # where config.json has no model_type
+    quantization: frozenset[str]
+    deprecated_quantization: frozenset[str]
+    pickle_globals: frozenset[str]  # that torch.load(weights_only=True) lets through
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """An architecture that vLLM can run."""
+
+    architecture: str  # as config.json says
+    kind: Kind
+    native: bool  # vLLM's own implementation; False through Transformers
+
+
+@cache
+def facts() -> Facts:
+    """The facts, read once."""
+    raw = files("libs.modelfiles").joinpath("vllm.json").read_bytes()
+    return msgspec.json.decode(raw, type=Facts)
+
+
+def resolve(architectures: Iterable[str]) -> Resolved | None:
+    """The first of `architectures` that vLLM can run, or None.
+
+    Raises: nothing; an architecture of remote code is not known here, whatever its auto_map says.
+    """
+    known = facts()
+    for name in architectures:
+        if kind := known.architectures.get(name):
+            return Resolved(name, kind, native=True)
+        if kind := known.transformers_architectures.get(name):
+            return Resolved(name, kind, native=False)
+        if kind := _converted(name):
+            return Resolved(name, kind, native=True)
+    return None
+
+
+def _converted(name: str) -> Kind | None:
+    """What `name` would serve as, if vLLM can make it out of an architecture that it has: LlamaModel embeds."""
+    known = facts()
+    for suffix, kind in known.architecture_suffixes.items():
+        if name.endswith(suffix):
+            stem = name.removesuffix(suffix)
+            return kind if any(stem + other in known.architectures for other in known.architecture_suffixes) else None
+    return None
+
+
+def why_unknown(architecture: str) -> tuple[str, str]:
+    """What to say about an architecture that did not resolve: message and fix."""
+    known = facts()
+    release = f"vLLM {known.versions['vllm']}"
+    if last := known.dropped_architectures.get(architecture):
+        return f"{release} does not know {architecture} any more; vLLM {last} was the last that did.", _OTHER_MODEL
+    if address := known.plugin_architectures.get(architecture):
+        return f"{release} runs {architecture} only with a plug-in ({address}).", _OTHER_MODEL
+    return f"{release} does not know the architecture {architecture}.", _OTHER_MODEL
+
+
+_OTHER_MODEL = "Convert the model to an architecture that vLLM has, or upload one that it can run."
