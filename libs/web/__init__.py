@@ -2,7 +2,7 @@
 
 from libs.web.app import make_app
 from libs.web.errors import ErrorEnvelope, error_answer
-from libs.web.health import health_routes
+from libs.web.health import Readiness, health_routes
 from libs.web.route import Answer, Authenticate, Call, Handler, Principal, Role, Route, Scope
 from libs.web.server import serve
 
@@ -13,6 +13,7 @@ __all__ = [
     "ErrorEnvelope",
     "Handler",
     "Principal",
+    "Readiness",
     "Role",
     "Route",
     "Scope",

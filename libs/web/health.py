@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
@@ -18,22 +18,21 @@ class Liveness(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """Whether work should be sent here, and the checks that say so."""
+    """Whether work should be sent here, and the state of each dependency by name."""
 
     ready: bool
     checks: dict[str, bool]
 
 
-def health_routes(check: Callable[[], Awaitable[Mapping[str, bool]]]) -> list[Route]:
-    """The routes of any service; `check` gives the state of each of its dependencies by name."""
+def health_routes(readiness: Callable[[], Awaitable[Readiness]]) -> list[Route]:
+    """The routes of any service."""
 
     async def livez(_: Call) -> Liveness:
         return Liveness("ok")
 
     async def readyz(_: Call) -> Answer:
-        checks = dict(await check())
-        ready = all(checks.values())
-        return Answer(Readiness(ready, checks), 200 if ready else 503)
+        state = await readiness()
+        return Answer(state, 200 if state.ready else 503)
 
     async def metrics(_: Call) -> web.Response:
         return web.Response(body=telemetry.metrics_text(), headers={"Content-Type": telemetry.METRICS_CONTENT_TYPE})

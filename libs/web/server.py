@@ -34,7 +34,7 @@ class _Protocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to a request that could not be parsed, or that failed outside our edge; then the connection ends."""
+        """The answer where there was no request, or where it failed outside of our edge; then the connection ends."""
         if request.writer.output_size > 0:
             raise ConnectionResetError("the answer had begun")
         with telemetry.bind(request_id=telemetry.new_request_id()) as context:

@@ -1,0 +1,226 @@
+"""The life of a process: started in order, working until told to stop, drained, closed in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from inspect import isawaitable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import uvloop
+from aiohttp import web
+
+from libs import db, outbox, telemetry
+from libs.bus import Bus, Consumer, Handlers
+from libs.config import ServiceConfig, load, schema_name
+from libs.db import Pool
+from libs.errors import Unauthenticated, Unavailable
+from libs.signals import Signals, unless_set
+from libs.web import Principal, Readiness, Route, health_routes, make_app, serve
+
+logger = logging.getLogger("service")
+
+DRAIN_S = 8.0  # from SIGTERM to the end; whoever started us waits ten
+CLOSE_S = 1.0  # of these, for closing what the work was done with
+CHECK_S = 2.0  # a dependency that takes longer to answer is not ready
+DEPTH_EVERY_S = 5.0
+
+C = TypeVar("C", bound=ServiceConfig)
+T = TypeVar("T")
+
+Run = Callable[[asyncio.Event], Awaitable[None]]  # works until the event is set
+Check = Callable[[], bool | Awaitable[bool]]
+
+
+def run(name: str, config_type: type[C], build: Callable[[C, Service], Awaitable[None]]) -> NoReturn:
+    """Run a service until SIGTERM or SIGINT: settings from the environment, `build` to put it together, then work.
+
+    Exits with 0 when told to stop; with 1 if `build` fails or a background task dies; with a message if a setting is
+    wrong.
+    """
+    config = load(config_type)
+    telemetry.setup(name, config.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_live(Service(name, config), partial(build, config)))
+    raise SystemExit(code)
+
+
+class Service:
+    """What a service's `build` adds its parts to."""
+
+    def __init__(self, name: str, config: ServiceConfig) -> None:
+        self.name = name
+        self.config = config
+        self.stop = asyncio.Event()
+        self._parts = AsyncExitStack()
+        self._background: dict[str, Run] = {}
+        self._checks: dict[str, tuple[Check, bool]] = {}
+        self._app: web.Application | None = None
+
+    async def enter(self, part: AbstractAsyncContextManager[T]) -> T:
+        """Open a part; it is closed after everything entered or begun later."""
+        return await self._parts.enter_async_context(part)
+
+    def background(self, name: str, run: Run) -> None:
+        """Run `run(stop)` from the end of `build` until `stop` is set; if it ends before, so does the process."""
+        self._background[name] = run
+
+    def ready(self, name: str, check: Check, *, required: bool = True) -> None:
+        """Ask `check` for /readyz. What is not `required` is only shown: the service does part of its work without."""
+        self._checks[name] = (check, required)
+
+    def serve(self, app: web.Application) -> None:
+        """Serve `app` on the configured port instead of the health routes alone, which it then has to have itself."""
+        self._app = app
+
+    def health_routes(self) -> list[Route]:
+        """/livez, /readyz and /metrics of this service."""
+        return health_routes(self._readiness)
+
+    async def work(self) -> bool:
+        """Serve and run every background task until `stop`, then drain. Returns False if one of them died."""
+        runs = {"http": self._serve_http, **self._background}
+        tasks = [asyncio.create_task(_begin(run, self.stop), name=name) for name, run in runs.items()]
+        stopping = asyncio.create_task(self.stop.wait())
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        died = [task for task in tasks if task.done()]
+        self.stop.set()
+        await stopping
+        logger.info("stopping")
+        _, late = await asyncio.wait(tasks, timeout=DRAIN_S - CLOSE_S)
+        for task in late:
+            logger.warning("%s did not finish in time and is cancelled", task.get_name())
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                logger.critical("%s died: %s", task.get_name(), outcome, exc_info=outcome)
+            elif task in died:
+                logger.critical("%s ended without being told to", task.get_name())
+        return not died and not any(isinstance(outcome, Exception) for outcome in outcomes)
+
+    async def close(self) -> None:
+        """Close every part, the last entered first."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._parts.aclose()
+        except TimeoutError:
+            logger.warning("closing took longer than %s s; leaving it at that", CLOSE_S)
+
+    async def _serve_http(self, stop: asyncio.Event) -> None:
+        app = self._app or make_app(self.health_routes(), authenticate=_nobody, state=None, title=self.name)
+        # aiohttp waits for the handlers once, and once more after it has cancelled their reading.
+        drain_s = (DRAIN_S - CLOSE_S) / 2
+        async with serve(app, self.config.http_host, self.config.http_port, drain_s=drain_s):
+            await stop.wait()
+
+    async def _readiness(self) -> Readiness:
+        answers = await asyncio.gather(*(_holds(check) for check, _ in self._checks.values()))
+        checks = dict(zip(self._checks, answers, strict=True))
+        required = [checks[name] for name, (_, is_required) in self._checks.items() if is_required]
+        return Readiness(ready=all(required) and not self.stop.is_set(), checks=checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Spine:
+    """What every service with state has."""
+
+    pool: Pool
+    signals: Signals
+    bus: Bus
+
+
+async def spine(
+    service: Service,
+    config: ServiceConfig,
+    name: str,
+    migrations: Path,
+    handlers: Handlers | None = None,
+    context: Any = None,
+) -> Spine:
+    """Add the part that services share: schema, pool, signals, bus, relay, and a consumer for `handlers`.
+
+    `context` is handed to the handlers' `prepare`. Waits until Postgres is up, and for nothing else.
+    """
+    schema = schema_name(config.namespace, name)
+    await db.migrate(config.database_url, schema, outbox.MIGRATIONS, migrations)
+    pool = await service.enter(await db.open_pool(config.database_url, schema, size=config.db_pool_size))
+    signals = await service.enter(Signals.open(config.database_url, schema))
+    bus = await service.enter(Bus.open(config.nats_url, config.namespace))
+    service.background("relay", outbox.Relay(pool, signals, bus).run)
+    if handlers is not None:
+        service.background("consumer", Consumer(bus, pool, handlers, context).run)
+    service.background("outbox depth", partial(every, interval_s=DEPTH_EVERY_S, work=partial(_show_depth, pool)))
+    service.ready("postgres", partial(_answers, pool))
+    service.ready("nats", bus.ready, required=False)  # work goes on without: the outbox waits
+    return Spine(pool, signals, bus)
+
+
+async def every(
+    stop: asyncio.Event, interval_s: float, work: Callable[[], Awaitable[object]], *, name: str = "sweep"
+) -> None:
+    """A sweeper's loop: `work()` now and `interval_s` after each time it ended, until `stop`.
+
+    Unavailable is logged, and the next round tries again; any other error is raised.
+    """
+    while not stop.is_set():
+        try:
+            await work()
+        except Unavailable as error:
+            logger.warning("%s: will try again: %s", name, error)
+        try:
+            async with asyncio.timeout(interval_s):
+                await stop.wait()
+        except TimeoutError:
+            continue
+
+
+async def _live(service: Service, build: Callable[[Service], Awaitable[None]]) -> int:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop.set)
+    try:
+        await unless_set(service.stop, _built(service, build))
+        healthy = service.stop.is_set() or await service.work()
+    finally:
+        await service.close()
+    logger.info("stopped")
+    return 0 if healthy else 1
+
+
+async def _built(service: Service, build: Callable[[Service], Awaitable[None]]) -> None:
+    logger.info("starting")
+    await build(service)
+
+
+async def _begin(run: Run, stop: asyncio.Event) -> None:
+    await run(stop)
+
+
+async def _holds(check: Check) -> bool:
+    """Whether `check` says yes, in time."""
+    try:
+        async with asyncio.timeout(CHECK_S):
+            answer = check()
+            return await answer if isawaitable(answer) else answer
+    except (Unavailable, TimeoutError):
+        return False
+
+
+async def _answers(pool: Pool) -> bool:
+    async with db.connection(pool) as tx:
+        return bool(await tx.fetchval("SELECT true"))
+
+
+async def _show_depth(pool: Pool) -> None:
+    telemetry.outbox_depth.set(await outbox.depth(pool))
+
+
+async def _nobody(_: str) -> Principal:
+    raise Unauthenticated

@@ -1,0 +1,8 @@
+"""The gateway: the public API, and the registry as clients see it.
+
+Consumes: archive.extracted, archive.rejected, archive.progressed; model.validated, model.rejected; object.unclaimed;
+dead letters of uploads and models.
+Emits: upload.opened, upload.part_stored, upload.completed, upload.aborted, upload.expired, upload.failed;
+model.registered, model.validation_requested; object.dropped.
+Owns: projects and their keys; upload sessions and their parts; models, versions, files, and the objects behind them.
+"""

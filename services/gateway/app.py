@@ -1,0 +1,41 @@
+"""Puts the gateway together; the only place that makes its clients."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from libs.blobs import Blobs
+from libs.service import Service, every, spine
+from libs.web import Route, make_app
+from services.gateway.config import GatewayConfig
+from services.gateway.handlers import handlers
+from services.gateway.models.routes import ROUTES as MODELS
+from services.gateway.projects.authentication import authenticate_by
+from services.gateway.projects.routes import ROUTES as PROJECTS
+from services.gateway.state import Gateway
+from services.gateway.sweepers import sweep
+from services.gateway.uploads.routes import ROUTES as UPLOADS
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+ROUTES: list[Route] = [*UPLOADS, *MODELS, *PROJECTS]
+
+
+async def build(config: GatewayConfig, service: Service) -> None:
+    """The public API over the registry, and the handlers and sweepers that keep the registry up to date."""
+    blobs = await service.enter(Blobs.open(config.s3_url))
+    shared = await spine(service, config, service.name, MIGRATIONS, handlers)
+    state = Gateway(shared.pool, shared.signals, blobs, config, service.stop)
+    service.background(
+        "sweepers",
+        partial(every, interval_s=config.sweep_interval_s, work=partial(sweep, shared.pool, config), name="sweepers"),
+    )
+    service.ready("s3", blobs.ping, required=False)  # what needs no bytes goes on without
+    service.serve(
+        make_app(
+            [*ROUTES, *service.health_routes()],
+            authenticate=authenticate_by(shared.pool, config.operator_key),
+            state=state,
+            title="Slipway",
+        )
+    )

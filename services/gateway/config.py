@@ -1,0 +1,25 @@
+"""What the gateway is told."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from libs.config import Count, Seconds, ServiceConfig
+
+OperatorKey = Annotated[str, msgspec.Meta(min_length=16)]
+PublicUrl = Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")]
+
+
+class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
+    """Settings of the gateway, beside those of every service."""
+
+    operator_key: OperatorKey  # opens /admin/v1
+    public_url: PublicUrl | None = None  # for URLs in answers; else they are made from the request's own
+    chunk_size_bytes: Count = 100 * 1024 * 1024  # of a part of an archive
+    session_ttl_s: Seconds = 86400  # how long an upload may take
+    max_model_bytes: Count = 2 * 1024**4
+    complete_wait_s: Seconds = 60  # how long `complete` waits for the model before it answers 202
+    sweep_interval_s: Seconds = 5
+    stale_after_s: Seconds = 30  # how long others may be silent before they are told again

@@ -1,0 +1,166 @@
+"""What operators do: make projects and keys, look at them, revoke them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import get_args
+
+from msgspec import structs
+
+from libs.db import Tx, connection, transaction
+from libs.errors import Conflict, Invalid, WrongState
+from libs.web import Call, Route, Scope
+from services.gateway.presentation import timestamp
+from services.gateway.projects import schemas, store
+from services.gateway.projects.names import digest_of, new_key, new_key_id, new_project_id, prefix_of, slugs
+from services.gateway.state import Gateway
+
+ALL_SCOPES: list[Scope] = list(get_args(Scope))
+
+
+async def create_project(call: Call) -> schemas.Project:
+    """Make a project. Raises: Conflict, if there is one of that name."""
+    body: schemas.CreateProject = call.body
+    state: Gateway = call.state
+    async with transaction(state.pool) as tx:
+        return _project(await _insert(tx, body.name))
+
+
+async def _insert(tx: Tx, name: str) -> store.Project:
+    for slug in slugs(name):
+        made = await store.insert_project(tx, new_project_id(), name, slug)
+        if made is not None:
+            return made
+        there = await store.project_named(tx, name)
+        if there is not None:
+            gone = " It is revoked, but keeps its name." if there.revoked_at else ""
+            raise Conflict(
+                f"There is a project '{name}' already: {there.id}.{gone} Choose another name, or use that one.",
+                param="name",
+                retryable=False,
+            )
+    raise AssertionError("slugs never end")
+
+
+async def list_projects(call: Call) -> schemas.ProjectList:
+    """All projects, revoked ones too."""
+    state: Gateway = call.state
+    async with connection(state.pool) as tx:
+        return schemas.ProjectList(data=[_project(project) for project in await store.list_projects(tx)])
+
+
+async def revoke_project(call: Call) -> schemas.Project:
+    """Disable a project: all its keys stop working at once, its models and files stay. Raises: NotFound."""
+    state: Gateway = call.state
+    async with transaction(state.pool) as tx:
+        return _project(await store.revoke_project(tx, call.params["id"]))
+
+
+async def create_key(call: Call) -> schemas.Key:
+    """Make a key; this answer is the only one that shows it.
+
+    Raises: NotFound; WrongState if the project is revoked; Invalid if it would have expired already.
+    """
+    body: schemas.CreateKey = call.body
+    state: Gateway = call.state
+    if body.expires_at is not None and body.expires_at <= datetime.now(UTC):
+        raise Invalid("'expires_at' is in the past; a key made so could never be used.", param="expires_at")
+    async with transaction(state.pool) as tx:
+        project = await store.get_project(tx, call.params["id"])
+        key = new_key(project.slug)
+        made = await store.insert_key(
+            tx,
+            key_id=new_key_id(),
+            project_id=project.id,
+            name=body.name,
+            sha256=digest_of(key),
+            prefix=prefix_of(key),
+            scopes=[scope for scope in ALL_SCOPES if body.scopes is None or scope in body.scopes],
+            role=body.role,
+            expires_at=body.expires_at,
+        )
+    if made is None:
+        raise WrongState(f"The project '{project.name}' is revoked; a key of it would not work.", retryable=False)
+    return _key(made, key)
+
+
+async def list_keys(call: Call) -> schemas.KeyList:
+    """All keys of a project, expired and revoked ones too, without their secrets. Raises: NotFound."""
+    state: Gateway = call.state
+    async with connection(state.pool) as tx:
+        project = await store.get_project(tx, call.params["id"])
+        return schemas.KeyList(data=[_key(key) for key in await store.list_keys(tx, project.id)])
+
+
+async def revoke_key(call: Call) -> schemas.Key:
+    """End a key; it is refused from the next request on. Raises: NotFound."""
+    state: Gateway = call.state
+    async with transaction(state.pool) as tx:
+        return _key(await store.revoke_key(tx, call.params["id"], call.params["key_id"]))
+
+
+def _project(project: store.Project) -> schemas.Project:
+    return schemas.Project(
+        id=project.id,
+        name=project.name,
+        slug=project.slug,
+        created_at=timestamp(project.created_at),
+        revoked_at=timestamp(project.revoked_at) if project.revoked_at else None,
+    )
+
+
+def _key(key: store.Key, secret: str | None = None) -> schemas.Key:
+    shown = schemas.Key(
+        id=key.id,
+        project_id=key.project_id,
+        name=key.name,
+        prefix=key.prefix,
+        scopes=key.scopes,
+        role=key.role,
+        created_at=timestamp(key.created_at),
+        expires_at=timestamp(key.expires_at) if key.expires_at else None,
+        revoked_at=timestamp(key.revoked_at) if key.revoked_at else None,
+    )
+    return structs.replace(shown, key=secret) if secret else shown
+
+
+_admin = partial(Route, base="root", operator=True)
+_PROJECTS = "/admin/v1/projects"
+
+ROUTES = [
+    _admin(
+        "POST",
+        _PROJECTS,
+        create_project,
+        summary="Make a project",
+        body=schemas.CreateProject,
+        returns=schemas.Project,
+        status=201,
+    ),
+    _admin("GET", _PROJECTS, list_projects, summary="List projects", returns=schemas.ProjectList),
+    _admin(
+        "DELETE",
+        f"{_PROJECTS}/{{id}}",
+        revoke_project,
+        summary="Disable a project and all its keys",
+        returns=schemas.Project,
+    ),
+    _admin(
+        "POST",
+        f"{_PROJECTS}/{{id}}/keys",
+        create_key,
+        summary="Make a key",
+        body=schemas.CreateKey,
+        returns=schemas.Key,
+        status=201,
+    ),
+    _admin("GET", f"{_PROJECTS}/{{id}}/keys", list_keys, summary="List a project's keys", returns=schemas.KeyList),
+    _admin(
+        "DELETE",
+        f"{_PROJECTS}/{{id}}/keys/{{key_id}}",
+        revoke_key,
+        summary="Revoke a key",
+        returns=schemas.Key,
+    ),
+]

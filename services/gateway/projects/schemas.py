@@ -1,0 +1,70 @@
+"""Bodies and answers of the operator's routes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from libs.web import Role, Scope
+
+Name = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$")
+]
+
+
+class CreateProject(Struct, frozen=True, kw_only=True):
+    """POST /admin/v1/projects."""
+
+    name: Name
+
+
+class Project(Struct, frozen=True, kw_only=True):
+    """A project; its slug is in its keys. Times are RFC 3339."""
+
+    id: str
+    name: str
+    slug: str
+    created_at: str
+    revoked_at: str | None  # from then on none of its keys works
+
+
+class ProjectList(Struct, frozen=True, kw_only=True):
+    """Every project, in order of creation."""
+
+    data: list[Project]
+    object: Literal["list"] = "list"
+    has_more: bool = False
+
+
+class CreateKey(Struct, frozen=True, kw_only=True):
+    """POST /admin/v1/projects/{project_id}/keys."""
+
+    name: Name | None = None
+    scopes: Annotated[list[Scope], Meta(min_length=1)] | None = None  # all if not given
+    role: Role = "member"
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None  # never if not given
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """A key without its secret; `key` itself is answered once, when it is made. Times are RFC 3339."""
+
+    id: str
+    key: str | UnsetType = UNSET
+    project_id: str
+    name: str | None
+    prefix: str  # how the key begins
+    scopes: list[Scope]
+    role: Role
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+
+
+class KeyList(Struct, frozen=True, kw_only=True):
+    """Every key of a project, in order of creation."""
+
+    data: list[Key]
+    object: Literal["list"] = "list"
+    has_more: bool = False
