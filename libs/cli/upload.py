@@ -16,7 +16,8 @@ from libs.cli.render import show_outcome
 from libs.client import PARALLEL, PART_BYTES, Outcome, Slipway, Upload, inspect
 from libs.client.local import LocalDirectory
 
-_SIZE = re.compile(r"^(\d+)\s*([KMGT]?)(i?)B?$", re.IGNORECASE)
+_SIZE = re.compile(r"^(\d+)\s*([kmg]i?|)b?$")
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
 class Size(click.ParamType[int]):
@@ -27,12 +28,10 @@ class Size(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = _SIZE.match(value.strip())
+        match = _SIZE.match(value.strip().lower())
         if not match or not int(match[1]):
             self.fail(f"'{value}' is no size; write 64MiB, 100MB or a number of bytes.", param, ctx)
-        power: int = " KMGT".index(match[2].upper() or " ")
-        base = 1024 if match[3] else 1000
-        return int(match[1]) * base**power
+        return int(match[1]) * _UNITS[match[2]]
 
 
 @click.command()

@@ -5,11 +5,11 @@ Sizes are in bytes, times are RFC 3339 in UTC, ranges are `[first, last]` of par
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from libs.contracts import Finding, MemoryNeed, ModelMetadata
+from libs.contracts import Finding, MemoryNeed
 
 T = TypeVar("T")
 
@@ -144,6 +144,7 @@ class CompletedFile(msgspec.Struct, frozen=True):
     relative_path: str
     size: int
     content_type: str | None = None
+    sha256: str | None = None
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -157,6 +158,7 @@ class Completed(msgspec.Struct, frozen=True):
     total_size: int | None = None
     files: list[CompletedFile] = []
     stripped_prefix: str | None = None
+    dropped: list[str] = []  # members that belong to no model, such as .DS_Store
 
 
 # Models
@@ -215,6 +217,7 @@ class Model(msgspec.Struct, frozen=True):
     is_shared: bool | None = None
     catalog_role: str | None = None
     created_at: str | None = None
+    updated_at: str | None = None
 
 
 class ModelFile(msgspec.Struct, frozen=True):
@@ -231,8 +234,9 @@ class ModelReport(msgspec.Struct, frozen=True):
 
     model_id: str
     status: str
+    status_reason: str | None = None
     findings: list[Finding] = []
-    metadata: ModelMetadata | None = None
+    metadata: dict[str, Any] | None = None
     files_read: int | None = None
     bytes_read: int | None = None
     validator: str | None = None

@@ -22,6 +22,7 @@ PARALLEL = 4
 
 _WAIT_S = 20  # one bounded wait for completion; then it is asked again
 _LOOK_S = 0.5  # between two looks at how far the unpacking is
+_MOST_ROUNDS = 3
 _DECIDED = frozenset({"ready", "active", "error"})
 
 Stage = Literal["preparing", "sending", "processing", "checking", "done"]
@@ -86,13 +87,10 @@ class Upload:
             else:
                 session_id, self.model_id = resumed.session_id, resumed.model_id
         self.session_id = session_id
-        self.stage = "sending"
-        with self._timed("send"):
-            if resumed is None or resumed.status == "open":
-                await self._sender.send(session_id)
+        if resumed is None or resumed.status == "open":
+            await self._send(session_id)
         self.stage = "processing"
-        with self._timed("complete"):
-            completed = await self._completed(session_id, wait)
+        completed = await self._completed(session_id, wait)
         self.model_id = completed.model_id
         model = report = None
         if wait:
@@ -128,8 +126,31 @@ class Upload:
                 )
         return None
 
+    async def _send(self, session_id: str) -> None:
+        self.stage = "sending"
+        with self._timed("send"):
+            await self._sender.send(session_id)
+
     async def _completed(self, session_id: str, wait: bool) -> Completed:
-        """Complete the upload; with `wait`, stay until it is unpacked, showing how far it is."""
+        """Complete the upload, sending again what the server says that it has no longer.
+
+        A file that the project had when the upload was opened may be deleted before it is completed.
+        """
+        for _ in range(_MOST_ROUNDS):
+            try:
+                with self._timed("complete"):
+                    return await self._unpacked(session_id, wait)
+            except ApiError as error:
+                if error.error_code != "parts_missing":
+                    raise
+                missing = error
+            if not await self._sender.resume(await self._api.uploads.get(session_id)):
+                break
+            await self._send(session_id)
+        raise missing
+
+    async def _unpacked(self, session_id: str, wait: bool) -> Completed:
+        """Ask for completion; with `wait`, stay until it is unpacked, showing how far it is."""
         if not wait:
             return await self._api.uploads.complete(session_id, wait_s=0)
         with self._progress.step("unpacking", 0, "") as step:
@@ -178,5 +199,7 @@ class Upload:
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
         started = time.perf_counter()
-        yield
-        self._seconds[step] = time.perf_counter() - started
+        try:
+            yield
+        finally:
+            self._seconds[step] = self._seconds.get(step, 0.0) + time.perf_counter() - started

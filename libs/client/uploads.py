@@ -21,6 +21,7 @@ from libs.contracts.entities import Format
 T = TypeVar("T", ArchiveOpened, DirectoryOpened)
 
 _PATIENCE_S = 90.0  # a transfer outlives a restart of the server
+_PAGE = "100"
 
 
 class Uploads:
@@ -106,10 +107,16 @@ class Uploads:
         return await self._transport.call("GET", f"uploads/{_id(session_id)}", Session)
 
     async def find(self, *, status: str | None = None, model_name: str | None = None) -> list[Session]:
-        """The project's sessions, newest first."""
-        query = {"status": status, "model_name": model_name}
-        wanted = {name: value for name, value in query.items() if value is not None}
-        return (await self._transport.call("GET", "uploads", Page[Session], query=wanted)).data
+        """The project's sessions, newest first, without their parts and files."""
+        wanted = {"status": status, "model_name": model_name, "limit": _PAGE}
+        query = {name: value for name, value in wanted.items() if value is not None}
+        sessions: list[Session] = []
+        while True:
+            page = await self._transport.call("GET", "uploads", Page[Session], query=query)
+            sessions += page.data
+            if not page.has_more or not page.data:
+                return sessions
+            query["after"] = page.data[-1].session_id
 
     async def abort(self, session_id: str) -> None:
         """Give a session up; what it sent is removed."""

@@ -1,0 +1,305 @@
+"""A small Slipway in memory, written from the documentation of the API alone, with faults to order.
+
+It stores bytes and checks checksums; it does not unpack, and finds every model ready unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from tests.integration.cli.described import archive_state, directory_state, model_document
+
+PROJECT = "proj_TEST01"
+KEY = "xero_test_0123456789"
+OPERATOR_KEY = "op_0123456789"
+EXPIRES = "2030-01-01T00:00:00Z"
+
+
+@dataclass
+class Upload:
+    """One session; `stored` maps (path, part number) to bytes, an archive's path being ""."""
+
+    id: str
+    kind: str
+    name: str
+    wanted: dict[str, Any]
+    chunk_size: int
+    status: str = "open"
+    stored: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    present: set[str] = field(default_factory=set)
+
+    @property
+    def total_chunks(self) -> int:
+        return -(-self.wanted["archive_size"] // self.chunk_size)
+
+
+@dataclass
+class Fault:
+    """What happens to the next `times` requests whose path matches, once `after` of them have passed."""
+
+    path: str
+    answer: Callable[[web.Request], web.StreamResponse]
+    times: int
+    after: int
+
+
+class FakeSlipway:
+    """The state of the server, and what the tests ask of it."""
+
+    def __init__(self) -> None:
+        self.base_url = ""
+        self.chunk_size = 1000
+        self.uploads: dict[str, Upload] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.has: set[str] = set()  # sha256 of the files that the project has
+        self.findings: list[dict[str, Any]] = []
+        self.processing_rounds = 0  # how often complete answers 202
+        self.projects: list[dict[str, Any]] = []
+        self.keys: list[dict[str, Any]] = []
+        self.part_arrived = asyncio.Event()
+        self._faults: list[Fault] = []
+
+    def fail(
+        self, path: str, answer: Callable[[web.Request], web.StreamResponse], *, times: int = 1, after: int = 0
+    ) -> None:
+        self._faults.append(Fault(path, answer, times, after))
+
+    def sent(self, pattern: str) -> list[str]:
+        """The requests, as "METHOD path?query", that match."""
+        lines = [f"{method} {path}" for method, path in self.requests]
+        return [line for line in lines if re.search(pattern, line)]
+
+    def content(self, upload: Upload, path: str = "") -> bytes:
+        """What was stored under `path`, its parts in order."""
+        return b"".join(upload.stored[key] for key in sorted(upload.stored) if key[0] == path)
+
+    # routes
+
+    async def open_archive(self, request: web.Request) -> web.Response:
+        wanted = await request.json()
+        upload = self._add(Upload("", "archive", wanted["model_name"], wanted, self.chunk_size))
+        return web.json_response(
+            {
+                "session_id": upload.id,
+                "upload_url": f"{self.base_url}/uploads/{upload.id}/chunks",
+                "chunk_size": upload.chunk_size,
+                "total_chunks": upload.total_chunks,
+                "expires_at": EXPIRES,
+                "model_id": f"m-{upload.id}",
+                "version": "1.0.0",
+            }
+        )
+
+    async def open_directory(self, request: web.Request) -> web.Response:
+        wanted = await request.json()
+        upload = self._add(Upload("", "directory", wanted["model_name"], wanted, 0))
+        upload.present = {file["relative_path"] for file in wanted["files"] if file.get("sha256") in self.has}
+        return web.json_response(
+            {
+                "session_id": upload.id,
+                "upload_url": f"{self.base_url}/uploads/{upload.id}/files",
+                "files": [
+                    {
+                        "relative_path": file["relative_path"],
+                        "size": file["size"],
+                        "upload_path": "/…",
+                        "present": file["relative_path"] in upload.present,
+                    }
+                    for file in wanted["files"]
+                ],
+                "expires_at": EXPIRES,
+                "model_id": f"m-{upload.id}",
+            }
+        )
+
+    async def take(self, request: web.Request) -> web.Response:
+        """A part of an archive, a file, or a chunk of one."""
+        upload = self.uploads[request.match_info["id"]]
+        path = unquote(request.rel_url.raw_path.partition("/files/")[2])
+        number = int(request.query.get("part_number", 0))
+        content = await request.read()
+        checksum = hashlib.sha256(content).hexdigest()
+        header = "X-Chunk-Checksum" if "part_number" in request.query else "X-File-Checksum"
+        if request.headers[header] != checksum:
+            return refusal(400, "checksum_mismatch", "The bytes received do not have the checksum that was sent.")
+        if upload.stored.setdefault((path, number), content) != content:
+            return refusal(409, "part_conflict", "Other bytes are already stored under this part number.")
+        upload.counts[path] = int(request.query.get("part_count", 1))
+        self.part_arrived.set()
+        return web.json_response(
+            {"relative_path": path, "part_number": number, "size": len(content), "checksum": checksum}
+        )
+
+    async def complete(self, request: web.Request) -> web.Response:
+        upload = self.uploads[request.match_info["id"]]
+        if self.processing_rounds:
+            self.processing_rounds -= 1
+            upload.status = "processing"
+            body = {"status": "processing", "session_id": upload.id, "model_id": f"m-{upload.id}"}
+            return web.json_response(body, status=202, headers={"Location": "/…"})
+        state = self._state(upload)
+        if state.get("missing") or any(f["status"] in ("missing", "partial") for f in state.get("files", [])):
+            return refusal(409, "parts_missing", "Not everything has been sent yet.")
+        upload.status = "completed"
+        size = sum(len(content) for content in upload.stored.values())
+        return web.json_response(
+            {
+                "model_id": f"m-{upload.id}",
+                "model_name": upload.name,
+                "file_count": len(upload.counts),
+                "total_size": size,
+                "files": [],
+                "status": "completed",
+                "version": "1.0.0",
+            }
+        )
+
+    async def get_upload(self, request: web.Request) -> web.Response:
+        return web.json_response(self._state(self.uploads[request.match_info["id"]]))
+
+    async def list_uploads(self, request: web.Request) -> web.Response:
+        wanted = {"status": request.query.get("status"), "model_name": request.query.get("model_name")}
+        states = [self._state(upload) for upload in reversed(self.uploads.values())]
+        shown = [
+            {name: value for name, value in state.items() if name not in ("parts", "files", "received", "missing")}
+            for state in states
+            if all(value is None or state[name] == value for name, value in wanted.items())
+        ]
+        return web.json_response({"object": "list", "data": shown, "has_more": False})
+
+    async def abort(self, request: web.Request) -> web.Response:
+        self.uploads[request.match_info["id"]].status = "aborted"
+        return web.json_response({"session_id": request.match_info["id"], "status": "aborted"})
+
+    async def list_models(self, request: web.Request) -> web.Response:
+        documents = [model_document(upload, self.findings) for upload in self.uploads.values()]
+        listed = [
+            {"id": d["id"], "name": d["name"], "status": d["status"], "sizeBytes": 5, "format": "safetensors"}
+            for d in documents
+        ]
+        return web.json_response({"object": "list", "models": listed, "data": [], "has_more": False})
+
+    async def get_model(self, request: web.Request) -> web.Response:
+        named = unquote(request.match_info["id"])
+        for upload in self.uploads.values():
+            if named in (upload.name, f"m-{upload.id}"):
+                return web.json_response(model_document(upload, self.findings))
+        return refusal(404, "model_not_found", "The specified model does not exist or you do not have access to it.")
+
+    async def get_report(self, request: web.Request) -> web.Response:
+        report = {"model_id": request.match_info["id"], "status": "ready", "findings": self.findings}
+        return web.json_response(report)
+
+    async def get_files(self, request: web.Request) -> web.Response:
+        upload = self.uploads[request.match_info["id"].removeprefix("m-")]
+        files = [
+            {"path": path, "size_bytes": len(self.content(upload, path)), "sha256": "0" * 64} for path in upload.counts
+        ]
+        return web.json_response({"object": "list", "data": files})
+
+    async def create_project(self, request: web.Request) -> web.Response:
+        name = (await request.json())["name"]
+        self.projects.append({"id": f"proj_{name}", "name": name, "slug": name, "created_at": EXPIRES})
+        return web.json_response(self.projects[-1])
+
+    async def list_projects(self, _: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": self.projects})
+
+    async def create_key(self, request: web.Request) -> web.Response:
+        wanted = await request.json()
+        self.keys.append({"id": f"key_{len(self.keys)}", **wanted})
+        return web.json_response({**self.keys[-1], "key": KEY})
+
+    async def list_keys(self, _: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": self.keys})
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        return web.json_response({"id": request.path.rpartition("/")[2], "revoked": True})
+
+    def _add(self, upload: Upload) -> Upload:
+        upload.id = f"u{len(self.uploads)}"
+        self.uploads[upload.id] = upload
+        return upload
+
+    def _state(self, upload: Upload) -> dict[str, Any]:
+        return archive_state(upload) if upload.kind == "archive" else directory_state(upload)
+
+    @web.middleware
+    async def guard(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+        """Authorization, the record of requests, and the faults that were ordered."""
+        self.requests.append((request.method, request.path_qs))
+        wanted = OPERATOR_KEY if request.path.startswith("/admin") else KEY
+        if request.headers.get("Authorization") != f"Bearer {wanted}":
+            return refusal(401, "authentication_error", "Invalid API key.")
+        for fault in self._faults:
+            if not re.search(fault.path, request.path_qs) or not fault.times:
+                continue
+            if fault.after:
+                fault.after -= 1
+                continue
+            fault.times -= 1
+            return fault.answer(request)
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+
+def refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None, **more: Any) -> web.Response:
+    """An error in the documented envelope."""
+    error = {"message": message, "type": "…", "param": None, "code": code, **more}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def hang_up(request: web.Request) -> web.StreamResponse:
+    """Break the connection without a word."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[FakeSlipway]:
+    """A server on a free port of the loopback."""
+    fake = FakeSlipway()
+    app = web.Application(middlewares=[fake.guard], client_max_size=1 << 30)
+    base = f"/{PROJECT}/v1"
+    app.add_routes(
+        [
+            web.post(f"{base}/uploads/archive", fake.open_archive),
+            web.post(f"{base}/uploads/directory", fake.open_directory),
+            web.post(f"{base}/uploads/{{id}}/parts", fake.take),
+            web.post(f"{base}/uploads/{{id}}/files/{{path:.*}}", fake.take),
+            web.post(f"{base}/uploads/{{id}}/complete", fake.complete),
+            web.get(f"{base}/uploads", fake.list_uploads),
+            web.get(f"{base}/uploads/{{id}}", fake.get_upload),
+            web.delete(f"{base}/uploads/{{id}}", fake.abort),
+            web.get(f"{base}/models", fake.list_models),
+            web.get(f"{base}/models/{{id}}", fake.get_model),
+            web.get(f"{base}/models/{{id}}/report", fake.get_report),
+            web.get(f"{base}/models/{{id}}/files", fake.get_files),
+            web.post("/admin/v1/projects", fake.create_project),
+            web.get("/admin/v1/projects", fake.list_projects),
+            web.delete("/admin/v1/projects/{project}", fake.revoke),
+            web.post("/admin/v1/projects/{project}/keys", fake.create_key),
+            web.get("/admin/v1/projects/{project}/keys", fake.list_keys),
+            web.delete("/admin/v1/projects/{project}/keys/{key}", fake.revoke),
+        ]
+    )
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    fake.base_url = f"http://{host}:{port}{base}"
+    try:
+        yield fake
+    finally:
+        await runner.cleanup()
