@@ -9,12 +9,13 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import asyncpg
 import msgspec
+from asyncpg.exceptions import InterfaceError
 from asyncpg.pool import PoolConnectionProxy
 
 from libs.errors import SlipwayError, Unavailable
@@ -55,7 +56,7 @@ async def open_pool(url: str, schema: str, *, size: int = 10) -> Pool:
     """
 
     async def connect() -> Pool:
-        return await asyncpg.create_pool(
+        pool: Pool = await asyncpg.create_pool(
             url,
             min_size=1,
             max_size=size,
@@ -65,6 +66,7 @@ async def open_pool(url: str, schema: str, *, size: int = 10) -> Pool:
             reset=_keep_session,
             server_settings=_session(schema),
         )
+        return pool
 
     return await _when_up(connect)
 
@@ -85,13 +87,13 @@ async def connection(pool: Pool) -> AsyncIterator[Tx]:
     """A connection without BEGIN, for reads and single statements. Raises: Unavailable, as `transaction` does."""
     try:
         tx = await pool.acquire(timeout=_ACQUIRE_TIMEOUT_S)
-    except (*_UNREACHABLE, asyncpg.InterfaceError) as error:  # InterfaceError: the pool is closing
+    except (*_UNREACHABLE, InterfaceError) as error:  # InterfaceError: the pool is closing
         raise _unavailable(error) from error
     try:
         yield tx
     except _UNREACHABLE as error:
         raise _unavailable(error) from error
-    except asyncpg.InterfaceError as error:
+    except InterfaceError as error:
         if not _is_lost(tx):
             raise  # a wrong use of asyncpg, such as too few arguments
         raise _unavailable(error) from error
@@ -108,7 +110,10 @@ async def migrate(url: str, schema: str, *folders: Path) -> list[str]:
     """
 
     async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(url, timeout=_CONNECT_TIMEOUT_S, server_settings=_session(schema))
+        connected: asyncpg.Connection = await asyncpg.connect(
+            url, timeout=_CONNECT_TIMEOUT_S, server_settings=_session(schema)
+        )
+        return connected
 
     tx = await _when_up(connect)
     try:
@@ -182,7 +187,7 @@ async def _keep_session(_: Tx) -> None:
 def _is_lost(tx: Tx) -> bool:
     try:
         return bool(tx.is_closed())
-    except asyncpg.InterfaceError:  # the pool took a broken connection away from under its user
+    except InterfaceError:  # the pool took a broken connection away from under its user
         return True
 
 

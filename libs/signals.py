@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import asyncpg
+from asyncpg.exceptions import InterfaceError, PostgresError
 
 from libs.db import Tx
 
@@ -19,7 +20,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _PROBE_S = 15.0  # how often a silent connection is asked whether it still lives
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
-_TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_TROUBLE = (OSError, PostgresError, InterfaceError)
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,11 @@ async def unless_set(stop: asyncio.Event, work: Coroutine[object, object, object
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        working.cancel()  # does nothing to what is done
         stopping.cancel()
-        if not working.done():
-            working.cancel()
-    with suppress(asyncio.CancelledError):
-        await working
+        await asyncio.wait({working, stopping})
+    if not working.cancelled():
+        working.result()
 
 
 class Subscription:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from libs.outbox.emit import CHANNEL, MAX_EVENT_BYTES, depth, emit, replay
 from libs.outbox.inbox import Handler, apply_once, begin_attempt, excuse_attempt, seen
-from libs.outbox.relay import Publisher, Relay, prune
+from libs.outbox.relay import REQUEST_ID_HEADER, TRACEPARENT_HEADER, Publisher, Relay, prune
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -19,6 +19,8 @@ __all__ = [
     "CHANNEL",
     "MAX_EVENT_BYTES",
     "MIGRATIONS",
+    "REQUEST_ID_HEADER",
+    "TRACEPARENT_HEADER",
     "Handler",
     "Publisher",
     "Relay",

@@ -26,7 +26,7 @@ async def emit(tx: Tx, events: Sequence[Event]) -> None:
     bodies = [encode_event(event) for event in events]
     for event, body in zip(events, bodies, strict=True):
         if len(body) > MAX_EVENT_BYTES:
-            raise Invalid(f"The event {event_type(event)} has {len(body)} bytes; at most {MAX_EVENT_BYTES} can be sent.")
+            raise Invalid(f"An event {event_type(event)} of {len(body)} bytes: at most {MAX_EVENT_BYTES} can be sent.")
     context = telemetry.current()
     await store.append(
         tx,

@@ -21,6 +21,9 @@ KEEP_PUBLISHED = timedelta(days=7)  # as long as EVENTS keeps them: what can be 
 KEEP_SEEN = timedelta(days=14)  # longer than anything may be redelivered or replayed
 POSTPONE = timedelta(seconds=30)
 
+REQUEST_ID_HEADER = "Slipway-Request-Id"
+TRACEPARENT_HEADER = "traceparent"
+
 _BATCH = 500
 _PRUNE_BATCH = 10_000
 _PRUNE_EVERY_S = 600.0
@@ -119,4 +122,4 @@ def _is_refusal(error: SlipwayError | None) -> bool:
 
 def _headers(row: store.Row) -> dict[str, str | None]:
     """On whose behalf the event was emitted: travels with it, so that its handlers log under the same ids."""
-    return {"request-id": row.request_id, "traceparent": row.traceparent}
+    return {REQUEST_ID_HEADER: row.request_id, TRACEPARENT_HEADER: row.traceparent}

@@ -28,7 +28,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def append(
-    tx: Tx, event_ids: Sequence[str], types: Sequence[str], bodies: Sequence[str], context: tuple[str | None, str | None]
+    tx: Tx,
+    event_ids: Sequence[str],
+    types: Sequence[str],
+    bodies: Sequence[str],
+    context: tuple[str | None, str | None],
 ) -> None:
     """Add events in the order given; `context` is request id and traceparent."""
     await tx.execute(

@@ -1,0 +1,14 @@
+"""NATS JetStream: streams as code, publishing that tells the truth, consumers that apply each event once.
+
+Bus       -> one connection, made again for ever; publish returns after the broker has stored the message
+Handlers  -> a service's table of contents
+Consumer  -> runs the table: ack after commit, nak with backoff, dead letters with reason and original
+"""
+
+from libs.bus.connection import Bus
+from libs.bus.consumer import Consumer
+from libs.bus.deadletter import DeadLetter
+from libs.bus.handlers import Handlers
+from libs.bus.streams import STREAMS, prefixed, stream_name
+
+__all__ = ["STREAMS", "Bus", "Consumer", "DeadLetter", "Handlers", "prefixed", "stream_name"]

@@ -1,0 +1,55 @@
+"""A service's table of contents: which events it handles, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from libs.contracts import Event, event_type
+
+Work = TypeVar("Work", bound=Callable[..., Awaitable[list[Event]]])
+Prepare = Callable[[Any, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """What is done with one type of event: `handle(event, tx)`, or `handle(event, tx, prepared)` after `prepare`."""
+
+    handle: Callable[..., Awaitable[list[Event]]]
+    prepare: Prepare | None = None
+
+
+class Handlers:
+    """Filled by decorators at import, read by the consumer."""
+
+    def __init__(self, service: str) -> None:
+        """`service` names the durable consumer, and the inbox rows."""
+        self.service = service
+        self.events: dict[str, Route] = {}  # by tag
+        self.letters: dict[str, Route] = {}  # by the tag of the event that died
+
+    def on(self, *event_types: type[Event], prepare: Prepare | None = None) -> Callable[[Work], Work]:
+        """Handle these events with `async (event, tx) -> list[Event]`.
+
+        With `prepare`, an `async (event, context) -> T` that may be slow and touches no transaction, the handler is
+        `async (event, tx, prepared) -> list[Event]`.
+        """
+        return self._into(self.events, event_types, prepare)
+
+    def on_dead(self, *event_types: type[Event]) -> Callable[[Work], Work]:
+        """Handle dead letters of these events, whoever gave them up: `async (letter, event, tx) -> list[Event]`."""
+        return self._into(self.letters, event_types, None)
+
+    def _into(
+        self, routes: dict[str, Route], event_types: tuple[type[Event], ...], prepare: Prepare | None
+    ) -> Callable[[Work], Work]:
+        def register(work: Work) -> Work:
+            for kind in event_types:
+                tag = event_type(kind)
+                if tag in routes:
+                    raise ValueError(f"{self.service} handles {tag} twice")
+                routes[tag] = Route(work, prepare)
+            return work
+
+        return register

@@ -1,0 +1,112 @@
+"""A standing order with a pull consumer: as many messages as there is room for, without a round trip for each.
+
+The client library's `fetch` may hold back the first message of a batch until the batch is full or its time is up; this
+speaks the pull protocol itself (https://github.com/nats-io/nats-architecture-and-design, ADR-13 and ADR-37). A request
+asks for `batch` messages; while it is open the server sends heart-beats, and when it ends it says how many of them were
+not delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import nats.errors
+from nats.aio.msg import Msg
+
+from libs.bus.session import Session
+
+_EXPIRES_S = 30
+_HEARTBEAT_S = 5
+_SILENCE_S = 2.5 * _HEARTBEAT_S
+_NANOSECONDS = 1_000_000_000
+
+_IDLE_HEARTBEAT = "100"
+_ENDED = ("404", "408")  # no messages, request expired
+_PENDING = "Nats-Pending-Messages"  # of an ended request: how many it did not deliver
+
+log = logging.getLogger(__name__)
+
+
+class PullLostError(Exception):
+    """The consumer is gone, or the server stopped sending; bind to it anew."""
+
+
+class Pull:
+    """Orders messages of one durable consumer and hands each to `receive`, never more than there is room for."""
+
+    def __init__(
+        self, session: Session, stream: str, consumer: str, receive: Callable[[Msg], None], room: Callable[[], int]
+    ) -> None:
+        """`room`: how many more messages the receiver can work on, not counting what is ordered already."""
+        self._session = session
+        self._stream = stream
+        self._consumer = consumer
+        self._receive = receive
+        self._room = room
+        self._inbox = ""
+        self._ordered = 0
+        self._pulse = asyncio.Event()
+        self._ended: str | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, session: Session, stream: str, consumer: str, receive: Callable[[Msg], None], room: Callable[[], int]
+    ) -> AsyncIterator[Pull]:
+        """Receive until the block ends."""
+        pull = cls(session, stream, consumer, receive, room)
+        pull._inbox, subscription = await session.subscribe(pull._on_message)
+        try:
+            yield pull
+        finally:
+            pull._end("closed")
+            with suppress(nats.errors.Error):  # a lost connection has no subscriptions left
+                await subscription.unsubscribe()
+
+    def wake(self) -> None:
+        """There may be more room."""
+        self._pulse.set()
+
+    async def watch(self) -> None:
+        """Order whenever there is room. Raises: PullLostError as soon as nothing more is to be expected."""
+        while self._ended is None:
+            self._pulse.clear()
+            await self._order()
+            try:
+                async with asyncio.timeout(_SILENCE_S):
+                    await self._pulse.wait()
+            except TimeoutError:
+                if self._ordered:
+                    self._end("no heart-beat")
+        raise PullLostError(self._ended)
+
+    async def _order(self) -> None:
+        """Order as many as there is room for; as long as much is on order, small top-ups are not worth a request."""
+        room = self._room() - self._ordered
+        if room < 1 or room < self._ordered // 2:
+            return
+        self._ordered += room
+        request = {
+            "batch": room,
+            "expires": _EXPIRES_S * _NANOSECONDS,
+            "idle_heartbeat": _HEARTBEAT_S * _NANOSECONDS,
+        }
+        await self._session.order(self._stream, self._consumer, self._inbox, request)
+
+    async def _on_message(self, msg: Msg) -> None:
+        self._pulse.set()
+        status = (msg.headers or {}).get("Status")
+        if status is None:
+            self._ordered -= 1
+            self._receive(msg)
+        elif status in _ENDED:
+            self._ordered -= int((msg.headers or {}).get(_PENDING, self._ordered))
+        elif status != _IDLE_HEARTBEAT:
+            self._end(f"{status} {(msg.headers or {}).get('Description', '')}".strip())
+
+    def _end(self, reason: str) -> None:
+        self._ended = self._ended or reason
+        self._pulse.set()

@@ -1,0 +1,157 @@
+"""One connection to NATS, from CONNECT until it is lost. Nothing outlives it.
+
+The client library's own reconnection buffers what is published meanwhile and sends it minutes later, and gives up for
+good on some server errors. A session that ends instead fails whatever is in flight at once, and the bus opens another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js.api import ConsumerConfig, PubAck
+from nats.js.errors import NoStreamResponseError
+
+from libs.bus.streams import ensure_streams, prefixed, stream_name, unprefixed
+from libs.errors import Invalid, Unavailable
+
+_CONNECT_TIMEOUT_S = 2
+_ANSWER_TIMEOUT_S = 5.0
+_PROBE_EVERY_S = 2.0
+_CLOSE_TIMEOUT_S = 1.0
+_HEADROOM_BYTES = 4096  # max_payload counts headers too
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """Publishes and subscribes until `lost` is set; then every call raises."""
+
+    def __init__(self, client: Client, namespace: str, lost: asyncio.Event) -> None:
+        self.lost = lost
+        self.namespace = namespace
+        self.js = client.jetstream(timeout=_ANSWER_TIMEOUT_S)
+        self._client = client
+        self._acks: set[asyncio.Future[PubAck]] = set()
+        self._ensuring: asyncio.Task[None] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, servers: list[str], namespace: str) -> AsyncIterator[Session]:
+        """Connect, with the streams in place. Raises: OSError, nats.errors.Error if that is not possible now."""
+        lost = asyncio.Event()
+        client = await _connect(servers, lost)
+        session = cls(client, namespace, lost)
+        probing = asyncio.create_task(session._probe(), name="nats probe")
+        try:
+            await session.ensure_streams()
+            yield session
+        finally:
+            probing.cancel()
+            await session._close()
+
+    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str], msg_id: str) -> None:
+        """Store a message; returns after the broker's PubAck. A stream that is gone is made again.
+
+        Raises: Unavailable, promptly also where the connection is lost meanwhile; Invalid if it is too large.
+        """
+        if len(data) + _HEADROOM_BYTES > self._client.max_payload:
+            raise Invalid(f"{len(data)} bytes are more than the broker takes ({self._client.max_payload}).")
+        try:
+            try:
+                await self._publish(subject, data, headers, msg_id)
+            except NoStreamResponseError:
+                await self.ensure_streams()
+                await self._publish(subject, data, headers, msg_id)
+        except (OSError, nats.errors.Error) as error:
+            raise Unavailable(f"The message broker is not answering ({error or type(error).__name__}).") from error
+
+    async def _publish(self, subject: str, data: bytes, headers: Mapping[str, str], msg_id: str) -> None:
+        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+            ack = await self.js.publish_async(
+                prefixed(self.namespace, subject), data, headers={**headers, "Nats-Msg-Id": msg_id}
+            )
+            self._acks.add(ack)
+            ack.add_done_callback(self._acks.discard)
+            await ack
+
+    async def ensure_streams(self) -> None:
+        """Make the streams be there; callers at the same time share one attempt."""
+        if self._ensuring is None or self._ensuring.done():
+            self._ensuring = asyncio.create_task(ensure_streams(self.js, self.namespace))
+        await asyncio.shield(self._ensuring)
+
+    async def ensure_consumer(self, stream: str, config: ConsumerConfig) -> None:
+        """Make the durable consumer be there, with this configuration."""
+        await self.js.add_consumer(stream_name(self.namespace, stream), config)
+
+    async def subscribe(self, receive: Callable[[Msg], Awaitable[None]]) -> tuple[str, Subscription]:
+        """An inbox of our own, and what hears it."""
+        inbox = self._client.new_inbox()
+        return inbox, await self._client.subscribe(inbox, cb=receive)
+
+    async def order(self, stream: str, consumer: str, inbox: str, request: Mapping[str, int]) -> None:
+        """Ask a pull consumer for messages, to be sent to `inbox`."""
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream_name(self.namespace, stream)}.{consumer}"
+        await self._client.publish(subject, json.dumps(request).encode(), reply=inbox)
+
+    def tag_of(self, msg: Msg) -> str:
+        """The message's subject without the installation's prefix."""
+        return unprefixed(self.namespace, msg.subject)
+
+    async def _probe(self) -> None:
+        """Find out that a silent server, or a JetStream without a leader, is gone: TCP would not tell for minutes."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PROBE_EVERY_S):
+                    await self.lost.wait()
+            if self.lost.is_set():
+                return
+            try:
+                await self.js.account_info()
+            except (OSError, nats.errors.Error) as error:
+                log.warning("NATS does not answer: %s", error or type(error).__name__)
+                self.lost.set()
+                return
+
+    async def _close(self) -> None:
+        """Fail what waits for an answer, then close; a server that hangs is not waited for."""
+        self.lost.set()
+        for ack in list(self._acks):
+            ack.set_exception(nats.errors.ConnectionClosedError())
+        if self._ensuring is not None and not self._ensuring.done():
+            self._ensuring.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._client.close()
+
+
+async def _connect(servers: list[str], lost: asyncio.Event) -> Client:
+    """A connected client that never reconnects by itself: it sets `lost` instead."""
+
+    async def on_closed() -> None:
+        lost.set()
+
+    async def on_error(error: Exception) -> None:
+        log.debug("nats: %s", error or type(error).__name__)
+
+    client = Client()
+    await client.connect(
+        servers,
+        allow_reconnect=False,
+        max_reconnect_attempts=1,  # also without reconnection, this bounds the first attempt
+        reconnect_time_wait=0,
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        error_cb=on_error,
+        disconnected_cb=on_closed,
+        closed_cb=on_closed,
+        name="slipway",
+    )
+    return client

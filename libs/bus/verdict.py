@@ -1,0 +1,51 @@
+"""What becomes of a message whose handler raised: the one table of errors of this edge. Pure."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from libs.errors import NotFound, RateLimited, SlipwayError, Unavailable
+
+BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)  # the last one repeats
+UNAVAILABLE_BACKOFF_S = (0.2, 1.0, 2.0, 5.0)  # shorter: when the dependency is back, work is to go on soon
+NOT_FOUND_PATIENCE_S = 3600.0  # how late what an event refers to may come, at least
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Put it back; it comes again after `delay_s`."""
+
+    delay_s: float
+    counted: bool  # against max_deliver
+
+
+@dataclass(frozen=True)
+class Dead:
+    """Give it up."""
+
+    reason: str
+
+
+def judge(error: Exception, *, attempts: int, delivered: int, age_s: float, max_deliver: int) -> Retry | Dead:
+    """What to do after `error`.
+
+    `attempts`: deliveries that count, this one included; `delivered`: all of them; `age_s`: since the event happened.
+    """
+    if isinstance(error, Unavailable | RateLimited):
+        return Retry(_delay(UNAVAILABLE_BACKOFF_S, delivered), counted=False)
+    if isinstance(error, NotFound):  # the event may have come before the one that makes what it refers to
+        if attempts >= max_deliver and age_s >= NOT_FOUND_PATIENCE_S:
+            return Dead(str(error))
+        return Retry(_delay(BACKOFF_S, delivered), counted=True)
+    if isinstance(error, SlipwayError) and type(error) is not SlipwayError:
+        return Dead(str(error))  # named: repeating it cannot help
+    if attempts >= max_deliver:
+        return Dead(f"{type(error).__name__}: {error} (tried {attempts} times)")
+    return Retry(_delay(BACKOFF_S, attempts), counted=True)
+
+
+def _delay(schedule: tuple[float, ...], attempt: int) -> float:
+    """Seconds before the next attempt after the `attempt`-th; spread, so that a crowd does not return at once."""
+    seconds = schedule[min(attempt, len(schedule)) - 1]
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311  # no secret
