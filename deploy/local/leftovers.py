@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
+from deploy.local.errors import StillRunning
 
 SAME_START_S = 2.0  # psutil derives the start from the boot time, which clock corrections move
 GONE_WITHIN_S = 5.0
@@ -66,11 +67,11 @@ def end_within(directory: Path) -> None:
 
 
 def _end_all(processes: list[psutil.Process]) -> None:
-    """Kill without asking: these are made to be killed, and nobody waits for their answer any more."""
+    """Kill without asking: these are made to be killed, and nobody waits for their answer. Raises: StillRunning."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(processes, timeout=GONE_WITHIN_S)
     if alive:
         pids = ", ".join(str(process.pid) for process in alive)
-        raise TimeoutError(f"processes of a former run do not end: {pids} (at {time.ctime()})")
+        raise StillRunning(f"Processes of a former run do not end, even when killed: {pids}.")

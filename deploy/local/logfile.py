@@ -8,6 +8,7 @@ from types import TracebackType
 
 ROTATE_BYTES = 32 << 20
 LONGEST_LINE = 1 << 16
+SHOWN_OF_A_LINE = 400
 
 
 class LogFile:
@@ -42,9 +43,10 @@ class LogFile:
 
 
 def tail(path: Path, lines: int = 20) -> str:
-    """The last `lines` lines of a log, or "" if there is none."""
+    """The last `lines` lines of a log, long ones cut, or "" if there is none."""
     if not path.exists():
         return ""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - LONGEST_LINE))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        last = file.read().decode(errors="replace").splitlines()[-lines:]
+    return "\n".join(line if len(line) <= SHOWN_OF_A_LINE else f"{line[:SHOWN_OF_A_LINE]}…" for line in last)

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from deploy.local.binaries import binary
-from deploy.local.dependency import greeting
 from deploy.local.process import Program
+from deploy.local.server import greeting
 
 
 class Nats:
@@ -24,9 +24,9 @@ class Nats:
         self.url = f"nats://{token}@127.0.0.1:{port}"
 
     async def prepare(self) -> None:
-        self.store.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = self._config_file
-        config.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.store, config.parent):
+            folder.mkdir(mode=0o700, exist_ok=True)
         config.touch(mode=0o600)
         config.write_text(json.dumps(self._settings(), indent=2))  # its configuration language includes JSON
 

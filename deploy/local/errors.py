@@ -1,0 +1,27 @@
+"""Why the embedded stack cannot run; each message is for the person who started it."""
+
+from __future__ import annotations
+
+
+class CannotRun(Exception):
+    """Something that the person who started us has to know, and can do something about."""
+
+
+class NotInstalled(CannotRun):
+    """A program that comes as a package is not there."""
+
+
+class HomeTaken(CannotRun):
+    """Another process uses the data directory."""
+
+
+class PortTaken(CannotRun):
+    """Somebody else listens on the port that the API was to have."""
+
+
+class StartFailed(CannotRun):
+    """A program ended, or did not answer, before it was ready; the message says what its log says."""
+
+
+class StillRunning(CannotRun):
+    """A process of a former run does not end."""

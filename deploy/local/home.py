@@ -1,0 +1,128 @@
+"""The data directory of one embedded stack, and the right to use it.
+
+    credentials.json   what a client needs: base_url, project_id, api_key, operator_key (mode 0600)
+    secrets.json       what the parts need among themselves: passwords and keys, made once (mode 0600)
+    lock               held by the `slipway up` that runs here; says its pid
+    postgres/          the cluster: every service's state, each in its own schema
+    nats/              JetStream's files: events on their way
+    s3/slipway/        the objects: parts on their way, files of models
+    logs/NAME.log      what each process said; beyond 32 MiB it becomes NAME.log.1
+    run/               of the present run: pid files, configuration files
+
+Every directory in it is closed to others (mode 0700). Back it up while nothing runs in it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from deploy.local import leftovers
+from deploy.local.errors import HomeTaken
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """Made at the first start, kept for all others."""
+
+    postgres_password: str
+    nats_token: str
+    s3_access_key: str
+    s3_secret_key: str
+    operator_key: str
+
+    @classmethod
+    def new(cls) -> Secrets:
+        """Each from 128 bits of randomness or more; hexadecimal, so that they need no quoting in URLs."""
+        return cls(
+            postgres_password=secrets.token_hex(16),
+            nats_token=secrets.token_hex(16),
+            s3_access_key=secrets.token_hex(8),  # a name, not a secret
+            s3_secret_key=secrets.token_hex(20),
+            operator_key=f"xero_operator_{secrets.token_hex(20)}",
+        )
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a client is told."""
+
+    base_url: str  # http://127.0.0.1:PORT/proj_…/v1
+    project_id: str
+    api_key: str
+    operator_key: str
+
+
+class Home:
+    """A data directory that is ours until the process ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run = path / "run"
+        self.logs = path / "logs"
+        self.credentials_file = path / "credentials.json"
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[Home]:
+        """Take `path` for ourselves; it is made if it is not there. Raises: HomeTaken."""
+        path = path.absolute()
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _opened_private(path / "lock") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel gives it back, however we end
+            except BlockingIOError:
+                owner = os.pread(lock, 32, 0).decode().strip() or "unknown"
+                raise HomeTaken(
+                    f"{path} is in use by another `slipway up` (pid {owner}). Stop it, or choose another --data-dir."
+                ) from None
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            home = cls(path)
+            for folder in (home.run, home.logs):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            yield home
+
+    def end_leftovers(self) -> list[str]:
+        """End what a killed run left running; returns the names."""
+        return leftovers.end(self.run)
+
+    def secrets(self) -> Secrets:
+        """The secrets of this stack, made now if there are none."""
+        file = self.path / "secrets.json"
+        if not file.exists():
+            write_private(file, msgspec.json.encode(Secrets.new()))
+        return msgspec.json.decode(file.read_bytes(), type=Secrets)
+
+    def credentials(self) -> Credentials | None:
+        """What was given out at the first start, or None before it."""
+        if not self.credentials_file.exists():
+            return None
+        return msgspec.json.decode(self.credentials_file.read_bytes(), type=Credentials)
+
+    def give_out(self, credentials: Credentials) -> None:
+        """Write the file that clients read."""
+        write_private(self.credentials_file, msgspec.json.format(msgspec.json.encode(credentials), indent=2) + b"\n")
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only we may read: whole or not at all."""
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    with _opened_private(unfinished) as descriptor:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    unfinished.replace(path)
+
+
+@contextmanager
+def _opened_private(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

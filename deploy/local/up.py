@@ -1,0 +1,84 @@
+"""The whole of Slipway on one machine: dependencies, then services, then the first project and key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from deploy.local.errors import PortTaken
+from deploy.local.home import Credentials, Home
+from deploy.local.nats import Nats
+from deploy.local.ports import free_port, is_free
+from deploy.local.postgres import Postgres
+from deploy.local.s3 import S3
+from deploy.local.services import NAMES, ServiceProcess
+from deploy.local.supervisor import Say, Supervisor
+from libs.client import Slipway
+
+PROJECT = "default"
+SCOPES = ["models", "files", "batches", "inference"]
+SERVICES_WITHIN_S = 8.0  # to finish what they are doing; then they are killed
+ALL_WITHIN_S = 9.5
+
+
+@asynccontextmanager
+async def running(data_dir: Path, port: int, say: Say) -> AsyncIterator[Credentials]:
+    """Run everything in `data_dir` while the context lasts, with the API on `port` of 127.0.0.1 (0: any free one).
+
+    `say` is told, a sentence at a time, what happens. At the end nothing runs, and the data stays.
+    Raises: CannotRun, in one of its forms.
+    """
+    with Home.open(data_dir) as home:
+        if port and not is_free(port):
+            raise PortTaken(f"Port {port} of 127.0.0.1 is taken. Choose another with --port, or 0 for any free one.")
+        if ended := home.end_leftovers():
+            say(f"ended what a killed run had left: {', '.join(ended)}")
+        dependencies, services = Supervisor(say), Supervisor(say)
+        try:
+            yield await _start(home, port or free_port(), dependencies, services, say)
+        finally:
+            await _stop(dependencies, services)
+
+
+async def _start(home: Home, port: int, dependencies: Supervisor, services: Supervisor, say: Say) -> Credentials:
+    secrets = home.secrets()
+    postgres = Postgres(home.path, free_port(), secrets.postgres_password)
+    nats = Nats(home.path, free_port(), secrets.nats_token)
+    s3 = S3(home.path, free_port(), secrets.s3_access_key, secrets.s3_secret_key)
+    await dependencies.start(postgres, nats, s3)
+    settings = {
+        "SLIPWAY_DATABASE_URL": postgres.url,
+        "SLIPWAY_NATS_URL": nats.url,
+        "SLIPWAY_S3_URL": s3.url,
+        "SLIPWAY_OPERATOR_KEY": secrets.operator_key,
+    }
+    ports = {name: port if name == "gateway" else free_port() for name in NAMES}
+    await services.start(*(ServiceProcess(name, home.path, ports[name], settings, say) for name in NAMES))
+    return await _credentials(home, f"http://127.0.0.1:{port}", secrets.operator_key)
+
+
+async def _stop(dependencies: Supervisor, services: Supervisor) -> None:
+    """Services first, while they still have what they need to finish; then what they needed."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + ALL_WITHIN_S
+    await services.stop(SERVICES_WITHIN_S)
+    await dependencies.stop(deadline - clock())
+
+
+async def _credentials(home: Home, address: str, operator_key: str) -> Credentials:
+    """The credentials of the first start, or else a project and a key; written down with the present address."""
+    known = home.credentials()
+    if known is None:
+        async with Slipway(f"{address}/v1", operator_key) as api:
+            there = [project for project in await api.projects.all() if project.name == PROJECT]
+            project = there[0] if there else await api.projects.create(PROJECT)
+            key = await api.projects.create_key(project.id, name="slipway up", role="admin", scopes=SCOPES)
+        project_id, api_key = project.id, str(key.key)
+    else:
+        project_id, api_key = known.project_id, known.api_key
+    credentials = Credentials(f"{address}/{project_id}/v1", project_id, api_key, operator_key)
+    if credentials != known:
+        home.give_out(credentials)
+    return credentials
