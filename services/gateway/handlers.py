@@ -74,7 +74,7 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
         await files.receive(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
     else:
         await files.insert_unpacked(tx, upload.id, event.files)
-    if upload.status == "open" or any(not other.unpacked for other in await streams.of_upload(tx, upload.id)):
+    if upload.status == "open" or any(other.pending for other in await streams.of_upload(tx, upload.id)):
         return []
     return await session.register(tx, upload, at=event.at, deadline_at=event.at + PATIENCE)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 
-from services.gateway.config import GatewayConfig
-
 from libs.contracts import Event, ModelValidationRequested
 from libs.db import Pool, transaction
 from libs.outbox import emit
+from services.gateway.config import GatewayConfig
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.uploads import session

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from services.gateway.state import Gateway
 
 from libs.contracts import Finding
 from libs.db import connection
@@ -19,11 +18,12 @@ from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.models.store.models import Model
 from services.gateway.presentation import content_type, size_in_words, timestamp
+from services.gateway.state import Gateway
 
 
 async def list_models(call: Call) -> schemas.ModelList:
     """The project's models, every version, newest first."""
-    query: schemas.ListQuery = call.query
+    query: schemas.ListModels = call.query
     state: Gateway = call.state
     async with connection(state.pool) as tx:
         page = await models.page(
@@ -156,7 +156,7 @@ def _extended(call: Call, model: Model) -> schemas.Extended:
 _get = partial(Route, "GET", scope="models")
 
 ROUTES = [
-    _get("models", list_models, summary="List models", query=schemas.ListQuery, returns=schemas.ModelList),
+    _get("models", list_models, summary="List models", query=schemas.ListModels, returns=schemas.ModelList),
     _get(
         "models/{model_id}",
         get_model,

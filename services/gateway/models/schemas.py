@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from libs.contracts import Finding
 
 
-class ListQuery(Struct, frozen=True, kw_only=True):
+class ListModels(Struct, frozen=True, kw_only=True):
     """Which models, and which page."""
 
     name: str | None = None

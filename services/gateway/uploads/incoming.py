@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.gateway.state import Gateway
-
 from libs.contracts import Event, ObjectDropped, PartStream, UploadPartStored
 from libs.contracts.keys import file_key, part_key
 from libs.db import Tx, connection, transaction
@@ -21,6 +19,7 @@ from libs.modelfiles.paths import check_path
 from libs.outbox import emit
 from libs.web import Call
 from services.gateway.presentation import percent
+from services.gateway.state import Gateway
 from services.gateway.uploads import receive, schemas, session
 from services.gateway.uploads.receive import Expected, Received
 from services.gateway.uploads.store import files, sessions, streams
@@ -138,16 +137,13 @@ async def _take_file(call: Call, upload: Upload, file: UploadFile) -> Received:
     if file.sha256 is not None:
         return await receive.compare(call, expected, file.sha256)
     key = file_key(upload.project_id, upload.id, file.number, receive.new_attempt())
-    async with dropped_if_refused(state, upload.project_id, key):
-        received = await receive.store(call, key, expected)
-        async with transaction(state.pool) as tx:
-            await sessions.hold_open(tx, upload.id)
-            if await streams.get(tx, upload.id, file.number) is not None:
-                raise Conflict(
-                    f"{file.path!r} is being sent in chunks; send the chunks that are missing.", retryable=False
-                )
-            won = await files.receive(tx, upload.id, file.number, sha256=received.sha256, key=key)
-            first = await files.get(tx, upload.id, file.path)
+    received = await receive.store(call, key, expected)
+    async with dropped_if_refused(state, upload.project_id, key), transaction(state.pool) as tx:
+        await sessions.hold_open(tx, upload.id)
+        if await streams.get(tx, upload.id, file.number) is not None:
+            raise Conflict(f"{file.path!r} is being sent in chunks; send the chunks that are missing.", retryable=False)
+        won = await files.receive(tx, upload.id, file.number, sha256=received.sha256, key=key)
+        first = await files.get(tx, upload.id, file.path)
     if not won:
         await _drop(state, upload.project_id, key, reason="repeated")
         receive.require_same(expected, received.sha256, (first and first.sha256) or "")
@@ -220,16 +216,15 @@ async def _take_part(
         return await receive.compare(call, expected, known.sha256), stream
     attempt = receive.new_attempt()
     key = part_key(upload.project_id, upload.id, stream.number, number, attempt)
-    async with dropped_if_refused(state, upload.project_id, key):
-        received = await receive.store(call, key, expected)
-        part = StoredPart(number=number, attempt=attempt, size_bytes=received.size_bytes, sha256=received.sha256)
-        async with transaction(state.pool) as tx:
-            await sessions.hold_open(tx, upload.id)
-            won = await streams.add_part(tx, stream.id, part)
-            if won:
-                stream = await _count(tx, state, upload, stream, part)
-            else:
-                known = await streams.part(tx, stream.id, number)
+    received = await receive.store(call, key, expected)
+    part = StoredPart(number=number, attempt=attempt, size_bytes=received.size_bytes, sha256=received.sha256)
+    async with dropped_if_refused(state, upload.project_id, key), transaction(state.pool) as tx:
+        await sessions.hold_open(tx, upload.id)
+        won = await streams.add_part(tx, stream.id, part)
+        if won:
+            stream = await _count(tx, state, upload, stream, part)
+        else:
+            known = await streams.part(tx, stream.id, number)
     if known is not None:
         await _drop(state, upload.project_id, key, reason="repeated")
         receive.require_same(expected, received.sha256, known.sha256)

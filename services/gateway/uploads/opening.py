@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from services.gateway.state import Gateway
-
 from libs.contracts import new_id
 from libs.db import Tx, transaction
 from libs.errors import Invalid
@@ -13,6 +11,7 @@ from libs.modelfiles.paths import PathSet, check_path
 from libs.web import Call
 from services.gateway.models.store import models
 from services.gateway.presentation import timestamp
+from services.gateway.state import Gateway
 from services.gateway.uploads import describe, schemas
 from services.gateway.uploads.store import files, sessions, streams
 from services.gateway.uploads.store.sessions import Upload

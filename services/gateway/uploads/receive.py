@@ -7,11 +7,11 @@ import secrets
 from collections.abc import AsyncIterator
 
 import msgspec
-from services.gateway.state import Gateway
 
 from libs.digest import Digest
 from libs.errors import ChecksumMismatch, Conflict, Invalid, PartConflict, PartSizeMismatch
 from libs.web import Call
+from services.gateway.state import Gateway
 
 _HEX = re.compile(r"^[0-9a-fA-F]{64}$")
 
@@ -59,16 +59,15 @@ def check_length(call: Call, expected: Expected) -> None:
 
 
 async def store(call: Call, key: str, expected: Expected) -> Received:
-    """Stream the body to the object `key`.
+    """Stream the body to the object `key`; after an error, no object is there (of Unavailable, one cannot know).
 
-    What is there after an error is not registered anywhere; the caller drops the key.
     Raises: PartSizeMismatch; ChecksumMismatch; Unavailable if storage does not take it.
     """
     state: Gateway = call.state
     size = call.request.content_length if expected.size_bytes is None else expected.size_bytes
     digest = Digest(_bounded(call, expected))
-    await state.blobs.put(key, digest, size)
-    return _verified(digest, expected)
+    await state.blobs.put(key, _verifying(digest, expected), size)
+    return Received(digest.size_bytes, digest.sha256)
 
 
 async def compare(call: Call, expected: Expected, stored_sha256: str) -> Received:
@@ -79,11 +78,10 @@ async def compare(call: Call, expected: Expected, stored_sha256: str) -> Receive
     if expected.sha256 is not None and expected.sha256 != stored_sha256:
         raise _conflict(expected)
     digest = Digest(_bounded(call, expected))
-    async for _ in digest:
+    async for _ in _verifying(digest, expected):
         pass
-    received = _verified(digest, expected)
-    require_same(expected, received.sha256, stored_sha256)
-    return received
+    require_same(expected, digest.sha256, stored_sha256)
+    return Received(digest.size_bytes, digest.sha256)
 
 
 def require_same(expected: Expected, sha256: str, stored_sha256: str) -> None:
@@ -105,13 +103,15 @@ async def _bounded(call: Call, expected: Expected) -> AsyncIterator[bytes]:
         raise _wrong_size(expected, total)
 
 
-def _verified(digest: Digest, expected: Expected) -> Received:
+async def _verifying(digest: Digest, expected: Expected) -> AsyncIterator[bytes]:
+    """The digest's chunks, ended with ChecksumMismatch where they are not what was declared."""
+    async for chunk in digest:
+        yield chunk
     if expected.sha256 is not None and digest.sha256 != expected.sha256:
         raise ChecksumMismatch(
             f"{expected.what}: the {digest.size_bytes} bytes received have SHA-256 {digest.sha256}, but "
             f"{expected.sha256} was declared. Send it again."
         )
-    return Received(digest.size_bytes, digest.sha256)
 
 
 def _wrong_size(expected: Expected, size_bytes: int, *, at_least: bool = False) -> PartSizeMismatch:

@@ -5,22 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from services.gateway.state import Gateway
-
 from libs.db import connection, transaction
 from libs.outbox import emit
+from libs.signals import unless_set
 from libs.web import Answer, Call, Route
 from services.gateway.models.store import files as model_files
+from services.gateway.state import Gateway
 from services.gateway.uploads import describe, schemas, session
 from services.gateway.uploads.incoming import receive_file, receive_part
 from services.gateway.uploads.opening import create_archive, create_directory
 from services.gateway.uploads.store import files, sessions, streams
 from services.gateway.uploads.urls import base_path, base_url
 
+POLL_S = 5.0  # how often to look without having been signalled
+
 
 async def list_uploads(call: Call) -> schemas.SessionList:
     """The project's sessions, newest first."""
-    query: schemas.ListQuery = call.query
+    query: schemas.ListUploads = call.query
     state: Gateway = call.state
     async with connection(state.pool) as tx:
         page = await sessions.page(
@@ -91,9 +93,9 @@ async def complete_upload(call: Call) -> schemas.Completed | Answer:
             left_s = (until - datetime.now(UTC)).total_seconds()
             if answer is not None:
                 return answer
-            if left_s <= 0:
+            if left_s <= 0 or state.stop.is_set():
                 break
-            await changed.wait(min(left_s, 5.0))
+            await unless_set(state.stop, changed.wait(min(left_s, POLL_S)))
     return await _processing(call, project_id, upload_id)
 
 
@@ -162,7 +164,7 @@ ROUTES = [
         "uploads",
         list_uploads,
         summary="List upload sessions",
-        query=schemas.ListQuery,
+        query=schemas.ListUploads,
         returns=schemas.SessionList,
     ),
     _models(

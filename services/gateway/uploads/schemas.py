@@ -149,7 +149,7 @@ class Processing(Struct, frozen=True, kw_only=True):
     status: Literal["processing"] = "processing"
 
 
-class ListQuery(Struct, frozen=True, kw_only=True):
+class ListUploads(Struct, frozen=True, kw_only=True):
     """Which sessions, and which page."""
 
     status: UploadStatus | None = None

@@ -50,7 +50,7 @@ async def complete(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetim
         await _require_parts(tx, all_streams[0])
     await sessions.move(tx, upload.id, "processing", only_from=("open",))
     await models.process(tx, upload.model_id)
-    waiting = [stream.id for stream in all_streams if not stream.unpacked]
+    waiting = [stream.id for stream in all_streams if stream.pending]
     if not waiting:
         return await register(tx, upload, at=at, deadline_at=deadline_at)
     completed = UploadCompleted(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from services.gateway.state import Gateway
-
 from libs.web import Call
+from services.gateway.state import Gateway
 
 
 def base_path(call: Call) -> str:

@@ -37,6 +37,11 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
         """Every part is in storage."""
         return self.parts_stored == self.total_parts
 
+    @property
+    def pending(self) -> bool:
+        """Every part is in storage, and the extractor is not done with them."""
+        return self.complete and not self.unpacked
+
 
 class StoredPart(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `upload_part`."""

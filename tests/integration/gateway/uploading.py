@@ -1,0 +1,121 @@
+"""A gateway's upload routes on real Postgres and S3, and what the other services would answer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp.test_utils import TestClient
+
+from libs.contracts import (
+    ArchiveExtracted,
+    Event,
+    ModelMetadata,
+    ModelValidated,
+    ModelValidationRequested,
+    Report,
+    StoredFile,
+    decode_event,
+    event_type,
+)
+from libs.contracts.keys import member_key
+from libs.db import Pool, connection
+from libs.outbox import apply_once
+from services.gateway.handlers import handlers
+from services.gateway.state import Gateway
+
+PROJECT = "proj_TESTTEST01"
+NOON = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
+FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 100}
+
+
+@dataclass
+class Uploads:
+    """What a test holds in its hands."""
+
+    client: TestClient[Any, Any]
+    state: Gateway
+
+    @property
+    def pool(self) -> Pool:
+        return self.state.pool
+
+    async def call(self, method: str, path: str, status: int = 200, **request: Any) -> dict[str, Any]:
+        """The JSON answer of one request, which must have this status."""
+        async with self.client.request(method, f"/v1/{path}", **request) as response:
+            body = await response.json()
+            assert response.status == status, body
+            return body
+
+    async def open_archive(self, size: int, name: str = "tiny", **more: Any) -> dict[str, Any]:
+        body = {"model_name": name, "archive_size": size, "archive_format": "tar", **more}
+        return await self.call("POST", "uploads/archive", json=body)
+
+    async def open_directory(self, files: dict[str, bytes], name: str = "tiny", **more: Any) -> dict[str, Any]:
+        listed = [{"relative_path": path, "size": len(data)} for path, data in files.items()]
+        return await self.call("POST", "uploads/directory", json={"model_name": name, "files": listed, **more})
+
+    async def send_part(self, session: str, number: int, data: bytes, status: int = 200) -> dict[str, Any]:
+        return await self.call("POST", f"uploads/{session}/parts?part_number={number}", status, data=data)
+
+    async def send_file(self, session: str, path: str, data: bytes, status: int = 200) -> dict[str, Any]:
+        return await self.call("POST", f"uploads/{session}/files/{path}", status, data=data)
+
+    async def complete(self, session: str, status: int = 200, wait_s: int = 0) -> dict[str, Any]:
+        return await self.call("POST", f"uploads/{session}/complete", status, headers={"Prefer": f"wait={wait_s}"})
+
+    async def upload_directory(self, files: dict[str, bytes], name: str = "tiny") -> dict[str, Any]:
+        """A directory sent and completed; its answer."""
+        session = (await self.open_directory(files, name))["session_id"]
+        for path, data in files.items():
+            await self.send_file(session, path, data)
+        return await self.complete(session)
+
+    async def model(self, model_id: str) -> dict[str, Any]:
+        return await self.call("GET", f"models/{model_id}?extended=true")
+
+    async def stored(self) -> dict[str, int]:
+        """Every object in the bucket and its size."""
+        return {found.key: found.size_bytes async for found in self.state.blobs.list("")}
+
+    async def emitted(self, kind: type[Event] | None = None) -> list[Event]:
+        """What was emitted so far, in order."""
+        async with connection(self.pool) as tx:
+            rows = await tx.fetch("SELECT type, body FROM outbox ORDER BY seq")
+        events = [decode_event(row["type"], row["body"].encode()) for row in rows]
+        return [event for event in events if kind is None or isinstance(event, kind)]
+
+    async def tell(self, event: Event) -> None:
+        """Apply the gateway's own handler for `event`, as its consumer does."""
+        handler = handlers.events[event_type(event)].handle
+        await apply_once(self.pool, "gateway", handler, event)
+
+    async def validate(self, model_id: str) -> None:
+        """Give the verdict that the model waits for: all is well."""
+        requests = await self.emitted(ModelValidationRequested)
+        asked = [event for event in requests if event.model_id == model_id]
+        report = Report(findings=[], metadata=ModelMetadata(), files_read=1, bytes_read=1, validator="test")
+        verdict = ModelValidated(model_id=model_id, validation_id=asked[-1].validation_id, report=report, at=NOON)
+        await self.tell(verdict)
+
+
+def stored_files(upload_id: str, files: dict[str, bytes] = FILES) -> list[StoredFile]:
+    """`files` as the extractor would report them."""
+    return [
+        StoredFile(
+            path=path,
+            size_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            key=member_key(PROJECT, upload_id, 0, number),
+        )
+        for number, (path, data) in enumerate(files.items())
+    ]
+
+
+def extracted(upload_id: str, files: dict[str, bytes] = FILES) -> ArchiveExtracted:
+    """The extractor's word that the archive is unpacked."""
+    return ArchiveExtracted(
+        upload_id=upload_id, stream_id=f"{upload_id}-0", files=stored_files(upload_id, files), at=NOON
+    )
