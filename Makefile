@@ -1,0 +1,55 @@
+# Everything that a developer does here, by name. `make help` is made from the ## comments.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+DATA_DIR ?= .slipway
+PORT ?= 8080
+PATHS := libs services deploy tests
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test test-unit lint types fmt bench clean
+
+help: ## Show what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2 }' Makefile
+
+install: $(VENV)/installed ## Create .venv with slipway and all that it needs
+
+$(VENV)/installed: pyproject.toml
+	@python=$$(for each in python3.11 python3 python3.12 python3.13 python3.14; do \
+		"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done); \
+	if [ -z "$$python" ]; then echo "Slipway needs Python 3.11 or newer; neither python3.11 nor python3 on PATH is." >&2; exit 1; fi; \
+	"$$python" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	@touch $@
+
+demo: install ## Upload a real model twice and show what the registry knows (MODEL=/path for your own)
+	$(BIN)/python -m libs.cli.demo $(MODEL)
+
+up: install ## Run the whole stack until Ctrl-C (DATA_DIR=.slipway PORT=8080)
+	$(BIN)/slipway up --data-dir $(DATA_DIR) --port $(PORT)
+
+test: install ## Run every test, on real embedded servers
+	$(BIN)/python -m pytest
+
+test-unit: install ## Run the tests that need no server (seconds)
+	$(BIN)/python -m pytest tests/unit tests/contracts
+
+lint: install types ## Check style, formatting, types and who imports whom
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/ruff format --check $(PATHS)
+	$(BIN)/lint-imports
+
+types: install ## Check types (mypy --strict)
+	$(BIN)/mypy
+
+fmt: install ## Format the code and sort its imports
+	$(BIN)/ruff check --fix $(PATHS)
+	$(BIN)/ruff format $(PATHS)
+
+bench: install ## Compare with peers in one run: a table, and JSON beside it
+	$(BIN)/python -m tests.bench
+
+clean: ## Remove the environment and caches; data directories stay
+	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(PATHS) -name __pycache__ -type d -prune -exec rm -rf {} +
