@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -74,6 +75,16 @@ def error_answer(error: errors.SlipwayError) -> web.Response:
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return web.Response(body=body, status=status, headers=headers, content_type=JSON)
+
+
+def http_error_answer(error: web.HTTPError) -> web.Response:
+    """aiohttp's own error (a route may raise one for a status that the hierarchy has no word for) in our envelope."""
+    kind = "invalid_request_error" if error.status < 500 else "server_error"
+    code = re.sub(r"[^a-z]+", "_", error.reason.lower())
+    body = ErrorEnvelope(ErrorBody(message=f"{error.reason}.", type=kind, param=None, code=code))
+    answer = web.Response(body=msgspec.json.encode(body), status=error.status, headers=error.headers)
+    answer.content_type = JSON
+    return answer
 
 
 def internal_error() -> web.Response:

@@ -13,7 +13,7 @@ from aiohttp import http_exceptions, web
 
 from libs import telemetry
 from libs.errors import Invalid, SlipwayError
-from libs.web.errors import error_answer, internal_error, status_of
+from libs.web.errors import error_answer, http_error_answer, internal_error, status_of
 from libs.web.route import Principal, awaits_continue
 
 logger = logging.getLogger("web")
@@ -92,6 +92,8 @@ async def _answer(inner: Inner, request: web.Request, exchange: Exchange) -> web
     except SlipwayError as error:
         _log_refusal(error)
         answer = error_answer(error)
+    except web.HTTPError as error:
+        answer = http_error_answer(error)
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
         answer = error_answer(Invalid(f"The body broke off, or is not framed as its headers say: {error}"))
     except Exception as error:  # the edge: logged in full here, answered without a word of the inside

@@ -1,0 +1,47 @@
+"""A small application on a real socket, for tests of promises that only a socket can break."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import aiohttp
+import pytest
+
+from libs.errors import Unauthenticated
+from libs.web import Principal, Route, make_app, serve
+
+MEMBER = Principal(project_id="proj_MINE", project_slug="mine", key_id="key_1", scopes=frozenset({"models"}))
+OPERATOR = Principal(project_id="", project_slug="", key_id="operator", operator=True)
+KEYS = {"xero_mine_secret": MEMBER, "operator-key": OPERATOR}
+
+Serving = Callable[..., Awaitable[aiohttp.ClientSession]]
+
+
+async def authenticate(token: str) -> Principal:
+    if token not in KEYS:
+        raise Unauthenticated
+    return KEYS[token]
+
+
+@pytest.fixture
+async def serving() -> AsyncIterator[Serving]:
+    """`await serving(route, …)`: a client of an application with these routes, holding a key of proj_MINE."""
+    async with AsyncExitStack() as opened:
+
+        async def start(*routes: Route, state: Any = None) -> aiohttp.ClientSession:
+            app = make_app(routes, authenticate=authenticate, state=state, title="Test")
+            port = await opened.enter_async_context(serve(app, "127.0.0.1", 0, drain_s=0.5))
+            client = aiohttp.ClientSession(
+                f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer xero_mine_secret"}
+            )
+            return await opened.enter_async_context(client)
+
+        yield start
+
+
+def port_of(client: aiohttp.ClientSession) -> int:
+    assert client._base_url is not None
+    assert client._base_url.port is not None
+    return client._base_url.port
