@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import cast
 
 import click
 
@@ -44,7 +43,7 @@ def _up() -> click.Command:
         from deploy.local.command import up
     except ImportError as error:
         return _unavailable(error)
-    return cast(click.Command, up)
+    return up
 
 
 def _unavailable(error: ImportError) -> click.Command:

@@ -1,0 +1,183 @@
+"""`make demo`: a real model through the whole of Slipway, on this machine, in a directory that goes afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from deploy.local import sample
+from deploy.local.s3 import BUCKET
+from deploy.local.up import running
+from libs.cli.model_card import model_card
+from libs.cli.progress import shown_on
+from libs.client import LocalArchive, LocalDirectory, Outcome, Slipway, Upload, inspect
+from libs.errors import SlipwayError
+
+ROOT = Path(__file__).parents[2]
+CHUNK_BYTES = 8 * 1024 * 1024  # small, so that even this model comes in several parts
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the bucket holds of models: objects, and bytes in them."""
+
+    objects: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One upload: how long each step took, and what it added to the bucket."""
+
+    outcome: Outcome
+    steps: dict[str, float]  # seconds
+    added: Stored
+
+
+class Demo:
+    """The demo's steps, each shown on `console`."""
+
+    def __init__(self, console: Console, folder: Path) -> None:
+        self.console = console
+        self.folder = folder
+
+    async def run(self, model: Path | None) -> bool:
+        """Show everything; `model` is one's own, None the sample. Returns whether both uploads are ready."""
+        if model is None:
+            model = await self._spin(
+                f"fetching {sample.NAME}", asyncio.to_thread(sample.fetch, ROOT / ".cache" / "models")
+            )
+        source = inspect(model)
+        if not isinstance(source, LocalDirectory):
+            raise sample.NoSample(f"{model} is not a directory; unpack it first.")
+        started = time.perf_counter()
+        async with running(self.folder / "data", 0, self._say) as credentials:
+            self._took("Postgres, NATS, S3 and four services are up", started)
+            address = credentials.base_url.removesuffix(f"/{credentials.project_id}/v1")
+            async with Slipway(address, credentials.operator_key) as operator:
+                project = await operator.projects.create("demo")
+                key = await operator.projects.create_key(project.id, name="demo")
+            async with Slipway(f"{address}/{project.id}/v1", key.key) as api:
+                archive = await self._archived(api, source)
+                directory = await self._upload(api, source, f"{source.path.name}-directory", "a directory")
+                await self._card(api, archive)
+        self.console.print(_table(archive, directory))
+        return not (archive.outcome.failed or directory.outcome.failed)
+
+    async def _archived(self, api: Slipway, source: LocalDirectory) -> Result:
+        """Pack `source` and upload the archive."""
+        path = self.folder / f"{source.path.name}.tar.gz"
+        started = time.perf_counter()
+        with shown_on(self.console) as progress, progress.step("packing", source.size_bytes, "bytes") as step:
+            await asyncio.to_thread(sample.pack, source, path, step.advance)
+        packed_s = time.perf_counter() - started
+        result = await self._upload(api, inspect(path), source.path.name, "a .tar.gz in parts")
+        return Result(result.outcome, {"pack": packed_s, **result.steps}, result.added)
+
+    async def _upload(self, api: Slipway, source: LocalArchive | LocalDirectory, name: str, how: str) -> Result:
+        self.console.print(f"\n[bold]Uploading {name}[/] as {how}")
+        before = await asyncio.to_thread(self._stored)
+        with shown_on(self.console) as progress:
+            outcome = await Upload(api, source, name, progress=progress).run()
+        after = await asyncio.to_thread(self._stored)
+        added = Stored(after.objects - before.objects, after.size_bytes - before.size_bytes)
+        return Result(outcome, outcome.seconds, added)
+
+    def _stored(self) -> Stored:
+        """Count the files of models in the bucket, where the embedded S3 server keeps them: PROJECT/objects/…"""
+        bucket = self.folder / "data" / "s3" / BUCKET
+        sizes = [path.stat().st_size for path in bucket.glob("*/objects/**/*") if path.is_file()]
+        return Stored(len(sizes), sum(sizes))
+
+    async def _card(self, api: Slipway, result: Result) -> None:
+        model_id = result.outcome.completed.model_id
+        model = await api.models.get(model_id)
+        self.console.print()
+        self.console.print(model_card(model, await api.models.files(model_id), await api.models.report(model_id)))
+
+    async def _spin(self, what: str, work: Awaitable[Path]) -> Path:
+        columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(what, total=None)
+            done = await work
+            progress.update(task, total=1, completed=1)
+        return done
+
+    def _say(self, sentence: str) -> None:
+        self.console.print(sentence, style="yellow", markup=False)
+
+    def _took(self, what: str, started: float) -> None:
+        self.console.print(f"[green]✓[/] {what} [dim]{time.perf_counter() - started:.1f} s[/]")
+
+
+def _table(archive: Result, directory: Result) -> Table:
+    """The times of both uploads, step by step, and what each added to storage."""
+    table = Table(box=None, header_style="bold", padding=(0, 3, 0, 0), title_justify="left")
+    for column in ("", "archive", "directory"):
+        table.add_column(column, justify="right" if column else "left")
+    for step, what in (
+        ("pack", "pack on the client"),
+        ("prepare", "hash on the client, open"),
+        ("send", "send"),
+        ("complete", "complete: unpacked, registered"),
+        ("validate", "validated"),
+    ):
+        table.add_row(what, *(_seconds(result.steps.get(step)) for result in (archive, directory)))
+    table.add_row("sent", *(decimal(result.outcome.sent_bytes) for result in (archive, directory)))
+    table.add_row("added to storage", *(_added(result.added) for result in (archive, directory)))
+    return table
+
+
+def _seconds(seconds: float | None) -> Text:
+    return Text("") if seconds is None else Text(f"{seconds:.2f} s", "cyan")
+
+
+def _added(added: Stored) -> Text:
+    if not added.objects:
+        return Text("nothing: the same bytes were there", "green")
+    return Text(f"{added.objects} objects, {decimal(added.size_bytes)}")
+
+
+async def _until_signalled(work: Callable[[], Awaitable[bool]]) -> bool:
+    """Run `work`; SIGTERM and SIGINT cancel it, so that whatever it started is stopped."""
+    task = asyncio.ensure_future(work())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
+def main() -> int:
+    """Run the demo; exit code 0 if both uploads became ready."""
+    console = Console(highlight=False)
+    own = os.environ.get("MODEL")
+    os.environ.setdefault("SLIPWAY_CHUNK_SIZE_BYTES", str(CHUNK_BYTES))
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="slipway-demo-") as folder:
+        demo = Demo(console, Path(folder))
+        try:
+            ready = asyncio.run(_until_signalled(lambda: demo.run(Path(own) if own else None)))
+        except asyncio.CancelledError:
+            console.print("Stopped; nothing is left running.", style="dim")
+            return 130
+        except (SlipwayError, RuntimeError) as error:
+            console.print(f"{error}", style="red", markup=False)
+            return 1
+    console.print(f"\nDone in {time.perf_counter() - started:.0f} s. Nothing is left running.", style="dim")
+    return 0 if ready else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
