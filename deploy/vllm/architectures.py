@@ -120,7 +120,7 @@ def reads_tokens(model: type[Any]) -> bool:
     if not inspect.isclass(model.config_class):
         return False
     try:
-        config = model.config_class()
+        config: Any = model.config_class()
         text = config.get_text_config()
     except Exception as error:  # noqa: BLE001  # a hundred authors' classes; one without defaults is no text model
         sys.stderr.write(f"{model.__name__}: left out, {type(error).__name__}\n")

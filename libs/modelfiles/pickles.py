@@ -1,0 +1,157 @@
+"""What a pickle would import, found without unpickling anything.
+
+Two independent readings must agree that a pickle is harmless: picklescan, which knows what is dangerous, and this
+module's own pass over the opcodes, which follows the memo and fails closed wherever it cannot tell. What is harmless
+is what vLLM's `torch.load(weights_only=True)` lets through (torch/_weights_only_unpickler.py).
+"""
+
+from __future__ import annotations
+
+import _compat_pickle
+import io
+import logging
+import pickletools
+
+import msgspec
+from picklescan.scanner import SafetyLevel, scan_pickle_bytes
+
+from libs.modelfiles import vllm
+
+MAX_PICKLE_BYTES = 32 * 1024 * 1024
+MAX_OPCODES = 2_000_000  # of a state dict: some 80,000 tensors
+
+# Every opcode that torch's weights-only unpickler executes
+TORCH_OPCODES = frozenset({
+    "APPEND", "APPENDS", "BINFLOAT", "BINGET", "BININT", "BININT1", "BININT2", "BINPERSID", "BINPUT", "BINUNICODE",
+    "BUILD", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET", "EMPTY_TUPLE", "GLOBAL", "LONG1", "LONG_BINGET", "LONG_BINPUT",
+    "MARK", "NEWFALSE", "NEWOBJ", "NEWTRUE", "NONE", "PROTO", "REDUCE", "SETITEM", "SETITEMS", "SHORT_BINSTRING",
+    "STOP", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+})  # fmt: skip
+_STRINGS = frozenset(
+    {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "STRING", "BINSTRING", "SHORT_BINSTRING"}
+)
+_PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
+# Import by a number that only the unpickling process knows
+_EXTENSIONS = frozenset({"EXT1", "EXT2", "EXT4"})
+_UNRESOLVED = "?"
+
+# picklescan says on its log what we say in findings
+logging.getLogger("picklescan").addHandler(logging.NullHandler())
+logging.getLogger("picklescan").propagate = False
+
+
+class Pickle(msgspec.Struct, frozen=True):
+    """One pickle, from its first opcode to STOP."""
+
+    end: int  # exclusive, in the bytes given
+    globals: frozenset[str]  # "module.name" of all it imports
+    dangerous: frozenset[str]  # of these, what picklescan knows to be
+    opcodes: frozenset[str]
+    unfinished: str = ""  # why it could not be read to its end
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """What it imports that neither torch's weights-only unpickler nor picklescan knows to be harmless."""
+        return self.globals - vllm.facts().pickle_globals - self.dangerous
+
+    @property
+    def torch_would_refuse(self) -> frozenset[str]:
+        """Opcodes that torch's weights-only unpickler does not execute."""
+        return self.opcodes - TORCH_OPCODES
+
+
+def looks_like_pickle(head: bytes) -> bool:
+    """Whether a file begins as a pickle of protocol 2 or later; the earlier ones have no signature."""
+    return len(head) >= 2 and head[0] == 0x80 and head[1] <= 5
+
+
+def scan(content: bytes, start: int = 0) -> Pickle:
+    """Read the pickle at `start` of `content`. Never raises for what the pickle holds."""
+    own = _own_pass(content, start)
+    dangerous, also = _picklescan(content[start : own.end])
+    return msgspec.structs.replace(own, dangerous=dangerous, globals=own.globals | also)
+
+
+def _own_pass(content: bytes, start: int) -> Pickle:
+    stream = io.BytesIO(content)
+    stream.seek(start)
+    imports = _Imports()
+    seen: set[str] = set()
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            if count >= MAX_OPCODES:
+                break
+            seen.add(opcode.name)
+            imports.step(opcode.name, argument)
+    except (ValueError, OverflowError) as error:  # what pickletools raises for bytes that are no opcodes
+        return _read(len(content), imports, seen, f"it breaks off: {error}")
+    reason = "" if "STOP" in seen else f"it has more than {MAX_OPCODES:,} opcodes"
+    return _read(stream.tell(), imports, seen, reason)
+
+
+def _read(end: int, imports: _Imports, opcodes: set[str], reason: str) -> Pickle:
+    return Pickle(
+        end=end,
+        globals=frozenset(imports.found),
+        dangerous=frozenset(),
+        opcodes=frozenset(opcodes),
+        unfinished=reason,
+    )
+
+
+class _Imports:
+    """Follows strings through stack top and memo, as far as needed to name what STACK_GLOBAL imports.
+
+    Only two strings pushed one right after the other are believed; any other way to bring them there is unresolved.
+    """
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        self._last: tuple[str | None, str | None] = (None, None)  # the two topmost, where they are strings
+        self._memo: dict[int, str | None] = {}
+
+    def step(self, opcode: str, argument: object) -> None:
+        if opcode in _STRINGS:
+            self._push(str(argument))
+        elif opcode == "MEMOIZE":
+            self._memo[len(self._memo)] = self._last[1]
+        elif opcode in _PUTS:
+            self._memo[int(str(argument))] = self._last[1]
+        elif opcode in _GETS:
+            self._push(self._memo.get(int(str(argument))))
+        elif opcode in ("GLOBAL", "INST"):
+            self._import(*str(argument).split(" ", 1))
+        elif opcode == "STACK_GLOBAL":
+            module, name = self._last
+            self._import(module or _UNRESOLVED, name or _UNRESOLVED)
+        elif opcode in _EXTENSIONS:
+            self._import("copyreg extension", str(argument))
+        elif opcode not in ("PROTO", "FRAME"):
+            self._last = (None, None)
+
+    def _push(self, text: str | None) -> None:
+        self._last = (self._last[1], text)
+
+    def _import(self, module: str, name: str) -> None:
+        self.found.add(".".join(_renamed(module, name)))
+        self._last = (None, None)
+
+
+def _renamed(module: str, name: str) -> tuple[str, str]:
+    """Python 2's names by those of Python 3, as unpicklers map them for protocols below 3."""
+    if (module, name) in _compat_pickle.NAME_MAPPING:
+        return _compat_pickle.NAME_MAPPING[module, name]
+    return _compat_pickle.IMPORT_MAPPING.get(module, module), name
+
+
+def _picklescan(content: bytes) -> tuple[frozenset[str], frozenset[str]]:
+    """What picklescan finds: the dangerous imports, and all of them."""
+    try:
+        result = scan_pickle_bytes(io.BytesIO(content), "pickle", multiple_pickles=False)
+    except Exception as error:  # noqa: BLE001  # a foreign parser on hostile bytes: whatever stops it, fail closed
+        unreadable = frozenset({f"{_UNRESOLVED} (picklescan: {type(error).__name__})"})
+        return frozenset(), unreadable
+    named = {".".join(_renamed(found.module, found.name)): found.safety for found in result.globals}
+    dangerous = {name for name, safety in named.items() if safety is SafetyLevel.Dangerous}
+    return frozenset(dangerous), frozenset(named)
