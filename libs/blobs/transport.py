@@ -199,8 +199,8 @@ class Transport:
     ) -> Answer:
         """Send one request once with a body of exactly `size_bytes`, as it comes.
 
-        The body is read in the caller's task, so that its errors and the caller's cancellation take their usual way; either
-        breaks the request off before its last byte. On return nothing reads `body` any more.
+        The body is read in the caller's task, so that its errors and the caller's cancellation take their usual way;
+        either breaks the request off before its last byte. On return nothing reads `body` any more.
         Raises: Unavailable; Invalid if the body is shorter or longer; whatever the body raises.
         """
         chunks: asyncio.Queue[Buffer] = asyncio.Queue(maxsize=1)

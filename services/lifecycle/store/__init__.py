@@ -1,0 +1,1 @@
+"""All SQL of lifecycle, one function a statement: objects, purges, the reconciliation."""
