@@ -89,7 +89,7 @@ class Service:
         tasks = [asyncio.create_task(_begin(run, self.stop), name=name) for name, run in runs.items()]
         stopping = asyncio.create_task(self.stop.wait())
         await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        died = [task for task in tasks if task.done()]
+        died = [task for task in tasks if task.done() and not self.stop.is_set()]
         self.stop.set()
         await stopping
         logger.info("stopping")
