@@ -6,7 +6,7 @@
     …
     handle(unpacker.close())
 
-Each step does a bounded amount of work and answers at most 1 MiB of content, so that it suits a worker thread.
+Each step does a bounded amount of work and answers at most 2 MiB of content, so that it suits a worker thread.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import hashlib
 from typing import Protocol
 
 from libs.contracts import Format
-from libs.modelfiles.archive import ArchiveLimits, BadArchive, refusal
+from libs.modelfiles.archive import MIB, ArchiveLimits, BadArchive, refusal
 from libs.modelfiles.decompress import BZIP2, GZIP, Stored, Streams
 from libs.modelfiles.tar import Data, MemberEnded, MemberEvent, MemberStarted, TarReader
+
+STEP_BYTES = MIB  # a step ends after so much content, or one slice later
 
 
 class Reader(Protocol):
@@ -80,7 +82,13 @@ class Unpacker:
 
     def step(self) -> list[MemberEvent]:
         """Some of what the bytes so far tell; possibly nothing. Raises: BadArchive."""
-        return self._reader.feed(self._source.take())
+        events: list[MemberEvent] = []
+        taken = 0
+        while taken < STEP_BYTES and not self._source.hungry:
+            slice_ = self._source.take()
+            taken += len(slice_)
+            events += self._reader.feed(slice_)
+        return events
 
     def close(self) -> list[MemberEvent]:
         """There are no more bytes; only when `hungry`. Raises: BadArchive if they were not all, or not as declared."""

@@ -1,0 +1,208 @@
+"""One try at one stream, and what follows from how it ends.
+
+everything stored     -> extracted, ArchiveExtracted
+BadArchive            -> rejected, ArchiveRejected, at the first bad byte
+Parked                -> the place is given to others until twice the parts are there
+Unavailable           -> again after a while, as often as it takes
+anything else         -> again after a while; after `max_attempts` rejected, with the reason
+cancelled             -> the process ends: again at once, elsewhere; or the lease is lost: nothing
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from libs import telemetry
+from libs.blobs import Blobs
+from libs.contracts import ArchiveExtracted, ArchiveProgressed, ArchiveRejected, Finding, PartStream, StoredFile
+from libs.db import Pool, Tx, transaction
+from libs.errors import ObjectNotFound, Unavailable
+from libs.modelfiles.archive import BadArchive, refusal
+from libs.modelfiles.unpack import Unpacker, join_parts, unpack_archive
+from libs.outbox import emit
+from libs.signals import Signals, notify
+from services.extractor import store
+from services.extractor.config import ExtractorConfig
+from services.extractor.handlers import NEWS
+from services.extractor.layout import common_folder
+from services.extractor.leases import Lease, LeaseLost
+from services.extractor.parts import Parked, Parts
+from services.extractor.unpacking import Unpacking
+
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
+FINISH_AGAIN_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What attempts work with."""
+
+    config: ExtractorConfig
+    pool: Pool
+    blobs: Blobs
+    signals: Signals
+    threads: ThreadPoolExecutor
+
+
+class Attempt:
+    """Works under one lease; raises nothing but its own cancellation."""
+
+    def __init__(self, lease: Lease, tools: Tools) -> None:
+        self._lease = lease
+        self._claim = lease.claim
+        self._stream = lease.claim.stream
+        self._tools = tools
+        self._progress_at = time.monotonic()
+        self.parts = Parts(self._stream, pool=tools.pool, blobs=tools.blobs, signals=tools.signals, config=tools.config)
+        self._unpacking = Unpacking(
+            self._stream, _unpacker(self._stream, tools.config), blobs=tools.blobs, threads=tools.threads
+        )
+
+    async def run(self) -> None:
+        """Try, and record how it went; whoever claims the stream next starts again from its first part."""
+        claim = self._claim
+        with telemetry.bind(request_id=claim.request_id, traceparent=claim.traceparent):
+            log.info("extraction begins", extra={"stream_id": claim.id, "attempt": claim.attempts})
+            try:
+                await self._try()
+            except asyncio.CancelledError:
+                if not self._lease.lost:
+                    await self._give_back(lambda tx: store.release(tx, claim))
+                raise
+            except LeaseLost:
+                log.warning("extraction lost its lease", extra={"stream_id": claim.id})
+            except Parked:
+                log.info("extraction is parked", extra={"stream_id": claim.id, "parts_done": self.parts.done})
+                await self._give_back(lambda tx: store.park(tx, claim))
+            except BadArchive as bad:
+                await self._reject(bad.finding)
+            except Unavailable as trouble:
+                log.warning("extraction is put off: %s", trouble, extra={"stream_id": claim.id})
+                await self._postpone(counted=False)
+            except Exception as error:  # the edge of an attempt: whatever it is, the stream must end or be tried again
+                log.exception("extraction failed", extra={"stream_id": claim.id, "attempt": claim.attempts})
+                await self._fail(error)
+
+    async def _try(self) -> None:
+        if self._claim.attempts > self._tools.config.max_attempts:
+            raise _died(self._claim.attempts - 1)
+        await self._unpacking.run(self.parts.chunks(), self._after_step)
+        files = self._unpacking.files
+        prefix = None
+        if self._stream.format == "raw":
+            _verify(files[0], self._stream.sha256)
+        elif prefix := common_folder([file.path for file in files]):
+            files = [msgspec.structs.replace(file, path=file.path[len(prefix) + 1 :]) for file in files]
+        await self._finish(
+            "extracted",
+            ArchiveExtracted(
+                upload_id=self._stream.upload_id,
+                stream_id=self._stream.id,
+                files=files,
+                stripped_prefix=prefix,
+                dropped=self._unpacking.dropped,
+                bytes_in=self._unpacking.bytes_in,
+                at=datetime.now(UTC),
+            ),
+        )
+
+    async def _after_step(self) -> None:
+        """See that the lease is held, and tell now and then how far it is."""
+        self._lease.check()
+        now = time.monotonic()
+        if now < self._progress_at + self._tools.config.progress_every_s:
+            return
+        self._progress_at = now
+        progressed = ArchiveProgressed(
+            upload_id=self._stream.upload_id,
+            stream_id=self._stream.id,
+            parts_done=self.parts.done,
+            members=len(self._unpacking.files),
+            bytes_out=self._unpacking.bytes_out,
+            at=datetime.now(UTC),
+        )
+        try:
+            async with transaction(self._tools.pool) as tx:
+                if await store.hold(tx, self._claim):
+                    await emit(tx, [progressed])
+        except Unavailable as trouble:
+            log.warning("cannot tell of progress: %s", trouble)  # the next one will tell more
+
+    async def _reject(self, finding: Finding) -> None:
+        rejected = ArchiveRejected(
+            upload_id=self._stream.upload_id, stream_id=self._stream.id, finding=finding, at=datetime.now(UTC)
+        )
+        await self._finish("rejected", rejected)
+
+    async def _fail(self, error: Exception) -> None:
+        """An error that nobody foresaw: perhaps it passes."""
+        if self._claim.attempts < self._tools.config.max_attempts:
+            await self._postpone(counted=True)
+            return
+        if isinstance(error, ObjectNotFound):
+            rule, found = "part-missing", f"part {self.parts.done} is no longer in storage."
+        else:
+            rule, found = "extraction-failed", f"the archive could not be unpacked ({type(error).__name__}: {error})."
+        await self._reject(refusal(rule, found, "Upload it again; tell the operator if that does not help.").finding)
+
+    async def _finish(self, state: Literal["extracted", "rejected"], result: store.Result) -> None:
+        """Record and tell the result; while Postgres is away, as long as the lease lasts."""
+        while True:
+            try:
+                self._lease.check()
+                async with transaction(self._tools.pool) as tx:
+                    if not await store.finish(tx, self._claim, state, result):
+                        raise LeaseLost
+                    await store.forget_parts(tx, self._claim.id)
+                    await emit(tx, [result])
+            except LeaseLost:
+                log.warning("extraction lost its lease at its end", extra={"stream_id": self._claim.id})
+            except Unavailable as trouble:
+                log.warning("cannot record the result yet: %s", trouble)
+                await asyncio.sleep(FINISH_AGAIN_S)  # nothing tells when Postgres is back
+                continue
+            else:
+                log.info("extraction ended", extra={"stream_id": self._claim.id, "state": state})
+            return
+
+    async def _postpone(self, *, counted: bool) -> None:
+        delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(self._claim.troubles, 10))
+        await self._give_back(lambda tx: store.postpone(tx, self._claim, delay_s, counted=counted))
+
+    async def _give_back(self, statement: Callable[[Tx], Awaitable[None]]) -> None:
+        """Let others claim the stream; if Postgres is away, the lease runs out by itself."""
+        try:
+            async with transaction(self._tools.pool) as tx:
+                await statement(tx)
+                await notify(tx, NEWS, self._claim.id)
+        except Unavailable as trouble:
+            log.warning("cannot give the lease back: %s", trouble)
+
+
+def _unpacker(stream: PartStream, config: ExtractorConfig) -> Unpacker:
+    if stream.format == "raw":
+        return join_parts(stream.path or "", stream.size_bytes)
+    return unpack_archive(stream.format, config.archive_limits(), sha256=stream.sha256)
+
+
+def _verify(file: StoredFile, declared_sha256: str | None) -> None:
+    """Raises: BadArchive if the joined file is not what was declared."""
+    if declared_sha256 not in (None, file.sha256):
+        found = f"its SHA-256 is {file.sha256}, not {declared_sha256} as declared."
+        raise refusal("file-checksum", found, "Send the file again.", file=file.path)
+
+
+def _died(times: int) -> BadArchive:
+    found = f"the extractor did not survive unpacking it ({times} times)."
+    return refusal("extraction-failed", found, "Tell the operator; the logs have the reason.")

@@ -1,0 +1,25 @@
+"""What the extractor can be told."""
+
+from __future__ import annotations
+
+from libs.config import Count, Seconds, ServiceConfig
+from libs.modelfiles.archive import ArchiveLimits
+
+
+class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
+    """Memory is bounded by about 20 MiB for each of `max_open`; CPU by `cpu_threads`."""
+
+    max_open: Count = 16  # extractions under way in this process, most of them waiting for parts
+    cpu_threads: Count = 2  # for decompression and hashing
+    lease_s: Seconds = 15  # how long a dead process keeps its extractions from others
+    park_after_s: Seconds = 120  # how long an extraction waits for its next part before it gives up its place
+    yield_after_s: Seconds = 2  # the same, while others wait for a place
+    poll_s: Seconds = 5  # how often tables are looked at without a signal
+    progress_every_s: Seconds = 1
+    max_attempts: Count = 8  # that ended in an error of ours or in the death of the process
+    max_unpacked_bytes: Count = 2 * 1024**4  # of one archive
+    max_ratio: Count = 20  # bytes out for each byte in, after the first 256 MiB
+
+    def archive_limits(self) -> ArchiveLimits:
+        """How much one archive may become."""
+        return ArchiveLimits(max_bytes_out=self.max_unpacked_bytes, max_ratio=self.max_ratio)
