@@ -114,6 +114,8 @@ class Signals:
                     await self._listen(connection)
             except _TROUBLE as error:
                 log.warning("signals: connection lost, trying again: %s", error or type(error).__name__)
+            except Exception:  # the client library's own faults are not to end the signals
+                log.exception("signals: connection failed, trying again")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 

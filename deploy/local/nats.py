@@ -50,6 +50,7 @@ class Nats:
             "listen": f"127.0.0.1:{self._port}",
             "server_name": "slipway",
             "authorization": {"token": self._token},
+            "max_payload": 8 * 1024 * 1024,  # an event may name thousands of files: libs.outbox.MAX_EVENT_BYTES
             # With the default of two minutes, acknowledged messages can be lost in a power failure.
             "jetstream": {"store_dir": str(self.store), "sync_interval": "always"},
         }

@@ -9,6 +9,6 @@ from libs.bus.connection import Bus
 from libs.bus.consumer import Consumer
 from libs.bus.deadletter import DeadLetter
 from libs.bus.handlers import Handlers
-from libs.bus.streams import STREAMS, prefixed, stream_name
+from libs.bus.streams import STREAMS, prefixed, stream_name, unprefixed
 
-__all__ = ["STREAMS", "Bus", "Consumer", "DeadLetter", "Handlers", "prefixed", "stream_name"]
+__all__ = ["STREAMS", "Bus", "Consumer", "DeadLetter", "Handlers", "prefixed", "stream_name", "unprefixed"]

@@ -77,17 +77,23 @@ class Bus:
         while True:
             try:
                 async with Session.open(self._servers, self.namespace) as session:
-                    log.info("NATS connected")
                     pause_s = _FIRST_PAUSE_S
-                    self._session = session
-                    self._connected.set()
-                    await session.lost.wait()
+                    await self._hold(session)
             except (OSError, nats.errors.Error) as error:
                 log.warning("NATS cannot be used yet: %s", error or type(error).__name__)
-            else:
-                log.warning("NATS connection lost")
-            finally:
-                self._connected.clear()
-                self._session = None
+            except Exception:  # the client library's own faults are not to end the bus
+                log.exception("NATS session failed")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def _hold(self, session: Session) -> None:
+        """Be ready for as long as the session lasts."""
+        log.info("NATS connected")
+        self._session = session
+        self._connected.set()
+        try:
+            await session.lost.wait()
+            log.warning("NATS connection lost")
+        finally:
+            self._connected.clear()
+            self._session = None

@@ -9,8 +9,8 @@ Every service's schema has these tables (`MIGRATIONS`).
 
 from pathlib import Path
 
-from libs.outbox.emit import CHANNEL, MAX_EVENT_BYTES, depth, emit, replay
 from libs.outbox.inbox import Handler, apply_once, begin_attempt, excuse_attempt, seen
+from libs.outbox.outbox import CHANNEL, MAX_EVENT_BYTES, depth, emit, replay
 from libs.outbox.relay import REQUEST_ID_HEADER, TRACEPARENT_HEADER, Publisher, Relay, prune
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from libs.contracts import Event
 from libs.db import Pool, Tx, connection, transaction
 from libs.outbox import store
-from libs.outbox.emit import emit
+from libs.outbox.outbox import emit
 
 Handler: TypeAlias = Callable[[Event, Tx], Awaitable[list[Event]]]
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from libs.db import Pool, transaction
 from libs.errors import SlipwayError, Unavailable
 from libs.outbox import store
-from libs.outbox.emit import CHANNEL
+from libs.outbox.outbox import CHANNEL
 from libs.signals import Signals, unless_set
 
 KEEP_PUBLISHED = timedelta(days=7)  # as long as EVENTS keeps them: what can be replayed
@@ -37,8 +37,11 @@ class Publisher(Protocol):
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str], msg_id: str) -> None:
         """Returns when the broker has stored it. Raises: Unavailable; Invalid if it is too large."""
 
+    def ready(self) -> bool:
+        """Whether the broker can be reached."""
+
     async def wait_ready(self, timeout_s: float) -> bool:
-        """True as soon as the broker can be reached."""
+        """True as soon as `ready`, False after `timeout_s` seconds."""
 
 
 class Relay:
@@ -56,14 +59,16 @@ class Relay:
         """Publish whatever is committed, as soon as it is, until `stop` is set."""
         with self._signals.subscribe(CHANNEL) as wake:
             while not stop.is_set():
+                more = False
                 try:
                     await self._prune_when_due()
-                    await unless_set(stop, self._bus.wait_ready(self._poll_s))
-                    if await self.publish_batch() == _BATCH:
-                        continue
+                    more = self._bus.ready() and await self.publish_batch() == _BATCH
                 except Unavailable as error:
                     log.warning("relay: will try again: %s", error)
-                await unless_set(stop, wake.wait(self._poll_s))
+                if not more:
+                    # While the broker is away nothing can be done, so its return is what to wait for.
+                    waiting = wake.wait if self._bus.ready() else self._bus.wait_ready
+                    await unless_set(stop, waiting(self._poll_s))
 
     async def publish_batch(self) -> int:
         """Publish the oldest unpublished rows, pipelined, and mark what the broker has acknowledged.

@@ -1,0 +1,129 @@
+"""What `libs.db` promises about pools and transactions, on a real Postgres that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import msgspec
+import pytest
+
+from libs import db
+from libs.db import Pool, connection, open_pool, transaction
+from libs.errors import Unavailable
+from tests.support.fixtures import PoolFor
+from tests.support.stack import Stack
+
+
+@pytest.fixture
+async def pool(pool_for: PoolFor) -> Pool:
+    pool = await pool_for("spine")
+    await pool.execute("CREATE TABLE thing (id int PRIMARY KEY, body jsonb)")
+    return pool
+
+
+async def test_a_transaction_commits_what_its_block_did(pool: Pool) -> None:
+    async with transaction(pool) as tx:
+        await tx.execute("INSERT INTO thing (id) VALUES (1)")
+    assert await pool.fetchval("SELECT count(*) FROM thing") == 1
+
+
+async def test_whatever_is_raised_inside_rolls_back_and_arrives_as_it_is(pool: Pool) -> None:
+    async def write_and_fail() -> None:
+        async with transaction(pool) as tx:
+            await tx.execute("INSERT INTO thing (id) VALUES (1)")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await write_and_fail()
+    assert await pool.fetchval("SELECT count(*) FROM thing") == 0
+
+
+async def test_the_errors_of_statements_arrive_as_they_are(pool: Pool) -> None:
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with transaction(pool) as tx:
+            await tx.execute("INSERT INTO thing (id) VALUES (1), (1)")
+    with pytest.raises(asyncpg.InterfaceError, match="expects 1 argument"):
+        async with connection(pool) as tx:
+            await tx.fetch("SELECT $1::int")
+
+
+async def test_jsonb_is_python_both_ways_and_takes_structs(pool: Pool) -> None:
+    class Point(msgspec.Struct):
+        x: int
+        name: str
+
+    await pool.execute("INSERT INTO thing VALUES (1, $1), (2, $2)", Point(1, "ü"), [1, None, {"a": 2.5}])
+
+    assert await pool.fetchval("SELECT body FROM thing WHERE id = 1") == {"x": 1, "name": "ü"}
+    assert await pool.fetchval("SELECT body FROM thing WHERE id = 2") == [1, None, {"a": 2.5}]
+    assert await pool.fetchval("SELECT body->>'name' FROM thing WHERE id = 1") == "ü"
+
+
+async def test_a_connection_that_is_cut_inside_is_unavailable_and_the_next_one_works(pool: Pool) -> None:
+    async def write_on_a_cut_connection() -> None:
+        async with transaction(pool) as tx:
+            victim = await tx.fetchval("SELECT pg_backend_pid()")
+            await pool.execute("SELECT pg_terminate_backend($1, 5000)", victim)
+            await tx.execute("INSERT INTO thing (id) VALUES (1)")
+
+    with pytest.raises(Unavailable):
+        await write_on_a_cut_connection()
+    async with transaction(pool) as tx:
+        assert await tx.fetchval("SELECT count(*) FROM thing") == 0
+
+
+async def test_the_victim_of_a_deadlock_is_told_to_come_back(pool: Pool) -> None:
+    await pool.execute("INSERT INTO thing (id) VALUES (1), (2)")
+    locked = asyncio.Barrier(2)
+
+    async def lock(first: int, second: int) -> None:
+        async with transaction(pool) as tx:
+            await tx.execute("UPDATE thing SET body = '1' WHERE id = $1", first)
+            await locked.wait()
+            await tx.execute("UPDATE thing SET body = '1' WHERE id = $1", second)
+
+    outcomes = await asyncio.gather(lock(1, 2), lock(2, 1), return_exceptions=True)
+    assert sorted(type(outcome) for outcome in outcomes if outcome) == [Unavailable]
+
+
+async def test_a_pool_without_a_free_connection_is_unavailable(
+    stack: Stack, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "_ACQUIRE_TIMEOUT_S", 0.05)
+    async with await open_pool(stack.postgres_url, "public", size=1) as small:
+        async with connection(small):
+            with pytest.raises(Unavailable):
+                async with connection(small):
+                    pass
+        async with connection(small) as tx:
+            assert await tx.fetchval("SELECT 1") == 1
+
+
+async def test_while_postgres_is_away_everything_is_unavailable_and_afterwards_nothing_is(
+    stack: Stack, pool: Pool
+) -> None:
+    await stack.kill("postgres")
+    with pytest.raises(Unavailable):
+        async with transaction(pool):
+            pass
+    with pytest.raises(Unavailable):
+        async with connection(pool):
+            pass
+    await stack.start("postgres")
+    async with transaction(pool) as tx:
+        await tx.execute("INSERT INTO thing (id) VALUES (1)")
+
+
+async def test_a_pool_waits_until_postgres_is_up(stack: Stack, pool: Pool) -> None:
+    await stack.stop("postgres")
+    opening = asyncio.create_task(open_pool(stack.postgres_url, "public"))
+    await stack.start("postgres")
+    async with await opening as late, connection(late) as tx:
+        assert await tx.fetchval("SELECT 1") == 1
+
+
+async def test_a_wrong_password_is_raised_and_not_waited_for(stack: Stack) -> None:
+    wrong = stack.postgres_url.replace("@", "x@", 1)
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await open_pool(wrong, "public")

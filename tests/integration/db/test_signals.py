@@ -1,0 +1,139 @@
+"""What `libs.signals` promises: a commit wakes whoever waits, and nobody waits for ever on a signal that got lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from libs.db import Pool, transaction
+from libs.signals import Signals, Subscription, notify, unless_set
+from tests.support.fixtures import PoolFor, SignalsFor
+from tests.support.stack import Stack
+
+SOON_S = 10.0
+QUIET_S = 0.2
+
+
+@pytest.fixture
+async def pool(pool_for: PoolFor) -> Pool:
+    return await pool_for("spine")
+
+
+@pytest.fixture
+async def signals(pool: Pool, signals_for: SignalsFor) -> Signals:
+    return await signals_for("spine")
+
+
+async def listening(subscription: Subscription) -> None:
+    """The wake-up that says that LISTEN stands."""
+    assert await subscription.wait(SOON_S)
+
+
+async def signal(pool: Pool, channel: str, key: str = "") -> None:
+    async with transaction(pool) as tx:
+        await notify(tx, channel, key)
+
+
+async def test_the_commit_wakes_and_not_the_statement(pool: Pool, signals: Signals) -> None:
+    with signals.subscribe("parts") as parts:
+        await listening(parts)
+        async with transaction(pool) as tx:
+            await notify(tx, "parts")
+            assert not await parts.wait(QUIET_S)
+        assert await parts.wait(SOON_S)
+        assert not await parts.wait(QUIET_S)
+
+
+async def test_a_rollback_wakes_nobody(pool: Pool, signals: Signals) -> None:
+    async def notify_and_fail() -> None:
+        async with transaction(pool) as tx:
+            await notify(tx, "parts")
+            raise ZeroDivisionError
+
+    with signals.subscribe("parts") as parts:
+        await listening(parts)
+        with pytest.raises(ZeroDivisionError):
+            await notify_and_fail()
+        assert not await parts.wait(QUIET_S)
+
+
+async def test_a_signal_between_two_waits_is_kept(pool: Pool, signals: Signals) -> None:
+    with signals.subscribe("parts") as parts, signals.subscribe("parts") as witness:
+        await listening(parts)
+        await listening(witness)
+        await signal(pool, "parts")
+        assert await witness.wait(SOON_S)  # it has arrived, while nobody waited on `parts`
+        assert await parts.wait(SOON_S)
+
+
+async def test_a_key_is_heard_by_those_who_asked_for_it_and_for_all(pool: Pool, signals: Signals) -> None:
+    with (
+        signals.subscribe("parts") as everything,
+        signals.subscribe("parts", "a") as of_a,
+        signals.subscribe("parts", "b") as of_b,
+        signals.subscribe("other") as other,
+    ):
+        for subscription in (everything, of_a, of_b, other):
+            await listening(subscription)
+        await signal(pool, "parts", "a")
+        assert await everything.wait(SOON_S)
+        assert await of_a.wait(SOON_S)
+        await signal(pool, "parts")
+        assert await of_b.wait(SOON_S)  # by the signal without a key: the one before it had another
+        assert not await other.wait(QUIET_S)
+
+
+async def test_schemas_do_not_hear_each_other(pool: Pool, signals: Signals, pool_for: PoolFor) -> None:
+    stranger = await pool_for("stranger")
+    with signals.subscribe("parts") as parts:
+        await listening(parts)
+        await signal(stranger, "parts")
+        assert not await parts.wait(QUIET_S)
+
+
+async def test_after_a_restart_of_postgres_everyone_is_woken_and_hears_again(
+    stack: Stack, pool: Pool, signals: Signals
+) -> None:
+    with signals.subscribe("parts") as parts, signals.subscribe("parts", "a") as of_a:
+        await listening(parts)
+        await listening(of_a)
+        await stack.restart("postgres")
+        assert await parts.wait(SOON_S)
+        assert await of_a.wait(SOON_S)
+        await signal(pool, "parts", "a")
+        assert await parts.wait(SOON_S)
+        assert await of_a.wait(SOON_S)
+
+
+async def test_signals_open_while_postgres_is_away_and_wake_when_it_is_there(stack: Stack, pool: Pool) -> None:
+    await stack.stop("postgres")
+    async with Signals.open(stack.postgres_url, "nobody") as signals:
+        with signals.subscribe("parts") as parts:
+            assert not await parts.wait(QUIET_S)
+            await stack.start("postgres")
+            assert await parts.wait(SOON_S)
+
+
+async def test_unless_set_gives_work_up_when_told_to_stop() -> None:
+    stop = asyncio.Event()
+    cancelled = asyncio.Event()
+
+    async def work() -> None:
+        stop.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    await unless_set(stop, work())
+    assert cancelled.is_set()
+
+
+async def test_unless_set_raises_what_the_work_raised() -> None:
+    async def work() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await unless_set(asyncio.Event(), work())
