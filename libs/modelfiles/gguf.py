@@ -68,20 +68,24 @@ def read_header(size_bytes: int) -> Reader[Header]:
     content = b""
     wanted = _FIRST_BYTES
     while True:
-        content += yield Range(len(content), min(wanted, size_bytes) - len(content))
+        content += yield Range(len(content), min(wanted, MAX_HEADER_BYTES, size_bytes) - len(content))
         try:
             return _parse(content, size_bytes)
         except _Short as short:
-            if wanted >= size_bytes:
+            if short.needed > size_bytes:
                 raise _broken("gguf-truncated", "The file ends within its header.", size_bytes) from short
-            if wanted >= MAX_HEADER_BYTES:
+            if short.needed > MAX_HEADER_BYTES:
                 message = f"The header is longer than {MAX_HEADER_BYTES:,} bytes."
                 raise _broken("gguf-header-too-large", message, MAX_HEADER_BYTES) from short
-            wanted *= 4
+            wanted = max(wanted * 4, short.needed)
 
 
 class _Short(Exception):
-    """More of the file is needed."""
+    """More of the file is needed: its first `needed` bytes at least."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
 
 
 class _Cursor:
@@ -92,11 +96,9 @@ class _Cursor:
         self.at = 0
 
     def take(self, layout: str) -> int | float | bool:
-        size = struct.calcsize(f"<{layout}")
-        if self.at + size > len(self.content):
-            raise _Short
-        (value,) = struct.unpack_from(f"<{layout}", self.content, self.at)
-        self.at += size
+        start = self.at
+        self.skip(struct.calcsize(f"<{layout}"))
+        (value,) = struct.unpack_from(f"<{layout}", self.content, start)
         return value  # type: ignore[no-any-return]  # of the type that the layout says
 
     def count(self, layout: str = "Q") -> int:
@@ -104,7 +106,7 @@ class _Cursor:
 
     def skip(self, size: int) -> None:
         if self.at + size > len(self.content):
-            raise _Short
+            raise _Short(self.at + size)
         self.at += size
 
     def string(self, keep: int = _KEPT_STRING_BYTES) -> str | None:
