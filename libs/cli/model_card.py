@@ -10,7 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from libs.cli.words import colour, short, state
+from libs.cli.cards import card, facts
+from libs.cli.words import short, state
 from libs.client import Model, ModelFile, ModelReport
 from libs.contracts import Finding
 
@@ -22,34 +23,33 @@ def model_card(model: Model, files: Sequence[ModelFile], report: ModelReport | N
     parts: list[RenderableType] = [_facts(model)]
     if files:
         parts += [Text(), _files(files)]
-    if report is not None:
+    if report is not None and (report.validated_at or report.findings):
         parts += [Text(), _verdict(report)]
-    latest = "  latest" if model.is_latest else ""
-    title = Text.assemble((model.name, "bold"), " ", (f"{model.version or ''}{latest}", "dim"))
-    return Panel(Group(*parts), title=title, title_align="left", subtitle=model.id, border_style=colour(model.status))
+    detail = f"{model.version or ''}{'  latest' if model.is_latest else ''}"
+    return card(model.name, detail, model.status, *parts)
 
 
 def _facts(model: Model) -> Table:
-    facts: dict[str, RenderableType | None] = {
-        "status": _status(model),
-        "architecture": model.architecture,
-        "format": ", ".join(filter(None, (model.format, model.dtype))) or None,
-        "quantization": model.quantization,
-        "parameters": f"{short(model.parameter_count)} ({model.parameter_count:,})" if model.parameter_count else None,
-        "context": f"{model.context_length:,} tokens" if model.context_length else None,
-        "shape": _shape(model),
-        "workload": model.workload_type,
-        "license": model.license,
-        "memory": _memory(model),
-        "deployable": _deployable(model),
-        "size": f"{decimal(model.size_bytes)} in {model.file_count or '?'} files" if model.size_bytes else None,
-        "description": model.description,
-    }
-    grid = Table.grid(padding=(0, 2))
-    for name, value in facts.items():
-        if value is not None:
-            grid.add_row(Text(name, "dim"), Text(value) if isinstance(value, str) else value)
-    return grid
+    return facts(
+        {
+            "status": _status(model),
+            "architecture": model.architecture,
+            "format": ", ".join(filter(None, (model.format, model.dtype))) or None,
+            "quantization": model.quantization,
+            "parameters": f"{short(model.parameter_count)} ({model.parameter_count:,})"
+            if model.parameter_count
+            else None,
+            "context": f"{model.context_length:,} tokens" if model.context_length else None,
+            "shape": _shape(model),
+            "workload": model.workload_type,
+            "license": model.license,
+            "memory": _memory(model),
+            "deployable": _deployable(model),
+            "size": f"{decimal(model.size_bytes)} in {model.file_count or '?'} files" if model.size_bytes else None,
+            "description": model.description,
+            "id": model.id,
+        }
+    )
 
 
 def _status(model: Model) -> Text:

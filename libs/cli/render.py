@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.filesize import decimal
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from libs.cli.cards import card, facts
 from libs.cli.model_card import findings, model_card
 from libs.cli.words import ago, colour, state
 from libs.client import Key, Model, ModelFile, ModelReport, ModelSummary, Outcome, Project, Session
+
+Justify = Literal["left", "right"]
 
 
 def show_models(console: Console, models: Sequence[ModelSummary]) -> None:
@@ -30,7 +33,6 @@ def show_model(console: Console, model: Model, files: Sequence[ModelFile], repor
 def show_outcome(console: Console, outcome: Outcome) -> None:
     """The verdict on an upload, and what it took."""
     completed, model = outcome.completed, outcome.model
-    title = Text.assemble((completed.model_name or completed.model_id, "bold"), " ", (completed.version or "", "dim"))
     status = model.status if model else completed.status
     count = f"{completed.file_count} files, {decimal(completed.total_size or 0)}" if completed.file_count else ""
     body: list[RenderableType] = [Text.assemble(state(status), "  ", count)]
@@ -41,8 +43,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         body.append(Text(model.status_reason, colour(status)))
     if outcome.report and outcome.report.findings:
         body += [Text(), findings(outcome.report.findings)]
-    hint = f"slipway models get {completed.model_id}"
-    console.print(Panel(Group(*body), title=title, title_align="left", border_style=colour(status), subtitle=hint))
+    body.append(Text(f"slipway models get {completed.model_id}", "dim"))
+    console.print(card(completed.model_name or completed.model_id, completed.version or "", status, *body))
 
 
 def _took(outcome: Outcome) -> str:
@@ -61,7 +63,7 @@ def show_sessions(console: Console, sessions: Sequence[Session]) -> None:
 
 def show_session(console: Console, session: Session) -> None:
     """One upload: what it has and what it misses."""
-    facts: dict[str, RenderableType | None] = {
+    known: dict[str, RenderableType | None] = {
         "status": state(session.status),
         "kind": " ".join(filter(None, (session.kind, session.archive_format))),
         "size": _size(session.archive_size) or None,
@@ -71,17 +73,11 @@ def show_session(console: Console, session: Session) -> None:
         "missing": _missing(session) or None,
         "unpacked": _unpacked(session),
         "model": session.model_id,
+        "id": session.session_id,
         "expires": session.expires_at if session.status == "open" else None,
         "error": Text(session.error.message, "red") if session.error else None,
     }
-    grid = Table.grid(padding=(0, 2))
-    for name, value in facts.items():
-        if value is not None:
-            grid.add_row(Text(name, "dim"), value)
-    title = Text.assemble((session.model_name, "bold"), " ", (session.version or "", "dim"))
-    console.print(
-        Panel(grid, title=title, title_align="left", subtitle=session.session_id, border_style=colour(session.status))
-    )
+    console.print(card(session.model_name, session.version or "", session.status, facts(known)))
 
 
 def _missing(session: Session) -> str:
@@ -133,7 +129,11 @@ def _table(console: Console, columns: Iterable[str], rows: Iterable[Sequence[Ren
     """A table without lines; a column whose name starts with ">" is aligned to the right."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+        name = column.removeprefix(">")
+        # Names and ids are what people copy: where the room is short they go on in a second line, nothing is cut.
+        folds = name in ("name", "model", "id")
+        justify: Justify = "right" if column.startswith(">") else "left"
+        table.add_column(name, justify=justify, no_wrap=not folds, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table if table.row_count else Text(when_empty, "dim"))

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from tests.integration.cli.admin import FakeAdmin
 from tests.integration.cli.described import archive_state, directory_state, model_document
 
 PROJECT = "proj_TEST01"
@@ -64,8 +65,7 @@ class FakeSlipway:
         self.has: set[str] = set()  # sha256 of the files that the project has
         self.findings: list[dict[str, Any]] = []
         self.processing_rounds = 0  # how often complete answers 202
-        self.projects: list[dict[str, Any]] = []
-        self.keys: list[dict[str, Any]] = []
+        self.admin = FakeAdmin(KEY)
         self.part_arrived = asyncio.Event()
         self._faults: list[Fault] = []
 
@@ -197,7 +197,12 @@ class FakeSlipway:
         return refusal(404, "model_not_found", "The specified model does not exist or you do not have access to it.")
 
     async def get_report(self, request: web.Request) -> web.Response:
-        report = {"model_id": request.match_info["id"], "status": "ready", "findings": self.findings}
+        report = {
+            "model_id": request.match_info["id"],
+            "status": "ready",
+            "findings": self.findings,
+            "validated_at": EXPIRES,
+        }
         return web.json_response(report)
 
     async def get_files(self, request: web.Request) -> web.Response:
@@ -206,25 +211,6 @@ class FakeSlipway:
             {"path": path, "size_bytes": len(self.content(upload, path)), "sha256": "0" * 64} for path in upload.counts
         ]
         return web.json_response({"object": "list", "data": files})
-
-    async def create_project(self, request: web.Request) -> web.Response:
-        name = (await request.json())["name"]
-        self.projects.append({"id": f"proj_{name}", "name": name, "slug": name, "created_at": EXPIRES})
-        return web.json_response(self.projects[-1])
-
-    async def list_projects(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": self.projects})
-
-    async def create_key(self, request: web.Request) -> web.Response:
-        wanted = await request.json()
-        self.keys.append({"id": f"key_{len(self.keys)}", **wanted})
-        return web.json_response({**self.keys[-1], "key": KEY})
-
-    async def list_keys(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": self.keys})
-
-    async def revoke(self, request: web.Request) -> web.Response:
-        return web.json_response({"id": request.path.rpartition("/")[2], "revoked": True})
 
     def _add(self, upload: Upload) -> Upload:
         upload.id = f"u{len(self.uploads)}"
@@ -286,12 +272,7 @@ async def running() -> AsyncIterator[FakeSlipway]:
             web.get(f"{base}/models/{{id}}", fake.get_model),
             web.get(f"{base}/models/{{id}}/report", fake.get_report),
             web.get(f"{base}/models/{{id}}/files", fake.get_files),
-            web.post("/admin/v1/projects", fake.create_project),
-            web.get("/admin/v1/projects", fake.list_projects),
-            web.delete("/admin/v1/projects/{project}", fake.revoke),
-            web.post("/admin/v1/projects/{project}/keys", fake.create_key),
-            web.get("/admin/v1/projects/{project}/keys", fake.list_keys),
-            web.delete("/admin/v1/projects/{project}/keys/{key}", fake.revoke),
+            *fake.admin.routes(),
         ]
     )
     runner = web.AppRunner(app, access_log=None)

@@ -62,7 +62,7 @@ async def test_admin_makes_and_revokes_projects_and_keys(slipway: Slipway, serve
     assert len(listed.json["keys"]) == 1  # type: ignore[arg-type]
     assert (revoked.code, closed.code) == (0, 0)
     assert server.sent("DELETE /admin/v1/projects/proj_team/keys/key_0")
-    assert server.keys[0]["scopes"] == ["models"]
+    assert server.admin.keys[0]["scopes"] == ["models"]
 
 
 async def test_refusals_are_one_line(slipway: Slipway) -> None:
