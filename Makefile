@@ -24,7 +24,7 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 demo: install ## Upload a real model twice and show what the registry knows (MODEL=/path for your own)
-	$(BIN)/python -m libs.cli.demo $(MODEL)
+	$(BIN)/python -m deploy.local.demo $(MODEL)
 
 up: install ## Run the whole stack until Ctrl-C (DATA_DIR=.slipway PORT=8080)
 	$(BIN)/slipway up --data-dir $(DATA_DIR) --port $(PORT)
