@@ -1,0 +1,77 @@
+"""What becomes of a message whose handler raised: every row of the table."""
+
+from __future__ import annotations
+
+import pytest
+
+from libs.bus.verdict import BACKOFF_S, NOT_FOUND_PATIENCE_S, UNAVAILABLE_BACKOFF_S, Dead, Retry, judge
+from libs.errors import (
+    ArchiveRejected,
+    ChecksumMismatch,
+    Conflict,
+    Forbidden,
+    Invalid,
+    ModelNotFound,
+    NotFound,
+    PartConflict,
+    RateLimited,
+    SlipwayError,
+    Unavailable,
+    WrongState,
+)
+
+MAX_DELIVER = 8
+
+
+def verdict(error: Exception, *, attempts: int = 1, delivered: int = 1, age_s: float = 0.0) -> Retry | Dead:
+    return judge(error, attempts=attempts, delivered=delivered, age_s=age_s, max_deliver=MAX_DELIVER)
+
+
+@pytest.mark.parametrize("error", [Unavailable(), RateLimited()])
+@pytest.mark.parametrize("deliveries", [1, MAX_DELIVER, 100_000])
+def test_what_is_away_is_waited_for_however_long_it_takes(error: Exception, deliveries: int) -> None:
+    answer = verdict(error, attempts=deliveries, delivered=deliveries, age_s=1e9)
+    assert isinstance(answer, Retry)
+    assert not answer.counted
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Invalid(), Conflict(), ChecksumMismatch(), PartConflict(), WrongState(), ArchiveRejected(), Forbidden()],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_named_error_that_repeating_cannot_help_ends_it_at_once(error: SlipwayError) -> None:
+    assert verdict(error) == Dead(error.message)
+
+
+@pytest.mark.parametrize("error", [NotFound(), ModelNotFound("no such model")])
+def test_what_is_not_there_yet_may_be_late_by_an_hour(error: SlipwayError) -> None:
+    late, too_late = NOT_FOUND_PATIENCE_S - 1, NOT_FOUND_PATIENCE_S
+    assert isinstance(verdict(error, attempts=1, age_s=too_late), Retry)  # an old event, replayed, has its attempts too
+    assert isinstance(verdict(error, attempts=1000, age_s=late), Retry)
+    assert verdict(error, attempts=MAX_DELIVER, age_s=too_late) == Dead(error.message)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), KeyError("x"), SlipwayError("nobody knows")])
+def test_an_error_that_nobody_named_is_tried_max_deliver_times(error: Exception) -> None:
+    for attempts in range(1, MAX_DELIVER):
+        answer = verdict(error, attempts=attempts)
+        assert isinstance(answer, Retry)
+        assert answer.counted
+    last = verdict(error, attempts=MAX_DELIVER)
+    assert isinstance(last, Dead)
+    assert type(error).__name__ in last.reason
+    assert str(error) in last.reason
+
+
+def test_what_was_put_back_for_others_faults_does_not_use_up_the_attempts() -> None:
+    assert isinstance(verdict(ZeroDivisionError(), attempts=2, delivered=1000), Retry)
+
+
+@pytest.mark.parametrize(("error", "schedule"), [(Unavailable(), UNAVAILABLE_BACKOFF_S), (NotFound(), BACKOFF_S)])
+def test_pauses_grow_to_a_limit_and_are_spread(error: Exception, schedule: tuple[float, ...]) -> None:
+    for delivered in range(1, 50):
+        answer = verdict(error, delivered=delivered)
+        assert isinstance(answer, Retry)
+        expected = schedule[min(delivered, len(schedule)) - 1]
+        assert 0.8 * expected <= answer.delay_s <= 1.2 * expected
