@@ -177,6 +177,8 @@ class Blobs:
             try:
                 answer = await self._transport.call("GET", None, query)
             except Refused as refused:
+                if refused.s3_code == "NoSuchUpload":  # so rclone says that there are none
+                    return aborted
                 if refused.status in (400, 405, 501):
                     log.debug("this object store does not list multipart uploads; it has to expire them itself")
                     return aborted

@@ -44,7 +44,7 @@ CREATE INDEX purge_prefix ON purge (prefix) WHERE prefix IS NOT NULL;
 
 -- One row: when storage is next compared with `object`, and who is at it.
 CREATE TABLE reconciliation (
-    only        boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single      boolean PRIMARY KEY DEFAULT true CHECK (single),
     due_at      timestamptz NOT NULL,
     finished_at timestamptz,
     leased_by   text,
