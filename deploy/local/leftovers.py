@@ -6,12 +6,12 @@ moment until it has.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from deploy.local.errors import StillRunning
@@ -20,31 +20,40 @@ SAME_START_S = 2.0  # psutil derives the start from the boot time, which clock c
 GONE_WITHIN_S = 5.0
 
 
+class Noted(msgspec.Struct, frozen=True):
+    """What a pid file says."""
+
+    pid: int
+    started: float  # seconds since the epoch
+
+
 def remember(pidfile: Path, pid: int) -> None:
     """Write down that `pid`, our child, runs."""
     try:
-        started = psutil.Process(pid).create_time()
+        noted = Noted(pid, psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return  # ended already; there is nothing to find later
-    temporary = pidfile.with_suffix(".new")
-    temporary.write_text(json.dumps({"pid": pid, "started": started}))
-    temporary.replace(pidfile)
+    unfinished = pidfile.with_suffix(".new")
+    unfinished.write_bytes(msgspec.json.encode(noted))
+    unfinished.replace(pidfile)
 
 
 def forget(pidfile: Path, pid: int) -> None:
     """`pid` has ended; the file goes, unless it is about a later process already."""
-    with suppress(FileNotFoundError, ValueError, KeyError):
-        if json.loads(pidfile.read_text())["pid"] == pid:
-            pidfile.unlink()
+    noted = _read(pidfile)
+    if noted is not None and noted.pid == pid:
+        pidfile.unlink()
 
 
 def find(pidfile: Path) -> psutil.Process | None:
     """The process that `pidfile` is about, if it still runs."""
+    noted = _read(pidfile)
+    if noted is None:
+        return None
     try:
-        noted = json.loads(pidfile.read_text())
-        process = psutil.Process(noted["pid"])
-        same = abs(process.create_time() - noted["started"]) < SAME_START_S
-    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+        process = psutil.Process(noted.pid)
+        same = abs(process.create_time() - noted.started) < SAME_START_S
+    except (ValueError, psutil.NoSuchProcess):
         return None
     return process if same and process.status() != psutil.STATUS_ZOMBIE else None
 
@@ -64,6 +73,13 @@ def end_within(directory: Path) -> None:
     here = os.path.realpath(directory)
     orphans = [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == here]
     _end_all(orphans)
+
+
+def _read(pidfile: Path) -> Noted | None:
+    try:
+        return msgspec.json.decode(pidfile.read_bytes(), type=Noted)
+    except (FileNotFoundError, msgspec.DecodeError):  # none, or cut off by a power failure
+        return None
 
 
 def _end_all(processes: list[psutil.Process]) -> None:

@@ -6,20 +6,17 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
 from libs import db
 from libs.blobs import Blobs
+from libs.bus import Bus
 from libs.config import schema_name
 from libs.db import Pool
 from libs.signals import Signals
 from tests.support.stack import Stack
-
-if TYPE_CHECKING:
-    from libs.bus import Bus
 
 ROOT = Path(__file__).parents[2]
 OUTBOX_MIGRATIONS = ROOT / "libs" / "outbox" / "migrations"
@@ -94,8 +91,6 @@ async def signals_for(stack: Stack, namespace: str) -> AsyncIterator[SignalsFor]
 @pytest.fixture
 async def bus(stack: Stack, namespace: str) -> AsyncIterator[Bus]:
     """A bus whose streams no other test sees."""
-    from libs.bus import Bus
-
     async with Bus.open(stack.nats_url, namespace) as bus:
         yield bus
 

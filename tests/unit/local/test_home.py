@@ -1,0 +1,59 @@
+"""The data directory: ours alone, its secrets made once and readable by nobody else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from deploy.local.errors import HomeTaken
+from deploy.local.home import Credentials, Home, write_private
+
+CREDENTIALS = Credentials("http://127.0.0.1:8080/proj_A/v1", "proj_A", "xero_a_1", "xero_operator_1")
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_second_user_of_the_directory_is_told_who_has_it(tmp_path: Path) -> None:
+    with Home.open(tmp_path), pytest.raises(HomeTaken, match=rf"pid {os.getpid()}.*--data-dir"), Home.open(tmp_path):
+        pass
+
+
+def test_the_directory_is_free_again_afterwards(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Home.open(tmp_path / "new" / "home"):
+            pass
+
+
+def test_secrets_are_made_once(tmp_path: Path) -> None:
+    with Home.open(tmp_path) as home:
+        first = home.secrets()
+    with Home.open(tmp_path) as home:
+        assert home.secrets() == first
+
+
+def test_what_is_secret_is_readable_by_us_alone(tmp_path: Path) -> None:
+    with Home.open(tmp_path / "home") as home:
+        home.secrets()
+        home.give_out(CREDENTIALS)
+        assert home.credentials() == CREDENTIALS
+    assert mode(tmp_path / "home") == 0o700
+    assert {each.name: mode(each) for each in home.path.iterdir()} == {
+        "credentials.json": 0o600,
+        "secrets.json": 0o600,
+        "lock": 0o600,
+        "run": 0o700,
+        "logs": 0o700,
+    }
+
+
+def test_a_private_file_replaces_one_that_was_open_to_others(tmp_path: Path) -> None:
+    file = tmp_path / "credentials.json"
+    file.write_text("old")
+    file.chmod(0o644)
+    write_private(file, b"new")
+    assert (file.read_text(), mode(file)) == ("new", 0o600)
