@@ -22,7 +22,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_late
 
 # Trace context
 
-_TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def bind(*, request_id: str | None = None, traceparent: str | None = None) -> It
     changes: dict[str, str] = {}
     if request_id is not None:
         changes["request_id"] = request_id
-    if traceparent is not None and _TRACEPARENT.match(traceparent):
+    if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
         changes["traceparent"] = traceparent
     token = _context.set(replace(_context.get(), **changes))
     try:
@@ -68,7 +68,7 @@ def new_request_id() -> str:
 
 def child_traceparent(parent: str | None) -> str:
     """A span of our own: in the trace of `parent` if that is valid, else in a new one."""
-    if parent is not None and _TRACEPARENT.match(parent):
+    if parent is not None and _TRACEPARENT.fullmatch(parent):
         _, trace_id, _, flags = parent.split("-")
         return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
