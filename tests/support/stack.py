@@ -6,11 +6,14 @@ They run in an event loop of their own, in a thread, since each test has its own
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
+import signal
 import tempfile
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -83,6 +86,16 @@ class Stack:
         """`kill -9`, then start again with its data."""
         await self.kill(name)
         await self.start(name)
+
+    @contextmanager
+    def paused(self, name: Name) -> Iterator[None]:
+        """Within the block it hangs: connections stay open, and nothing is answered."""
+        pid = self._processes[name].pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     async def lose_messages(self) -> None:
         """NATS comes back with an empty store: every stream, message and consumer is gone."""
