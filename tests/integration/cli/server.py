@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +67,7 @@ class FakeSlipway:
         self.processing_rounds = 0  # how often complete answers 202
         self.admin = FakeAdmin(KEY)
         self.part_arrived = asyncio.Event()
+        self.on_expect: Callable[[web.Request], Awaitable[None]] = say_continue
         self._faults: list[Fault] = []
 
     def fail(
@@ -252,18 +253,28 @@ def hang_up(request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
+async def say_continue(request: web.Request) -> None:
+    """Let a client that asked send its body."""
+    assert request.transport is not None
+    request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
 @asynccontextmanager
 async def running() -> AsyncIterator[FakeSlipway]:
     """A server on a free port of the loopback."""
     fake = FakeSlipway()
     app = web.Application(middlewares=[fake.guard], client_max_size=1 << 30)
     base = f"/{PROJECT}/v1"
+
+    async def expect(request: web.Request) -> None:
+        await fake.on_expect(request)
+
     app.add_routes(
         [
             web.post(f"{base}/uploads/archive", fake.open_archive),
             web.post(f"{base}/uploads/directory", fake.open_directory),
-            web.post(f"{base}/uploads/{{id}}/parts", fake.take),
-            web.post(f"{base}/uploads/{{id}}/files/{{path:.*}}", fake.take),
+            web.post(f"{base}/uploads/{{id}}/parts", fake.take, expect_handler=expect),
+            web.post(f"{base}/uploads/{{id}}/files/{{path:.*}}", fake.take, expect_handler=expect),
             web.post(f"{base}/uploads/{{id}}/complete", fake.complete),
             web.get(f"{base}/uploads", fake.list_uploads),
             web.get(f"{base}/uploads/{{id}}", fake.get_upload),
