@@ -79,6 +79,7 @@ class Streams:
         self._input = b""
         self._at = 0  # how much of it is used
         self._start = bytearray()  # the header of the stream that begins, or what is there in its place
+        self._wanted = 1  # how many more bytes the header has at least
         self._wrong: HeaderError | None = None
         self._engine: Engine | None = None
         self._padding = False
@@ -121,25 +122,28 @@ class Streams:
                 raise self._garbage()
             return
         if self._wrong is None:
-            try:
-                wanted = self._codec.missing(bytes(self._start))
-            except HeaderError as error:
-                if self._streams:
-                    raise self._garbage() from None
-                self._wrong = error
-            else:
-                if wanted:
-                    self._start += self._move(wanted)
-                else:
-                    self._open()
-                return
+            self._read_header()
+            return
+        self._start += self._move(max(0, SNIFF_BYTES - len(self._start)))
         if len(self._start) >= SNIFF_BYTES:
             raise self._not_this()
-        self._start += self._move(SNIFF_BYTES - len(self._start))
+
+    def _read_header(self) -> None:
+        self._start += self._move(self._wanted)
+        try:
+            self._wanted = self._codec.missing(bytes(self._start))
+        except HeaderError as error:
+            if self._streams:
+                raise self._garbage() from None
+            self._wrong = error  # more of it will tell what it is instead
+        else:
+            if not self._wanted:
+                self._open()
 
     def _open(self) -> None:
         self._engine = self._codec.open(bytes(self._start))
         self._start.clear()
+        self._wanted = 1
         self._streams += 1
         if self._streams > _FREE_STREAMS and self._bytes_in < self._streams * _MIN_STREAM_BYTES:
             found = f"the {self._codec.name} data consists of too many tiny streams."

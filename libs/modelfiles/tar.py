@@ -123,7 +123,7 @@ class TarReader:
             if block == _ZEROS:
                 self._end_block()
             elif self._end_blocks:
-                raise self._goes_on()
+                raise _goes_on(self._header_at)
             else:
                 self._member(parse_header(block, self._header_at), events)
         return taken
@@ -157,8 +157,7 @@ class TarReader:
         """After the end marker: zeros up to the record size, and nothing else."""
         piece = bytes(view[:BLOCK])
         if piece != _ZEROS[: len(piece)]:
-            self._offset += len(piece) - len(piece.lstrip(b"\0"))
-            raise self._goes_on()
+            raise _goes_on(self._offset + len(piece) - len(piece.lstrip(b"\0")))
         return len(piece)
 
     # What headers say
@@ -271,11 +270,6 @@ class TarReader:
     def _refuse(self, rule: str, found: str, fix: str) -> BadArchive:
         return refusal(rule, found, fix, file=self._name, offset=self._header_at)
 
-    def _goes_on(self) -> BadArchive:
-        found = f"the archive goes on after its end marker, at byte {self._offset}."
-        fix = "Send one archive, not several joined, with nothing after it."
-        return refusal("tar-garbage-after-end", found, fix, offset=self._offset)
-
     def _cut_short(self) -> BadArchive:
         if self._state == self._read_header and not self._buffer:
             if not self._offset:
@@ -289,3 +283,10 @@ class TarReader:
             return refusal("tar-truncated", found, _TRUNCATED, offset=self._offset)
         found = f"the archive ends within this member, at byte {self._offset}."
         return refusal("tar-truncated", found, _TRUNCATED, file=self._name, offset=self._offset)
+
+
+def _goes_on(offset: int) -> BadArchive:
+    found = f"the archive goes on after its end marker, at byte {offset}."
+    return refusal(
+        "tar-garbage-after-end", found, "Send one archive, not several joined, with nothing after it.", offset=offset
+    )

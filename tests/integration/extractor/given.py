@@ -1,0 +1,204 @@
+"""An extractor on real servers, and uploads to give it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tarfile
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from libs.blobs import Blobs
+from libs.contracts import (
+    ArchiveExtracted,
+    ArchiveRejected,
+    Event,
+    Format,
+    Part,
+    PartStream,
+    UploadOpened,
+    UploadPartStored,
+    event_type,
+    new_id,
+)
+from libs.contracts.keys import objects_prefix, part_key
+from libs.db import Pool
+from libs.outbox import CHANNEL, apply_once
+from libs.signals import Signals
+from services.extractor.config import ExtractorConfig
+from services.extractor.handlers import handlers
+from services.extractor.worker import Worker
+from tests.support import emitted
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+PROJECT = "proj_ABC123"
+PATIENCE_S = 60.0
+
+E = TypeVar("E", bound=Event)
+
+
+def tar_of(files: Mapping[str, bytes]) -> bytes:
+    """A tar archive of these files."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return target.getvalue()
+
+
+@dataclass
+class Given:
+    """The extractor's surroundings, and the ways in which its neighbours reach it."""
+
+    pool: Pool
+    signals: Signals
+    blobs: Blobs
+    config: ExtractorConfig = field(
+        default_factory=lambda: ExtractorConfig(
+            database_url="", nats_url="", s3_url="", lease_s=3, park_after_s=60, poll_s=2, progress_every_s=0.01
+        )
+    )
+
+    def worker(self, config: ExtractorConfig | None = None) -> Worker:
+        """One process's worth of work."""
+        return Worker(config or self.config, pool=self.pool, blobs=self.blobs, signals=self.signals)
+
+    @asynccontextmanager
+    async def working(self, config: ExtractorConfig | None = None) -> AsyncIterator[asyncio.Task[None]]:
+        """A worker, until the block ends; then it is told to stop, as by SIGTERM."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(self.worker(config).run(stop))
+        try:
+            yield task
+        finally:
+            stop.set()
+            if not task.cancelled():
+                await task
+
+    async def tell(self, event: Event) -> bool:
+        """Deliver an event, as the bus does; False if it had been applied before."""
+        return await apply_once(self.pool, "extractor", handlers.events[event_type(event)].handle, event)
+
+    async def emitted(self, kind: type[E]) -> list[E]:
+        """What was emitted of this kind."""
+        return [event for event in await emitted(self.pool) if isinstance(event, kind)]
+
+    async def until(self, seen: Callable[[list[Event]], bool]) -> list[Event]:
+        """Everything emitted, as soon as it satisfies `seen`."""
+        async with asyncio.timeout(PATIENCE_S):
+            with self.signals.subscribe(CHANNEL) as news:
+                while not seen(events := await emitted(self.pool)):
+                    await news.wait(1)
+        return events
+
+    async def result(self, stream_id: str) -> ArchiveExtracted | ArchiveRejected:
+        """How the stream ended, once it has."""
+
+        def ends(event: Event) -> bool:
+            return isinstance(event, ArchiveExtracted | ArchiveRejected) and event.stream_id == stream_id
+
+        events = await self.until(lambda events: any(map(ends, events)))
+        result = next(filter(ends, events))
+        assert isinstance(result, ArchiveExtracted | ArchiveRejected)
+        return result
+
+    async def contents(self, extracted: ArchiveExtracted) -> dict[str, bytes]:
+        """The bytes in storage behind each path."""
+        return {file.path: await self.blobs.read(file.key, 0, file.size_bytes) for file in extracted.files}
+
+    async def objects(self, upload: Upload) -> list[str]:
+        """The keys of every file of the upload in storage."""
+        prefix = objects_prefix(PROJECT, upload.stream.upload_id)
+        return [found.key async for found in self.blobs.list(prefix)]
+
+    def upload(
+        self,
+        content: bytes,
+        *,
+        format: Format = "tar",  # noqa: A002  # the field's name
+        part_bytes: int = 64 * 1024,
+        path: str | None = None,
+        sha256: str | None = None,
+        number: int = 0,
+    ) -> Upload:
+        """An upload of `content` in parts of which none is stored yet."""
+        pieces = [content[at : at + part_bytes] for at in range(0, len(content), part_bytes)]
+        upload_id = new_id()
+        stream = PartStream(
+            id=f"{upload_id}-{number}",
+            upload_id=upload_id,
+            project_id=PROJECT,
+            model_id=new_id(),
+            number=number,
+            format=format,
+            size_bytes=len(content),
+            total_parts=len(pieces),
+            path=path,
+            sha256=sha256,
+        )
+        parts = [Part(number, "a", len(piece)) for number, piece in enumerate(pieces)]
+        return Upload(self, stream, pieces, parts)
+
+
+@dataclass
+class Upload:
+    """One stream, from the gateway's side."""
+
+    given: Given
+    stream: PartStream
+    pieces: list[bytes]
+    parts: list[Part]
+
+    async def store(self, *numbers: int) -> None:
+        """Put parts into storage, and tell nobody."""
+        for number in numbers:
+            await self.given.blobs.put_bytes(self._key(number), self.pieces[number])
+
+    async def lose(self, *numbers: int) -> None:
+        """Remove stored parts."""
+        await self.given.blobs.delete([self._key(number) for number in numbers])
+
+    async def open(self, *numbers: int) -> UploadOpened:
+        """Tell of the stream with these parts; the event, to be told again."""
+        event = UploadOpened(stream=self.stream, parts=[self.parts[number] for number in numbers], at=NOON)
+        await self.given.tell(event)
+        return event
+
+    async def tell_part(self, number: int) -> UploadPartStored:
+        """Tell of one more part; the event, to be told again."""
+        event = UploadPartStored(
+            upload_id=self.stream.upload_id, stream_id=self.stream.id, part=self.parts[number], at=NOON
+        )
+        await self.given.tell(event)
+        return event
+
+    async def send(self, numbers: Iterable[int] | None = None) -> None:
+        """Store these parts (or all) and tell of each, in this order."""
+        for number in range(len(self.pieces)) if numbers is None else numbers:
+            await self.store(number)
+            await self.tell_part(number)
+
+    async def result(self) -> ArchiveExtracted | ArchiveRejected:
+        """How the stream ended, once it has."""
+        return await self.given.result(self.stream.id)
+
+    async def extracted(self) -> ArchiveExtracted:
+        """The files, once they are there."""
+        result = await self.result()
+        assert isinstance(result, ArchiveExtracted), result
+        return result
+
+    async def rejected(self) -> ArchiveRejected:
+        """The refusal, once it is there."""
+        result = await self.result()
+        assert isinstance(result, ArchiveRejected), result
+        return result
+
+    def _key(self, number: int) -> str:
+        stream = self.stream
+        return part_key(stream.project_id, stream.upload_id, stream.number, number, self.parts[number].attempt)
