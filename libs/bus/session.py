@@ -39,7 +39,7 @@ class Session:
         self.namespace = namespace
         self.js = client.jetstream(timeout=_ANSWER_TIMEOUT_S)
         self._client = client
-        self._acks: set[asyncio.Future[PubAck]] = set()
+        self._acks: set[asyncio.Future[PubAck]] = set()  # what somebody waits for
         self._ensuring: asyncio.Task[None] | None = None
 
     @classmethod
@@ -74,13 +74,15 @@ class Session:
             raise Unavailable(f"The message broker is not answering ({error or type(error).__name__}).") from error
 
     async def _publish(self, subject: str, data: bytes, headers: Mapping[str, str], msg_id: str) -> None:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            ack = await self.js.publish_async(
-                prefixed(self.namespace, subject), data, headers={**headers, "Nats-Msg-Id": msg_id}
-            )
-            self._acks.add(ack)
-            ack.add_done_callback(self._acks.discard)
-            await ack
+        ack = await self.js.publish_async(
+            prefixed(self.namespace, subject), data, headers={**headers, "Nats-Msg-Id": msg_id}
+        )
+        self._acks.add(ack)
+        try:
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                await ack
+        finally:
+            self._acks.discard(ack)
 
     async def ensure_streams(self) -> None:
         """Make the streams be there; callers at the same time share one attempt."""
@@ -122,10 +124,11 @@ class Session:
                 return
 
     async def _close(self) -> None:
-        """Fail what waits for an answer, then close; a server that hangs is not waited for."""
+        """Fail at once what waits for an answer, then close; a server that hangs is not waited for."""
         self.lost.set()
-        for ack in list(self._acks):
-            ack.set_exception(nats.errors.ConnectionClosedError())
+        for ack in self._acks:
+            if not ack.done():
+                ack.set_exception(nats.errors.ConnectionClosedError())
         if self._ensuring is not None and not self._ensuring.done():
             self._ensuring.cancel()
         with suppress(TimeoutError):
@@ -149,6 +152,9 @@ async def _connect(servers: list[str], lost: asyncio.Event) -> Client:
         max_reconnect_attempts=1,  # also without reconnection, this bounds the first attempt
         reconnect_time_wait=0,
         connect_timeout=_CONNECT_TIMEOUT_S,
+        # No buffer: publishing without a connection raises, and with one never waits for a flush. (Where the library
+        # waits for one, it swallows the cancellation of its caller.) What is in flight is bounded by those who publish.
+        pending_size=0,
         error_cb=on_error,
         disconnected_cb=on_closed,
         closed_cb=on_closed,

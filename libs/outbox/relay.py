@@ -25,6 +25,7 @@ REQUEST_ID_HEADER = "Slipway-Request-Id"
 TRACEPARENT_HEADER = "traceparent"
 
 _BATCH = 500
+_BATCH_BYTES = 8 * 1024 * 1024  # what a relay holds in memory
 _PRUNE_BATCH = 10_000
 _PRUNE_EVERY_S = 600.0
 
@@ -62,7 +63,7 @@ class Relay:
                 more = False
                 try:
                     await self._prune_when_due()
-                    more = self._bus.ready() and await self.publish_batch() == _BATCH
+                    more = self._bus.ready() and await self.publish_batch() > 0
                 except Unavailable as error:
                     log.warning("relay: will try again: %s", error)
                 if not more:
@@ -76,7 +77,7 @@ class Relay:
         Returns how many were published. Raises: Unavailable, after marking those that did get through.
         """
         async with transaction(self._pool) as tx:
-            rows = await store.claim(tx, _BATCH)
+            rows = await store.claim(tx, _BATCH, _BATCH_BYTES)
             outcomes = await asyncio.gather(*(self._publish(row) for row in rows))
             published = [row.seq for row, error in zip(rows, outcomes, strict=True) if error is None]
             refused = [row.seq for row, error in zip(rows, outcomes, strict=True) if _is_refusal(error)]

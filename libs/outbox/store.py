@@ -49,18 +49,30 @@ async def append(
     )
 
 
-async def claim(tx: Tx, limit: int) -> list[Row]:
-    """The oldest unpublished rows, locked until `tx` ends; rows that another relay holds are left to it."""
+async def claim(tx: Tx, limit: int, limit_bytes: int) -> list[Row]:
+    """The oldest unpublished rows, locked until `tx` ends; rows that another relay holds are left to it.
+
+    At most `limit`, and no more after `limit_bytes` of bodies; but one, if there is one.
+    """
     rows = await tx.fetch(
         """
+        WITH claimed AS MATERIALIZED (
+            SELECT seq, octet_length(body::text) AS size_bytes
+              FROM outbox
+             WHERE published_at IS NULL AND (retry_at IS NULL OR retry_at <= now())
+             ORDER BY seq
+             LIMIT $1
+               FOR UPDATE SKIP LOCKED
+        ), measured AS (
+            SELECT seq, sum(size_bytes) OVER (ORDER BY seq) - size_bytes AS bytes_before FROM claimed
+        )
         SELECT seq, event_id, type, body, request_id, traceparent, replays
-          FROM outbox
-         WHERE published_at IS NULL AND (retry_at IS NULL OR retry_at <= now())
+          FROM outbox JOIN measured USING (seq)
+         WHERE bytes_before < $2
          ORDER BY seq
-         LIMIT $1
-           FOR UPDATE SKIP LOCKED
         """,
         limit,
+        limit_bytes,
     )
     return [Row(**row) for row in rows]
 

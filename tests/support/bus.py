@@ -33,7 +33,8 @@ async def stored(bus: Bus, stream: str = "EVENTS") -> list[Stored]:
     js = (await bus.session()).js
     name = stream_name(bus.namespace, stream)
     state = (await js.stream_info(name)).state
-    messages = [await js.get_msg(name, seq) for seq in range(state.first_seq, state.last_seq + 1)]
+    sequences = range(state.first_seq, state.last_seq + 1) if state.messages else ()
+    messages = [await js.get_msg(name, seq) for seq in sequences]
     return [
         Stored(unprefixed(bus.namespace, msg.subject or ""), msg.data or b"", dict(msg.headers or {}))
         for msg in messages

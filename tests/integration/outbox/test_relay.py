@@ -227,6 +227,13 @@ async def test_the_relay_publishes_in_batches_and_not_one_by_one(pool: Pool, sig
     assert await depth(pool) == 0
 
 
+async def test_a_batch_is_bounded_in_bytes(pool: Pool, signals: Signals, bus: Bus) -> None:
+    await bus.session()
+    await commit(pool, *(an_event("x" * 3 * 1024 * 1024) for _ in range(5)))
+    relay = Relay(pool, signals, bus)
+    assert [await relay.publish_batch() for _ in range(3)] == [3, 2, 0]
+
+
 async def _is(condition: bool) -> bool:
     return condition
 
