@@ -10,7 +10,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from libs.web import Role, Scope
 
 Name = Annotated[
-    str, Meta(min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$")
+    str,
+    Meta(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$",
+        description="a name without control characters, and without space at either end",
+    ),
 ]
 
 

@@ -81,7 +81,7 @@ class DirectoryCreated(Struct, frozen=True, kw_only=True):
 class PartQuery(Struct, frozen=True, kw_only=True):
     """Which part of an archive: 0-based."""
 
-    part_number: Annotated[int, Meta(ge=0)]
+    part_number: Annotated[int, Meta(ge=0, le=9_999)]
 
 
 class PartStored(Struct, frozen=True, kw_only=True):
@@ -99,7 +99,7 @@ class PartStored(Struct, frozen=True, kw_only=True):
 class FileQuery(Struct, frozen=True, kw_only=True):
     """Neither for a file in one request, both for one chunk of a file."""
 
-    part_number: Annotated[int, Meta(ge=0)] | None = None
+    part_number: Annotated[int, Meta(ge=0, le=9_999)] | None = None
     part_count: Annotated[int, Meta(ge=1, le=10_000)] | None = None
 
 

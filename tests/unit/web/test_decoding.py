@@ -28,6 +28,8 @@ class Body(msgspec.Struct):
     files: list[File] = []
     by_name: dict[str, Literal["a", "b"]] = {}
     maybe: Literal["p", "q"] | None = None
+    slug: Annotated[str, msgspec.Meta(pattern="^[a-z]+$", description="lower-case letters")] | None = None
+    code: Annotated[str, msgspec.Meta(pattern="^[0-9]$")] = "0"
 
 
 class Required(msgspec.Struct):
@@ -60,6 +62,8 @@ class Page(msgspec.Struct):
             "files[0].kind",
             "Invalid 'files[0].kind': expected one of 'raw', 'tar', but got 'zip' instead.",
         ),
+        (b'{"slug": "A1"}', "slug", "Invalid 'slug': expected lower-case letters, but got 'A1' instead."),
+        (b'{"code": "x"}', "code", "Invalid 'code': expected str matching regex '^[0-9]$', but got 'x' instead."),
         (b"[]", None, "Invalid body: expected object, got array."),
     ],
 )
@@ -83,7 +87,18 @@ def test_an_integer_out_of_bounds_has_the_code_that_clients_know() -> None:
     )
 
 
-@pytest.mark.parametrize("raw", [b"{", b"nope", b'{"name": "\xff"}', b"\xff", b'{"a": ' + b"[" * 100_000])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{",
+        b"nope",
+        b'{"name": 1',
+        b'{"name": 1, "code": "\\ud800"}',
+        b'{"name": "\xff"}',
+        b"\xff",
+        b'{"a": ' + b"[" * 100_000,
+    ],
+)
 def test_what_is_not_json_is_invalid(raw: bytes) -> None:
     with pytest.raises(Invalid, match="not valid JSON"):
         decode_body(Body, raw, "application/json")

@@ -1,0 +1,129 @@
+"""What msgspec finds wrong with a value, in a client's words: which field, what is expected, what came instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from libs.errors import IntegerAboveMaximum, IntegerBelowMinimum, Invalid
+
+# msgspec's messages: "Expected `int`, got `str` - at `$.files[1].size`", "Object missing required field `name`"
+_AT = re.compile(r"^(?P<what>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
+_MISSING = re.compile(r"^Object missing required field `(.+)`$")
+_BOUND = re.compile(r"^Expected `int` (<=|<|>=|>) (-?\d+)$")
+_STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
+
+
+def explain(text: str, kind: type[msgspec.Struct], value: object) -> Invalid:
+    """msgspec's complaint `text` about `value`, which should have been a `kind`, in a client's words."""
+    what, path = _split(text)
+    if missing := _MISSING.match(what):
+        name = f"{path}.{missing.group(1)}".lstrip(".")
+        return Invalid(f"Missing required field '{name}'.", param=name)
+    param = path.lstrip(".") or None
+    subject = f"Invalid '{param}'" if param else "Invalid body"
+    given = _value_at(value, path)
+    if bound := _BOUND.match(what):
+        return _out_of_bounds(subject, bound.group(1), int(bound.group(2)), given, param)
+    if what.startswith("Invalid enum value"):
+        choices = ", ".join(f"'{choice}'" for choice in _choices(kind, path))
+        return Invalid(f"{subject}: expected one of {choices}, but got {_short(given)} instead.", param=param)
+    if " matching regex " in what and (description := _description(kind, path)):
+        what = f"Expected {description}"
+    return Invalid(f"{subject}: {_plain(what, given)}.", param=param)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """What is wrong, and the path to where: ("Expected `int`, got `str`", ".files[1].size")."""
+    found = _AT.match(text)
+    return (found["what"], found["path"]) if found else (text, "")
+
+
+def _out_of_bounds(subject: str, operator: str, bound: int, given: object, param: str | None) -> Invalid:
+    above = operator.startswith("<")
+    leaf, side, end = (IntegerAboveMaximum, "above", "maximum") if above else (IntegerBelowMinimum, "below", "minimum")
+    return leaf(
+        f"{subject}: integer {side} {end} value. Expected a value {operator} {bound}, but got {given} instead.",
+        param=param,
+    )
+
+
+def _plain(what: str, given: object) -> str:
+    """`what` without its marks, beginning in lower case, and with the value where msgspec leaves it out."""
+    sentence = what.replace("`", "")
+    sentence = sentence[:1].lower() + sentence[1:]
+    return sentence if ", got " in sentence else f"{sentence}, but got {_short(given)} instead"
+
+
+def _short(value: object) -> str:
+    text = f"'{value}'" if isinstance(value, str) else str(value)
+    return text if len(text) <= 100 else text[:100] + "…"
+
+
+def _value_at(value: object, path: str) -> object:
+    """What stands at msgspec's `path` (".files[1].size") in a decoded value; None where that cannot be told."""
+    for step in _STEP.finditer(path):
+        if isinstance(value, Mapping) and step["name"] is not None:
+            value = value.get(step["name"])
+        elif isinstance(value, list) and step["index"] is not None:
+            value = value[int(step["index"])]
+        else:
+            return None
+    return value
+
+
+def _choices(kind: type[msgspec.Struct], path: str) -> list[Any]:
+    """The values that the Literal or Enum at `path` accepts."""
+    values: list[Any] = []
+    for node in _flat(_types_at(kind, path)):
+        if isinstance(node, msgspec.inspect.LiteralType):
+            values += node.values
+        elif isinstance(node, msgspec.inspect.EnumType):
+            values += [member.value for member in node.cls]
+    return values
+
+
+def _description(kind: type[msgspec.Struct], path: str) -> str | None:
+    """What the type at `path` says of itself (Meta(description=…)), which people read better than its pattern."""
+    for node in _types_at(kind, path):
+        options = node.types if isinstance(node, msgspec.inspect.UnionType) else (node,)
+        for option in options:
+            if isinstance(option, msgspec.inspect.Metadata) and option.extra_json_schema:
+                return option.extra_json_schema.get("description")
+    return None
+
+
+def _types_at(kind: type[msgspec.Struct], path: str) -> list[msgspec.inspect.Type]:
+    nodes: list[msgspec.inspect.Type] = [msgspec.inspect.type_info(kind)]
+    for step in _STEP.finditer(path):
+        nodes = [inner for node in nodes for inner in _inside(node, step["name"])]
+    return nodes
+
+
+def _inside(node: msgspec.inspect.Type, name: str | None) -> list[msgspec.inspect.Type]:
+    """The types one step below `node`: of its field `name`, or of its items."""
+    inner: list[msgspec.inspect.Type] = []
+    for plain in _flat([node]):
+        if isinstance(plain, msgspec.inspect.StructType):
+            inner += [member.type for member in plain.fields if member.encode_name == name]
+        elif isinstance(plain, msgspec.inspect.DictType):
+            inner.append(plain.value_type)
+        elif isinstance(plain, msgspec.inspect.CollectionType):
+            inner.append(plain.item_type)
+    return inner
+
+
+def _flat(nodes: list[msgspec.inspect.Type]) -> list[msgspec.inspect.Type]:
+    """`nodes` without the wrappers (unions, metadata) around them."""
+    flat: list[msgspec.inspect.Type] = []
+    for node in nodes:
+        if isinstance(node, msgspec.inspect.UnionType):
+            flat += _flat(list(node.types))
+        elif isinstance(node, msgspec.inspect.Metadata):
+            flat += _flat([node.type])
+        else:
+            flat.append(node)
+    return flat
