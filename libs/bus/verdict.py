@@ -35,9 +35,9 @@ def judge(error: Exception, *, attempts: int, delivered: int, age_s: float, max_
     if isinstance(error, Unavailable | RateLimited):
         return Retry(_delay(UNAVAILABLE_BACKOFF_S, delivered), counted=False)
     if isinstance(error, NotFound):  # the event may have come before the one that makes what it refers to
-        if attempts >= max_deliver and age_s >= NOT_FOUND_PATIENCE_S:
+        if delivered >= max_deliver and age_s >= NOT_FOUND_PATIENCE_S:
             return Dead(str(error))
-        return Retry(_delay(BACKOFF_S, delivered), counted=True)
+        return Retry(_delay(BACKOFF_S, delivered), counted=False)
     if isinstance(error, SlipwayError) and type(error) is not SlipwayError:
         return Dead(str(error))  # named: repeating it cannot help
     if attempts >= max_deliver:

@@ -1,0 +1,91 @@
+"""A service with a relay and a consumer, for tests of what a consumer does."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from libs.bus import Bus, Consumer, DeadLetter, Handlers, verdict
+from libs.contracts import Event, encode_event, event_type
+from libs.db import Pool, Tx
+from libs.signals import Signals
+from tests.support.bus import stored
+from tests.support.fixtures import PoolFor, SignalsFor
+
+SERVICE = "spine"
+
+
+@dataclass
+class Bench:
+    """A service's parts, and what its handlers did."""
+
+    bus: Bus
+    pool: Pool
+    signals: Signals
+    handlers: Handlers = field(default_factory=lambda: Handlers(SERVICE))
+    calls: list[str] = field(default_factory=list)  # event ids, one for each time a handler was entered
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def consumer(self, context: object = None, **options: int | float) -> Consumer:
+        """A consumer of this service; several may run."""
+        return Consumer(self.bus, self.pool, self.handlers, context, **options)  # type: ignore[arg-type]
+
+    async def send(self, event: Event, copy: int = 0) -> None:
+        """Put an event on the stream as another service's relay would; another `copy` passes the dedup window."""
+        await self.bus.session()
+        await self.bus.publish(event_type(event), encode_event(event), {}, f"{event.id}#{copy}" if copy else event.id)
+
+    async def called(self, event: Event) -> int:
+        """Note that a handler was entered; returns how often it was with this event."""
+        async with self.news:
+            self.calls.append(event.id)
+            self.news.notify_all()
+        return self.calls.count(event.id)
+
+    async def wait_for_calls(self, count: int) -> None:
+        """Until handlers were entered `count` times."""
+        async with asyncio.timeout(20), self.news:
+            await self.news.wait_for(lambda: len(self.calls) >= count)
+
+    async def apply(self, event: Event, tx: Tx) -> None:
+        """An effect of a handler's transaction."""
+        await tx.execute("INSERT INTO applied (event_id) VALUES ($1)", event.id)
+
+    async def applied(self) -> list[str]:
+        """The ids of events whose effect was committed, once for each time."""
+        return [event_id for (event_id,) in await self.pool.fetch("SELECT event_id FROM applied ORDER BY seq")]
+
+    async def has_applied(self, *events: Event) -> bool:
+        """Whether all these took effect."""
+        return {event.id for event in events} <= set(await self.applied())
+
+    async def letters(self) -> list[DeadLetter]:
+        """What was given up."""
+        return [DeadLetter.decode(message.data) for message in await stored(self.bus, "DEAD")]
+
+    async def unanswered(self) -> int:
+        """How many messages the broker still waits for, or is yet to deliver."""
+        session = await self.bus.session()
+        name = f"{self.bus.namespace}_{SERVICE}"
+        info = await session.js.consumer_info(f"{self.bus.namespace}_EVENTS", name)
+        return (info.num_ack_pending or 0) + (info.num_pending or 0)
+
+    async def is_settled(self) -> bool:
+        """Whether every message was answered for good."""
+        return await self.unanswered() == 0
+
+
+@pytest.fixture
+async def bench(pool_for: PoolFor, signals_for: SignalsFor, bus: Bus) -> Bench:
+    pool = await pool_for(SERVICE)
+    await pool.execute("CREATE TABLE applied (seq serial, event_id text)")
+    return Bench(bus, pool, await signals_for(SERVICE))
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between deliveries that a test can wait for."""
+    monkeypatch.setattr(verdict, "BACKOFF_S", (0.02,))
+    monkeypatch.setattr(verdict, "UNAVAILABLE_BACKOFF_S", (0.02,))
