@@ -1,0 +1,186 @@
+"""Reads of a model what the rules look at: headers, and files that are small or have something to say.
+
+The readers of libs.modelfiles ask for ranges; here they are fetched, counted, and fed to them. Nothing that a user
+uploaded is imported, unpickled or run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from libs.contracts import StoredFile
+from libs.modelfiles import frontmatter, gguf, hfconfig, index, quantization, safetensors, torchfile, weights
+from libs.modelfiles.ranges import Range, Reader
+from libs.modelfiles.unreadable import Unreadable
+from services.validator import inspection
+from services.validator.inspection import Inspection
+
+T = TypeVar("T")
+
+SMALL_BYTES = 64 * 1024  # a file up to this is read whole, in one request
+_INLINE_BYTES = 256 * 1024  # what is parsed without a thread
+_HEAVY_BYTES = 8 * 1024 * 1024  # what is parsed by one at a time in this process
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+# Files that the rules read, and how much of them
+_DOCUMENTS = {
+    weights.CONFIG: hfconfig.MAX_CONFIG_BYTES,
+    weights.MISTRAL_CONFIG: hfconfig.MAX_CONFIG_BYTES,
+    weights.INDEX: index.MAX_INDEX_BYTES,
+    weights.MISTRAL_INDEX: index.MAX_INDEX_BYTES,
+    weights.PYTORCH_INDEX: index.MAX_INDEX_BYTES,
+    quantization.HF_QUANT_CONFIG: hfconfig.MAX_CONFIG_BYTES,
+    "generation_config.json": 1024 * 1024,
+    "tokenizer_config.json": 8 * 1024 * 1024,
+    "chat_template.jinja": 1024 * 1024,
+    "modules.json": 1024 * 1024,
+    "sentence_bert_config.json": 1024 * 1024,
+    "README.md": frontmatter.MAX_BYTES,
+    "LICENSE": 4096,
+    "LICENSE.txt": 4096,
+    "LICENSE.md": 4096,
+}
+
+
+class Ranges(Protocol):
+    """Where bytes come from: libs.blobs.Blobs."""
+
+    async def read(self, key: str, start: int, length: int) -> bytes:
+        """A range; shorter where the object ends. Raises: ObjectNotFound; Unavailable."""
+
+
+class ModelReader:
+    """Inspects models, a bounded number of requests at a time."""
+
+    def __init__(self, storage: Ranges, requests: int) -> None:
+        """`requests`: how many ranges are fetched at a time, over all models."""
+        self._storage = storage
+        self._requests = asyncio.Semaphore(requests)
+        self._heavy = asyncio.Lock()
+
+    async def inspect(self, files: Sequence[StoredFile]) -> Inspection:
+        """Read what the rules need of `files`.
+
+        Raises: ObjectNotFound; Unavailable.
+        """
+        found = inspection.empty({file.path: file.size_bytes for file in files})
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for file in files:
+                    tasks.create_task(self._look_into(file, found))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        return found
+
+    async def _look_into(self, file: StoredFile, found: Inspection) -> None:
+        source = _Source(self, file)
+        name = file.path.rpartition("/")[2]
+        if file.size_bytes <= SMALL_BYTES:
+            await source.load(file.size_bytes)
+        if source.begins_with(_LFS_POINTER):
+            found.unreadable[file.path] = _lfs_pointer()
+        elif name.endswith(".gguf"):
+            await _keep(found.ggufs, found.unreadable, file, source.drive(gguf.read_header(file.size_bytes)))
+        elif name.endswith(".safetensors"):
+            header = source.drive(safetensors.read_header(file.size_bytes))
+            await _keep(found.headers, found.unreadable, file, header)
+        elif file.path in _DOCUMENTS:
+            found.documents[file.path] = await source.load(_DOCUMENTS[file.path])
+        if file.size_bytes and file.path not in found.headers and file.path not in found.ggufs:
+            found.pickles[file.path] = await source.drive(torchfile.scan_file(file.size_bytes, name))
+        found.files_read += bool(source.bytes_read)
+        found.bytes_read += source.bytes_read
+
+    async def fetch(self, file: StoredFile, start: int, length: int) -> bytes:
+        """One range of `file`."""
+        async with self._requests:
+            return await self._storage.read(file.key, start, length)
+
+    async def compute(self, size_bytes: int, work: Callable[[], T]) -> T:
+        """Do `work` on `size_bytes`: at once if they are few, else in a thread, and one by one if they are very many,
+        since a header of 100 MB becomes several hundred MB of objects."""
+        if size_bytes < _INLINE_BYTES:
+            return work()
+        if size_bytes < _HEAVY_BYTES:
+            return await asyncio.to_thread(work)
+        async with self._heavy:
+            return await asyncio.to_thread(work)
+
+
+class _Source:
+    """One file, read by ranges; what is read twice is fetched once where it is small."""
+
+    def __init__(self, reader: ModelReader, file: StoredFile) -> None:
+        self._reader = reader
+        self._file = file
+        self._front = b""  # what is known of the file's beginning
+        self.bytes_read = 0
+
+    async def load(self, limit: int) -> bytes:
+        """The file's first `limit` bytes."""
+        wanted = min(limit, self._file.size_bytes)
+        if len(self._front) < wanted:
+            self._front = await self._fetch(Range(0, wanted))
+        return self._front
+
+    def begins_with(self, prefix: bytes) -> bool:
+        """Whether what is loaded begins so."""
+        return self._front.startswith(prefix)
+
+    async def drive(self, reader: Reader[T]) -> T:
+        """Feed `reader` until it is done. Raises: whatever it raises."""
+        chunk: bytes | None = None
+        while True:
+            step = await self._reader.compute(len(chunk or b""), partial(_advance, reader, chunk))
+            if isinstance(step, _Done):
+                result: T = step.result
+                return result
+            chunk = await self._range(step)
+
+    async def _range(self, wanted: Range) -> bytes:
+        end = min(wanted.start + wanted.length, self._file.size_bytes)
+        if end <= len(self._front):
+            return self._front[wanted.start : end]
+        return await self._fetch(Range(wanted.start, end - wanted.start))
+
+    async def _fetch(self, wanted: Range) -> bytes:
+        content = await self._reader.fetch(self._file, wanted.start, wanted.length) if wanted.length > 0 else b""
+        self.bytes_read += len(content)
+        return content
+
+
+class _Done(msgspec.Struct, frozen=True):
+    """What a reader returned; a StopIteration does not travel through futures."""
+
+    result: Any
+
+
+def _advance(reader: Reader[T], chunk: bytes | None) -> Range | _Done:
+    try:
+        return next(reader) if chunk is None else reader.send(chunk)
+    except StopIteration as end:
+        return _Done(end.value)
+
+
+async def _keep(
+    kept: dict[str, T], unreadable: dict[str, Unreadable], file: StoredFile, reading: Coroutine[None, None, T]
+) -> None:
+    """Note what `reading` finds in `file`, or why it cannot be read."""
+    try:
+        kept[file.path] = await reading
+    except Unreadable as error:
+        unreadable[file.path] = error
+
+
+def _lfs_pointer() -> Unreadable:
+    return Unreadable(
+        "lfs-pointer",
+        "This is a pointer of Git LFS, not the file that it stands for.",
+        "Run `git lfs pull` in the repository and upload what it fetches.",
+        0,
+    )

@@ -1,0 +1,1 @@
+"""The rules: each module looks at an inspection and says what is wrong; none reads anything itself."""
