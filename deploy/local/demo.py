@@ -161,9 +161,9 @@ async def _until_signalled(work: Callable[[], Awaitable[bool]]) -> bool:
 
 
 def main() -> int:
-    """Run the demo; exit code 0 if both uploads became ready."""
+    """Run the demo on the directory that the argument or MODEL names, else on the sample; 0 if all became ready."""
     console = Console(highlight=False)
-    own = os.environ.get("MODEL")
+    own = next(iter(sys.argv[1:]), os.environ.get("MODEL"))
     os.environ.setdefault("SLIPWAY_CHUNK_SIZE_BYTES", str(CHUNK_BYTES))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="slipway-demo-") as folder:

@@ -16,6 +16,7 @@ from libs.client.directory import DirectorySender
 from libs.client.errors import ApiError
 from libs.client.local import LocalArchive, LocalDirectory
 from libs.client.progress import Progress, Silent, Step
+from libs.errors import SlipwayError
 
 PART_BYTES = 100 * 1024 * 1024  # of the parts of a large file in a directory; an archive's are the server's choice
 PARALLEL = 4
@@ -100,14 +101,14 @@ class Upload:
             report = await self._report(model)
         self.stage = "done"
         return Outcome(
-            session_id,
-            resumed is not None,
-            self._sender.sent_bytes,
-            self._sender.kept_bytes,
-            completed,
-            model,
-            report,
-            self._seconds,
+            session_id=session_id,
+            resumed=resumed is not None,
+            sent_bytes=self._sender.sent_bytes,
+            kept_bytes=self._sender.kept_bytes,
+            completed=completed,
+            model=model,
+            report=report,
+            seconds=self._seconds,
         )
 
     async def _resumed(self) -> Session | None:
@@ -165,14 +166,14 @@ class Upload:
                 await asyncio.wait([watcher])
 
     async def _watch(self, session_id: str, step: Step) -> None:
-        """Show how many bytes are unpacked, until cancelled; a look that fails is only a look."""
+        """Show how many bytes are unpacked, until cancelled."""
         seen = 0
         while True:
             await asyncio.sleep(_LOOK_S)
             try:
                 session = await self._api.uploads.get(session_id)
-            except ApiError:
-                return  # the completion, which is waited for meanwhile, tells why
+            except SlipwayError:
+                continue  # only a look; if it matters, the completion that is waited for meanwhile says so
             if session.extraction is not None:
                 step.advance(session.extraction.bytes - seen)
                 seen = session.extraction.bytes
