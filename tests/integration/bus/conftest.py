@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
+from nats.js.errors import NotFoundError
 
 from libs.bus import Bus, Consumer, DeadLetter, Handlers, verdict
 from libs.contracts import Event, encode_event, event_type
@@ -65,16 +66,14 @@ class Bench:
         """What was given up."""
         return [DeadLetter.decode(message.data) for message in await stored(self.bus, "DEAD")]
 
-    async def unanswered(self) -> int:
-        """How many messages the broker still waits for, or is yet to deliver."""
-        session = await self.bus.session()
-        name = f"{self.bus.namespace}_{SERVICE}"
-        info = await session.js.consumer_info(f"{self.bus.namespace}_EVENTS", name)
-        return (info.num_ack_pending or 0) + (info.num_pending or 0)
-
-    async def is_settled(self) -> bool:
-        """Whether every message was answered for good."""
-        return await self.unanswered() == 0
+    async def is_settled(self, stream: str = "EVENTS", consumer: str = SERVICE) -> bool:
+        """Whether the consumer is there, and has answered every message for good."""
+        js = (await self.bus.session()).js
+        try:
+            info = await js.consumer_info(f"{self.bus.namespace}_{stream}", f"{self.bus.namespace}_{consumer}")
+        except NotFoundError:
+            return False
+        return not info.num_ack_pending and not info.num_pending
 
 
 @pytest.fixture
