@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from libs.contracts import Finding, Report
+from libs.contracts import Finding, ModelMetadata, Report
 from libs.modelfiles import vllm
 from libs.modelfiles.hfconfig import ModelConfig
 from libs.modelfiles.index import Index

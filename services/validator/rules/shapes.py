@@ -1,7 +1,7 @@
 """Do names and shapes of the tensors fit the configuration?
 
-Warnings, which make the model undeployable, and only for plain decoders and encoders, whose names and shapes are the same in every checkpoint: there
-vLLM fails for certain, since it checks each parameter against the configuration and misses none
+Warnings that make the model undeployable, and only for plain decoders, whose names and shapes are the same in every
+checkpoint: there vLLM fails for certain, since it checks each parameter against the configuration and misses none
 (`DefaultModelLoader.track_weights_loading`).
 """
 
