@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from libs.contracts import Finding
+from libs.contracts import Finding, MemoryNeed, ModelMetadata
 from libs.db import connection
 from libs.errors import NotFound
 from libs.web import Call, Route
@@ -103,7 +103,7 @@ async def get_report(call: Call) -> schemas.ModelReport:
         status=model.status,
         status_reason=model.status_reason,
         findings=msgspec.convert(report.get("findings", []), list[Finding]),
-        metadata=report.get("metadata"),
+        metadata=msgspec.convert(report.get("metadata"), ModelMetadata | None),
         files_read=report.get("files_read"),
         bytes_read=report.get("bytes_read"),
         validator=report.get("validator"),
@@ -138,15 +138,14 @@ def _listed(model: Model) -> schemas.ListedModel:
     )
 
 
-# What Extended shows under the row's own name.
-_AS_IN_ROW = sorted(
-    set(schemas.Extended.__struct_fields__) & set(Model.__struct_fields__) - {"created_at", "updated_at"}
-)
+_IN_OTHER_FORM = {"created_at", "updated_at", "memory"}
+_AS_IN_ROW = set(schemas.Extended.__struct_fields__) & set(Model.__struct_fields__) - _IN_OTHER_FORM
 
 
 def _extended(call: Call, model: Model) -> schemas.Extended:
     return schemas.Extended(
         **{name: getattr(model, name) for name in _AS_IN_ROW} | _standard(call, model),
+        memory=msgspec.convert(model.memory, MemoryNeed | None),
         size_formatted=size_in_words(model.size_bytes),
         created_at=timestamp(model.created_at),
         updated_at=timestamp(model.updated_at),

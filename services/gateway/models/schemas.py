@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from libs.contracts import Finding
+from libs.contracts import Finding, MemoryNeed, ModelMetadata
 
 
 class ListModels(Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ class Extended(Standard, frozen=True, kw_only=True):
     vocab_size: int | None
     dtype: str | None
     workload_type: str
-    memory: dict[str, Any] | None
+    memory: MemoryNeed | None
     deployable: bool | None  # None until there is a verdict
     deployable_reason: str | None
     file_count: int
@@ -119,7 +119,7 @@ class ModelReport(Struct, frozen=True, kw_only=True):
     status: str
     status_reason: str | None
     findings: list[Finding]
-    metadata: dict[str, Any] | None = None
+    metadata: ModelMetadata | None = None
     files_read: int | None = None
     bytes_read: int | None = None
     validator: str | None = None
