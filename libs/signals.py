@@ -20,6 +20,8 @@ _CONNECT_TIMEOUT_S = 10.0
 _PROBE_S = 15.0  # how often a silent connection is asked whether it still lives
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
+_CANCEL_AGAIN_S = 0.5
+
 _TROUBLE = (OSError, PostgresError, InterfaceError)
 
 log = logging.getLogger(__name__)
@@ -36,9 +38,12 @@ async def unless_set(stop: asyncio.Event, work: Coroutine[object, object, object
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        working.cancel()  # does nothing to what is done
-        stopping.cancel()
-        await asyncio.wait({working, stopping})
+        # Until both have ended: asyncio.wait_for before Python 3.12, which nats-py awaits its answers with, loses a
+        # cancellation that comes together with the answer.
+        while not (working.done() and stopping.done()):
+            working.cancel()
+            stopping.cancel()
+            await asyncio.wait({working, stopping}, timeout=_CANCEL_AGAIN_S)
     if not working.cancelled():
         working.result()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -137,3 +138,16 @@ async def test_unless_set_raises_what_the_work_raised() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await unless_set(asyncio.Event(), work())
+
+
+async def test_unless_set_gives_up_even_work_that_loses_a_cancellation() -> None:
+    """As asyncio.wait_for before Python 3.12 does, when what it waits for comes together with the cancellation."""
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        stop.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    await asyncio.wait_for(unless_set(stop, work()), 5)
