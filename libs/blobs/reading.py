@@ -34,10 +34,15 @@ async def ranged(transport: Transport, key: str, start: int, length: int | None)
                 yield chunk
         except Unavailable as trouble:
             failures = 1 if reader.offset > before else failures + 1
-            if failures == ATTEMPTS or (isinstance(trouble, Refused) and not trouble.passing):
+            for_good = isinstance(trouble, Replaced) or (isinstance(trouble, Refused) and not trouble.passing)
+            if for_good or failures == ATTEMPTS:
                 raise
             log.info("object storage: %s Reading on at byte %d.", trouble, reader.offset)
             await asyncio.sleep(BACKOFF_S * 3 ** (failures - 1) * random.uniform(0.5, 1.5))  # noqa: S311  # spreads load
+
+
+class Replaced(Unavailable):
+    """Another object was stored under the key while it was being read; read it again."""
 
 
 class _Reader:
@@ -49,7 +54,7 @@ class _Reader:
         self._transport = transport
         self._key = key
         self._end = None if length is None else start + length  # exclusive; narrowed by the first answer
-        self._etag: str | None = None
+        self._version: tuple[str, str, str] | None = None  # ETag, Last-Modified, size of the whole
 
     async def attempt(self) -> AsyncGenerator[bytes, None]:
         """The bytes that one connection brings.
@@ -73,10 +78,9 @@ class _Reader:
         self.done = True
 
     def _headers(self) -> dict[str, str]:
-        headers = {"If-Match": self._etag} if self._etag else {}
-        if self.offset > 0 or self._end is not None:
-            headers["Range"] = f"bytes={self.offset}-{'' if self._end is None else self._end - 1}"
-        return headers
+        if self.offset == 0 and self._end is None:
+            return {}
+        return {"Range": f"bytes={self.offset}-{'' if self._end is None else self._end - 1}"}
 
     def _accept(self, response: aiohttp.ClientResponse) -> None:
         """Check that the answer is the range asked for, of the version that was begun.
@@ -84,12 +88,14 @@ class _Reader:
         Some servers (`rclone`) answer a range with 200 and Content-Range instead of 206.
         Raises: Unavailable.
         """
-        etag = response.headers.get("ETag")
-        if self._etag is not None and etag != self._etag:
-            raise Unavailable(f"{self._key} was replaced while it was being read; read it again.")
-        self._etag = etag
         described = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
         length = response.content_length
+        # All three, since not every server has an entity tag that tells versions apart.
+        size = described[3] if described else str(length)
+        version = (response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""), size)
+        if self._version not in (None, version):
+            raise Replaced(f"{self._key} was replaced while it was being read; read it again.")
+        self._version = version
         first = int(described[1]) if described else 0
         if length is None or first != self.offset or (described and int(described[2]) + 1 - first != length):
             raise Unavailable(f"Object storage did not answer the range asked for of {self._key}.")

@@ -17,6 +17,7 @@ from yarl import URL
 from libs.blobs import listing
 from libs.blobs.address import Address
 from libs.blobs.outgoing import Buffer, exactly, slices
+from libs.blobs.pipe import Pipe
 from libs.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ class Transport:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        data: Buffer | AsyncIterable[Buffer] | None = None,
+        data: Buffer | Pipe | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request once, and give the answer with its body still to be read.
@@ -203,57 +204,30 @@ class Transport:
         either breaks the request off before its last byte. On return nothing reads `body` any more.
         Raises: Unavailable; Invalid if the body is shorter or longer; whatever the body raises.
         """
-        chunks: asyncio.Queue[Buffer] = asyncio.Queue(maxsize=1)
-        headers = {"Content-Length": str(size_bytes)}
+        pipe = Pipe(size_bytes, stall_s=self._stall_s)
 
         async def send() -> Answer:
-            outgoing = _drained(chunks, size_bytes)
-            async with self.open(
-                method, key, query=query, headers=headers, data=outgoing, session=session or self._streams
-            ) as response:
+            async with self.open(method, key, query=query, data=pipe, session=session or self._streams) as response:
                 return Answer(response.status, response.headers, await response.read())
 
         request = asyncio.create_task(send())
         try:
             async with aclosing(exactly(body, size_bytes)) as checked:
                 async for chunk in checked:
-                    await self._offer(chunks, chunk, request)
+                    await pipe.push(chunk, request)
             # Twice: the last chunks are to be accepted, then the answer is to come.
             await asyncio.wait((request,), timeout=2 * self._stall_s)
             if not request.done():
                 raise Unavailable(f"Object storage did not answer {method} {key}.")
             return request.result()
+        except BaseException:
+            pipe.abort()
+            raise
         finally:
             request.cancel()
             await asyncio.wait((request,))
             if not request.cancelled():
                 request.exception()  # told already, or less telling than the error on its way
-
-    async def _offer(self, chunks: asyncio.Queue[Buffer], chunk: Buffer, request: asyncio.Task[Answer]) -> None:
-        """Hand a chunk to the request once it has taken the one before.
-
-        Raises: the request's trouble if it has ended; Unavailable if it takes nothing for too long.
-        """
-        if not request.done() and not chunks.full():
-            chunks.put_nowait(chunk)
-            return
-        handed = asyncio.create_task(chunks.put(chunk))
-        try:
-            await asyncio.wait((handed, request), timeout=self._stall_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            handed.cancel()
-        if request.done():
-            request.result()
-            raise Unavailable("Object storage answered before it had the whole body.")
-        if not handed.done():
-            raise Unavailable(f"Object storage accepted no byte for {self._stall_s:g} s.")
-
-
-async def _drained(chunks: asyncio.Queue[Buffer], size_bytes: int) -> AsyncIterator[Buffer]:
-    while size_bytes > 0:
-        chunk = await chunks.get()
-        size_bytes -= len(chunk)
-        yield chunk
 
 
 async def _pieces(data: Buffer) -> AsyncIterator[Buffer]:

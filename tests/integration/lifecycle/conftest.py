@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import msgspec
@@ -59,10 +58,8 @@ class Lifecycle:
 
 
 @pytest.fixture
-async def lifecycle(
-    stack: Stack, pool_for: PoolFor, signals_for: SignalsFor, blobs: Blobs
-) -> AsyncIterator[Lifecycle]:
+async def lifecycle(stack: Stack, pool_for: PoolFor, signals_for: SignalsFor, blobs: Blobs) -> Lifecycle:
     config = LifecycleConfig(
         database_url=stack.postgres_url, nats_url=stack.nats_url, s3_url=stack.s3_url, poll_interval_s=0.05
     )
-    yield Lifecycle(await pool_for("lifecycle"), blobs, await signals_for("lifecycle"), config)
+    return Lifecycle(await pool_for("lifecycle"), blobs, await signals_for("lifecycle"), config)

@@ -1,0 +1,182 @@
+"""Workers delete what is to be deleted, all of it, and nothing else, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import msgspec
+
+from libs.blobs.writer import create
+from libs.contracts import ObjectDeleted, encode_event
+from libs.contracts.keys import member_key, objects_prefix, part_key
+from tests.integration.lifecycle.conftest import Lifecycle
+from tests.integration.lifecycle.given import (
+    PROJECT,
+    aborted,
+    dropped,
+    given_upload,
+    keys_in,
+    members,
+    registered,
+    state_of,
+)
+from tests.support import emitted
+from tests.support.stack import Stack
+
+
+async def test_an_upload_without_a_model_leaves_nothing(lifecycle: Lifecycle) -> None:
+    """Parts, files and incomplete multipart uploads go; another upload's stay, although its id begins the same."""
+    upload_id = await given_upload(lifecycle.blobs)
+    other = await given_upload(lifecycle.blobs, upload_id=upload_id + "0")
+    await create(lifecycle.blobs._transport, member_key(PROJECT, upload_id, 0, 7))
+    await lifecycle.handle(aborted(upload_id))
+    await lifecycle.purge()
+    assert {key.split("/")[2] for key in await keys_in(lifecycle.blobs)} == {other}
+    assert await lifecycle.blobs.abort_multiparts(objects_prefix(PROJECT, upload_id)) == 0
+
+
+async def test_a_registered_model_keeps_its_files_and_no_more(lifecycle: Lifecycle) -> None:
+    """Parts go after the model is registered, and so do copies of what the project had already."""
+    upload_id = await given_upload(lifecycle.blobs, files=5)
+    kept = members(upload_id)[:2]
+    await lifecycle.handle(registered(upload_id, kept))
+    await lifecycle.purge()
+    assert await keys_in(lifecycle.blobs) == set(kept)
+
+
+async def test_a_file_that_a_later_model_shares_stays(lifecycle: Lifecycle) -> None:
+    """The second model's upload brought nothing new; deleting the first model drops only what the second has not."""
+    first = await given_upload(lifecycle.blobs, files=2)
+    [shared, own] = members(first, 2)
+    second = await given_upload(lifecycle.blobs, files=2)
+    await lifecycle.handle(registered(second, [shared]), registered(first, [shared, own]), dropped(own))
+    await lifecycle.purge()
+    assert await keys_in(lifecycle.blobs) == {shared}
+
+
+async def test_who_was_still_writing_is_met_by_a_later_pass(lifecycle: Lifecycle) -> None:
+    """An extractor that has not heard of the abort yet writes on; the second pass sees it."""
+    upload_id = await given_upload(lifecycle.blobs)
+    await lifecycle.handle(aborted(upload_id))
+    worker, stop = lifecycle.worker(), asyncio.Event()
+    assert await worker.purge_next(stop)
+    assert await worker.purge_next(stop)
+    assert await keys_in(lifecycle.blobs) == set()
+    assert not await worker.purge_next(stop)  # the next pass has its time
+    await given_upload(lifecycle.blobs, upload_id=upload_id)
+    await lifecycle.purge()
+    assert await keys_in(lifecycle.blobs) == set()
+
+
+async def test_passes_come_at_once_and_after_each_pause(lifecycle: Lifecycle) -> None:
+    """0 s, 5 s, 60 s by default."""
+    await lifecycle.handle(dropped("proj_a/objects/up/f1-a"))
+    worker, pauses = lifecycle.worker(), []
+    while await worker.purge_next(asyncio.Event()):
+        pauses.append(await lifecycle.pool.fetchval("SELECT extract(epoch FROM due_at - now())::float FROM purge"))
+        await lifecycle.pool.execute("UPDATE purge SET due_at = now()")
+    assert [round(pause, 0) for pause in pauses[:-1]] == [5, 60]
+    assert pauses[-1] is None
+
+
+async def test_a_worker_that_dies_is_replaced_after_its_lease(lifecycle: Lifecycle) -> None:
+    """Killed between deleting and saying so: the next worker says it."""
+    upload_id = await given_upload(lifecycle.blobs, parts=1, files=0)
+    key = part_key(PROJECT, upload_id, 0, 0, "attempt")
+    await lifecycle.handle(aborted(upload_id))
+    dying = lifecycle.worker()
+    told = lifecycle.pool.execute("UPDATE purge SET leased_by = 'dead', lease_until = now() + interval '1 minute'")
+    await told
+    assert not await dying.purge_next(asyncio.Event())
+    await lifecycle.pool.execute(
+        "INSERT INTO object (key, project_id, state, reason, changed_at) VALUES ($1, $2, 'dropped', 'aborted', now())",
+        key,
+        PROJECT,
+    )
+    await lifecycle.blobs.delete([key])
+    await lifecycle.pool.execute("UPDATE purge SET lease_until = now() - interval '1 second'")
+    await lifecycle.purge()
+    assert await state_of(lifecycle.pool, key) == "deleted"
+    [event] = await emitted(lifecycle.pool)
+    assert isinstance(event, ObjectDeleted)
+    assert event.keys == [key]
+
+
+async def test_two_workers_share_the_purges(lifecycle: Lifecycle) -> None:
+    """SKIP LOCKED: neither waits for the other, each purge is done by one of them at a time."""
+    uploads = [await given_upload(lifecycle.blobs, files=1, parts=1) for _ in range(6)]
+    await lifecycle.handle(*(aborted(upload_id) for upload_id in uploads))
+    workers, stop = [lifecycle.worker() for _ in range(3)], asyncio.Event()
+    for _ in range(4):
+        assert all(await asyncio.gather(*(worker.purge_next(stop) for worker in workers)))
+    assert await keys_in(lifecycle.blobs) == set()
+    assert not await workers[0].purge_next(stop)
+
+
+async def test_storage_that_is_away_delays_a_purge(lifecycle: Lifecycle, stack: Stack) -> None:
+    """The purge is put back with a backoff, and done when storage is there again."""
+    upload_id = await given_upload(lifecycle.blobs)
+    await lifecycle.handle(aborted(upload_id))
+    await stack.stop("s3")
+    assert await lifecycle.worker().purge_next(asyncio.Event())
+    [failed] = await lifecycle.pool.fetch("SELECT failures, leased_by FROM purge WHERE failures > 0")
+    assert tuple(failed) == (1, None)
+    await stack.start("s3")
+    await lifecycle.pool.execute("UPDATE purge SET failures = 0")
+    await lifecycle.purge()
+    assert await keys_in(lifecycle.blobs) == set()
+
+
+async def test_a_stopping_worker_gives_its_purge_back(lifecycle: Lifecycle) -> None:
+    """Whoever comes next need not wait for the lease to run out."""
+    upload_id = await given_upload(lifecycle.blobs)
+    await lifecycle.handle(aborted(upload_id))
+    stop = asyncio.Event()
+    stop.set()
+    await lifecycle.worker().purge_next(stop)
+    assert await lifecycle.pool.fetchval("SELECT count(*) FROM purge WHERE leased_by IS NULL AND due_at <= now()") == 2
+
+
+async def test_events_of_large_purges_stay_small(lifecycle: Lifecycle) -> None:
+    """A thousand parts are told of in several events, each far below what the broker takes."""
+    await given_upload(lifecycle.blobs, parts=1000, files=0, upload_id="up")
+    await lifecycle.handle(aborted("up"))
+    await lifecycle.purge()
+    events = await emitted(lifecycle.pool)
+    assert sum(len(event.keys) for event in events if isinstance(event, ObjectDeleted)) == 1000
+    assert max(len(encode_event(event)) for event in events) < 512 * 1024
+
+
+async def test_a_signal_starts_a_purge_at_once(lifecycle: Lifecycle) -> None:
+    """The handler's commit wakes the worker, which otherwise looks but once a minute."""
+    lifecycle.config = msgspec.structs.replace(lifecycle.config, poll_interval_s=60)
+    stop = asyncio.Event()
+    running = asyncio.create_task(lifecycle.worker().run(stop))
+    upload_id = await given_upload(lifecycle.blobs)
+    async with asyncio.timeout(20):
+        with lifecycle.signals.subscribe("outbox") as told:
+            await lifecycle.handle(aborted(upload_id))
+            while await keys_in(lifecycle.blobs):
+                await told.wait(20)
+        stop.set()
+        await running
+
+
+async def test_workers_start_and_stop_at_any_time(lifecycle: Lifecycle) -> None:
+    """Fifty starts, stopped at random moments of their work: everything is purged in the end, nothing registered is."""
+    rng = random.Random(7)
+    kept: set[str] = set()
+    for _ in range(50):
+        upload_id = await given_upload(lifecycle.blobs, files=2, parts=1)
+        [keep, _left] = members(upload_id, 2)
+        kept.add(keep)
+        await lifecycle.handle(registered(upload_id, [keep]))
+        stop = asyncio.Event()
+        running = [asyncio.create_task(lifecycle.worker().run(stop)) for _ in range(2)]
+        asyncio.get_running_loop().call_later(rng.uniform(0, 0.02), stop.set)
+        async with asyncio.timeout(20):
+            await asyncio.gather(*running)
+    assert await lifecycle.pool.fetchval("SELECT count(*) FROM purge WHERE leased_by IS NOT NULL") == 0
+    await lifecycle.purge()
+    assert await keys_in(lifecycle.blobs) == kept
