@@ -26,8 +26,10 @@ from libs.web import Principal, Readiness, Route, health_routes, make_app, serve
 
 logger = logging.getLogger("service")
 
-DRAIN_S = 8.0  # from SIGTERM to the end; whoever started us waits ten
-CLOSE_S = 1.0  # of these, for closing what the work was done with
+# From SIGTERM to the end it takes eight seconds at most; whoever started us waits ten.
+DRAIN_S = 6.0  # for work to finish by itself
+CANCEL_S = 1.0  # then, for what is cancelled to end
+CLOSE_S = 1.0  # then, for closing what the work was done with
 CHECK_S = 2.0  # a dependency that takes longer to answer is not ready
 DEPTH_EVERY_S = 5.0
 
@@ -93,17 +95,14 @@ class Service:
         self.stop.set()
         await stopping
         logger.info("stopping")
-        _, late = await asyncio.wait(tasks, timeout=DRAIN_S - CLOSE_S)
-        for task in late:
-            logger.warning("%s did not finish in time and is cancelled", task.get_name())
-            task.cancel()
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        for task, outcome in zip(tasks, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                logger.critical("%s died: %s", task.get_name(), outcome, exc_info=outcome)
-            elif task in died:
+        await _drain(tasks)
+        failures = {task: error for task in tasks if (error := _error_of(task)) is not None}
+        for task, error in failures.items():
+            logger.critical("%s died: %s", task.get_name(), error, exc_info=error)
+        for task in died:
+            if task not in failures:
                 logger.critical("%s ended without being told to", task.get_name())
-        return not died and not any(isinstance(outcome, Exception) for outcome in outcomes)
+        return not died and not failures
 
     async def close(self) -> None:
         """Close every part, the last entered first."""
@@ -115,9 +114,8 @@ class Service:
 
     async def _serve_http(self, stop: asyncio.Event) -> None:
         app = self._app or make_app(self.health_routes(), authenticate=_nobody, state=None, title=self.name)
-        # aiohttp waits for the handlers once, and once more after it has cancelled their reading.
-        drain_s = (DRAIN_S - CLOSE_S) / 2
-        async with serve(app, self.config.http_host, self.config.http_port, drain_s=drain_s):
+        # Half of it, since aiohttp waits for the handlers once, and once more after it has ended their reading.
+        async with serve(app, self.config.http_host, self.config.http_port, drain_s=DRAIN_S / 2):
             await stop.wait()
 
     async def _readiness(self) -> Readiness:
@@ -201,6 +199,20 @@ async def _built(service: Service, build: Callable[[Service], Awaitable[None]]) 
 
 async def _begin(run: Run, stop: asyncio.Event) -> None:
     await run(stop)
+
+
+async def _drain(tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for `tasks` to finish, then cancel those that did not."""
+    _, late = await asyncio.wait(tasks, timeout=DRAIN_S)
+    for task in late:
+        logger.warning("%s did not finish in time and is cancelled", task.get_name())
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=CANCEL_S)
+
+
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    return task.exception() if task.done() and not task.cancelled() else None
 
 
 async def _holds(check: Check) -> bool:

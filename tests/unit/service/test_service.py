@@ -85,8 +85,7 @@ async def test_what_ends_because_of_the_stop_did_not_die(caplog: pytest.LogCaptu
 async def test_work_that_does_not_end_in_time_is_cancelled(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "DRAIN_S", 0.2)
-    monkeypatch.setattr(module, "CLOSE_S", 0.1)
+    monkeypatch.setattr(module, "DRAIN_S", 0.1)
     cancelled = asyncio.Event()
 
     async def stubborn(_: asyncio.Event) -> None:
