@@ -100,10 +100,11 @@ class Pull:
         self._pulse.set()
         status = (msg.headers or {}).get("Status")
         if status is None:
-            self._ordered -= 1
+            self._ordered = max(self._ordered - 1, 0)
             self._receive(msg)
         elif status in _ENDED:
-            self._ordered -= int((msg.headers or {}).get(_PENDING, self._ordered))
+            undelivered = int((msg.headers or {}).get(_PENDING, self._ordered))
+            self._ordered = max(self._ordered - undelivered, 0)
         elif status != _IDLE_HEARTBEAT:
             self._end(f"{status} {(msg.headers or {}).get('Description', '')}".strip())
 

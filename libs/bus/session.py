@@ -21,6 +21,7 @@ from nats.js.errors import NoStreamResponseError
 
 from libs.bus.streams import ensure_streams, prefixed, stream_name, unprefixed
 from libs.errors import Invalid, Unavailable
+from libs.signals import unless_set
 
 _CONNECT_TIMEOUT_S = 2
 _ANSWER_TIMEOUT_S = 5.0
@@ -85,10 +86,12 @@ class Session:
             self._acks.discard(ack)
 
     async def ensure_streams(self) -> None:
-        """Make the streams be there; callers at the same time share one attempt."""
+        """Make the streams be there; callers at the same time share one attempt. Raises: nats.errors.Error."""
         if self._ensuring is None or self._ensuring.done():
-            self._ensuring = asyncio.create_task(ensure_streams(self.js, self.namespace))
+            self._ensuring = asyncio.create_task(unless_set(self.lost, ensure_streams(self.js, self.namespace)))
         await asyncio.shield(self._ensuring)
+        if self.lost.is_set():
+            raise nats.errors.ConnectionClosedError
 
     async def ensure_consumer(self, stream: str, config: ConsumerConfig) -> None:
         """Make the durable consumer be there, with this configuration."""
@@ -110,30 +113,21 @@ class Session:
 
     async def _probe(self) -> None:
         """Find out that a silent server, or a JetStream without a leader, is gone: TCP would not tell for minutes."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PROBE_EVERY_S):
-                    await self.lost.wait()
-            if self.lost.is_set():
-                return
+        while not self.lost.is_set():
+            await unless_set(self.lost, asyncio.sleep(_PROBE_EVERY_S))
             try:
-                await self.js.account_info()
+                await unless_set(self.lost, self.js.account_info())
             except (OSError, nats.errors.Error) as error:
                 log.warning("NATS does not answer: %s", error or type(error).__name__)
                 self.lost.set()
-                return
 
     async def _close(self) -> None:
-        """Fail at once what waits for an answer, then close; a server that hangs is not waited for."""
+        """Fail at once what waits for an answer, then close."""
         self.lost.set()
         for ack in self._acks:
             if not ack.done():
                 ack.set_exception(nats.errors.ConnectionClosedError())
-        if self._ensuring is not None and not self._ensuring.done():
-            self._ensuring.cancel()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self._client.close()
+        await _close_client(self._client)
 
 
 async def _connect(servers: list[str], lost: asyncio.Event) -> Client:
@@ -146,18 +140,29 @@ async def _connect(servers: list[str], lost: asyncio.Event) -> Client:
         log.debug("nats: %s", error or type(error).__name__)
 
     client = Client()
-    await client.connect(
-        servers,
-        allow_reconnect=False,
-        max_reconnect_attempts=1,  # also without reconnection, this bounds the first attempt
-        reconnect_time_wait=0,
-        connect_timeout=_CONNECT_TIMEOUT_S,
-        # No buffer: publishing without a connection raises, and with one never waits for a flush. (Where the library
-        # waits for one, it swallows the cancellation of its caller.) What is in flight is bounded by those who publish.
-        pending_size=0,
-        error_cb=on_error,
-        disconnected_cb=on_closed,
-        closed_cb=on_closed,
-        name="slipway",
-    )
+    try:
+        await client.connect(
+            servers,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,  # also without reconnection, this bounds the first attempt
+            reconnect_time_wait=0,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            # No buffer: publishing without a connection raises, and with one never waits for a flush. (Where the
+            # library waits for one, it swallows its caller's cancellation.) Who publishes bounds what is in flight.
+            pending_size=0,
+            error_cb=on_error,
+            disconnected_cb=on_closed,
+            closed_cb=on_closed,
+            name="slipway",
+        )
+    except BaseException:
+        await _close_client(client)  # it may have got as far as a socket
+        raise
     return client
+
+
+async def _close_client(client: Client) -> None:
+    """Close; a server that hangs is not waited for."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await client.close()

@@ -6,7 +6,6 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
@@ -22,6 +21,7 @@ from libs.errors import Invalid, SlipwayError, Unavailable
 from libs.outbox import (
     REQUEST_ID_HEADER,
     TRACEPARENT_HEADER,
+    Handler,
     apply_once,
     begin_attempt,
     excuse_attempt,
@@ -98,13 +98,13 @@ class Work(ABC):
         """Answer a message whose handling raised."""
         age_s = _age_s(event) if event else 0.0
         verdict = judge(error, attempts=attempts, delivered=job.delivered, age_s=age_s, max_deliver=self._max_deliver)
-        facts = {"event": job.tag, "event_id": event.id if event else None, "delivered": job.delivered}
+        facts = {"event": job.tag, "event_id": _event_id(job), "delivered": job.delivered}
+        trace = None if isinstance(error, SlipwayError) else error  # a named error says it all
         if isinstance(verdict, Dead):
-            log.error("%s: given up: %s", self._name, verdict.reason, extra=facts, exc_info=error)
+            log.error("%s: given up: %s", self._name, verdict.reason, extra=facts, exc_info=trace)
             await self._bury(job, error, verdict.reason)
             return
-        named = isinstance(error, SlipwayError)
-        log.warning("%s: put back: %s", self._name, error, extra=facts, exc_info=None if named else error)
+        log.warning("%s: put back: %s", self._name, error, extra=facts, exc_info=trace)
         telemetry.retries.labels(job.tag, type(error).__name__).inc()
         if event and attempts > 1 and not verdict.counted:
             await self._excuse(event)
@@ -197,7 +197,7 @@ class LetterWork(Work):
         await job.term()
 
 
-def _with(route: Route, prepared: Any) -> Any:
+def _with(route: Route, prepared: object) -> Handler:
     """The route's handler, given what was prepared."""
 
     async def handler(event: Event, tx: Tx) -> list[Event]:
@@ -208,9 +208,12 @@ def _with(route: Route, prepared: Any) -> Any:
 
 def _decode(tag: str, raw: bytes) -> Event:
     try:
-        return decode_event(tag, raw)
+        event = decode_event(tag, raw)
     except (msgspec.DecodeError, KeyError) as error:
         raise Invalid(f"The bytes are no {tag}: {error}") from error
+    if event.at.tzinfo is None:
+        raise Invalid(f"The bytes are no {tag}: its time has no zone")
+    return event
 
 
 def _letter(job: Job) -> DeadLetter:

@@ -98,7 +98,11 @@ async def test_one_that_fails_does_not_hold_up_the_others(bench: Bench) -> None:
         await eventually(lambda: has_letter(bench))
 
 
-@pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"{}", b'{"type":"upload.opened.v1"}'])
+OF_ANOTHER_TYPE = b'{"type":"upload.opened.v1"}'
+WITHOUT_A_ZONE = encode_event(an_event()).replace(b"Z", b"")
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"{}", OF_ANOTHER_TYPE, WITHOUT_A_ZONE])
 async def test_bytes_that_are_no_event_are_given_up_as_they_came(bench: Bench, raw: bytes) -> None:
     refuse_each(bench, AssertionError())
     async with running(bench.consumer().run):
