@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -63,7 +63,7 @@ class Attempt:
         self._claim = lease.claim
         self._stream = lease.claim.stream
         self._tools = tools
-        self._progress_at = time.monotonic()
+        self._told = (0, 0, 0)  # the progress that was last told: parts done, files, bytes out
         self.parts = Parts(self._stream, pool=tools.pool, blobs=tools.blobs, signals=tools.signals, config=tools.config)
         self._unpacking = Unpacking(
             self._stream, _unpacker(self._stream, tools.config), blobs=tools.blobs, threads=tools.threads
@@ -97,7 +97,8 @@ class Attempt:
     async def _try(self) -> None:
         if self._claim.attempts > self._tools.config.max_attempts:
             raise _died(self._claim.attempts - 1)
-        await self._unpacking.run(self.parts.chunks(), self._after_step)
+        async with self._telling():
+            await self._unpacking.run(self.parts.chunks(), self._lease.check)
         files = self._unpacking.files
         prefix = None
         if self._stream.format == "raw":
@@ -117,27 +118,42 @@ class Attempt:
             ),
         )
 
-    async def _after_step(self) -> None:
-        """See that the lease is held, and tell now and then how far it is."""
-        self._lease.check()
-        now = time.monotonic()
-        if now < self._progress_at + self._tools.config.progress_every_s:
-            return
-        self._progress_at = now
-        progressed = ArchiveProgressed(
+    @asynccontextmanager
+    async def _telling(self) -> AsyncIterator[None]:
+        """Tell now and then how far it is."""
+        telling = asyncio.create_task(self._tell_progress())
+        try:
+            yield
+        finally:
+            telling.cancel()
+            await asyncio.wait([telling])
+        if not telling.cancelled():
+            telling.result()
+
+    async def _tell_progress(self) -> None:
+        while True:
+            await asyncio.sleep(self._tools.config.progress_every_s)
+            progress = (self.parts.done, len(self._unpacking.files), self._unpacking.bytes_out)
+            if progress == self._told:
+                continue
+            try:
+                async with transaction(self._tools.pool) as tx:
+                    if await store.hold(tx, self._claim):
+                        await emit(tx, [self._progressed(*progress)])
+            except Unavailable as trouble:
+                log.warning("cannot tell of progress: %s", trouble)
+            else:
+                self._told = progress
+
+    def _progressed(self, parts_done: int, members: int, bytes_out: int) -> ArchiveProgressed:
+        return ArchiveProgressed(
             upload_id=self._stream.upload_id,
             stream_id=self._stream.id,
-            parts_done=self.parts.done,
-            members=len(self._unpacking.files),
-            bytes_out=self._unpacking.bytes_out,
+            parts_done=parts_done,
+            members=members,
+            bytes_out=bytes_out,
             at=datetime.now(UTC),
         )
-        try:
-            async with transaction(self._tools.pool) as tx:
-                if await store.hold(tx, self._claim):
-                    await emit(tx, [progressed])
-        except Unavailable as trouble:
-            log.warning("cannot tell of progress: %s", trouble)  # the next one will tell more
 
     async def _reject(self, finding: Finding) -> None:
         rejected = ArchiveRejected(
@@ -162,6 +178,7 @@ class Attempt:
             try:
                 self._lease.check()
                 async with transaction(self._tools.pool) as tx:
+                    await store.lock_upload(tx, self._stream.upload_id)  # no part is told of meanwhile
                     if not await store.finish(tx, self._claim, state, result):
                         raise LeaseLost
                     await store.forget_parts(tx, self._claim.id)

@@ -76,16 +76,16 @@ class Unpacking:
         self.bytes_in = 0
         self.bytes_out = 0
 
-    async def run(self, chunks: AsyncGenerator[bytes, None], after_step: Callable[[], Awaitable[None]]) -> None:
-        """Unpack everything; `after_step` is awaited again and again.
+    async def run(self, chunks: AsyncGenerator[bytes, None], check: Callable[[], None]) -> None:
+        """Unpack everything; `check` is called after each step, and ends it by raising.
 
-        Raises: BadArchive; Unavailable; whatever `chunks` or `after_step` raise.
+        Raises: BadArchive; Unavailable; whatever `chunks` or `check` raise.
         """
         steps: asyncio.Queue[list[MemberEvent] | None] = asyncio.Queue(STEPS_AHEAD)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._unpack(chunks, steps))
-                group.create_task(self._store(self._hashed(steps, after_step), group))
+                group.create_task(self._store(self._hashed(steps, check), group))
         except ExceptionGroup as failed:
             refused = (error for error in failed.exceptions if isinstance(error, BadArchive))
             raise next(refused, failed.exceptions[0]) from None
@@ -104,14 +104,14 @@ class Unpacking:
         await steps.put(None)
 
     async def _hashed(
-        self, steps: asyncio.Queue[list[MemberEvent] | None], after_step: Callable[[], Awaitable[None]]
+        self, steps: asyncio.Queue[list[MemberEvent] | None], check: Callable[[], None]
     ) -> AsyncGenerator[Event, None]:
         """The events one by one, each once its content is hashed."""
         hashing = Hashing()
         while (events := await steps.get()) is not None:
             for event in await self._in_thread(hashing.add, events):
                 yield event
-            await after_step()
+            check()
 
     async def _store(self, events: AsyncGenerator[Event, None], group: asyncio.TaskGroup) -> None:
         async with aclosing(events):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
+
+import msgspec
+from asyncpg.exceptions import InterfaceError, PostgresError
 
 from libs.blobs import Blobs
 from libs.contracts import (
@@ -26,10 +29,11 @@ from libs.contracts import (
 )
 from libs.contracts.keys import objects_prefix, part_key
 from libs.db import Pool
+from libs.errors import Unavailable
 from libs.outbox import CHANNEL, apply_once
 from libs.signals import Signals
 from services.extractor.config import ExtractorConfig
-from services.extractor.handlers import handlers
+from services.extractor.handlers import NEWS, handlers
 from services.extractor.worker import Worker
 from tests.support import emitted
 
@@ -38,6 +42,7 @@ PROJECT = "proj_ABC123"
 PATIENCE_S = 60.0
 
 E = TypeVar("E", bound=Event)
+T = TypeVar("T")
 
 
 def tar_of(files: Mapping[str, bytes]) -> bytes:
@@ -63,6 +68,10 @@ class Given:
             database_url="", nats_url="", s3_url="", lease_s=3, park_after_s=60, poll_s=2, progress_every_s=0.01
         )
     )
+
+    def config_with(self, **changes: float) -> ExtractorConfig:
+        """The same settings but for these."""
+        return msgspec.structs.replace(self.config, **changes)
 
     def worker(self, config: ExtractorConfig | None = None) -> Worker:
         """One process's worth of work."""
@@ -95,6 +104,36 @@ class Given:
                 while not seen(events := await emitted(self.pool)):
                     await news.wait(1)
         return events
+
+    async def until_idle(self) -> None:
+        """Return when no extraction holds a lease."""
+        async with asyncio.timeout(PATIENCE_S):
+            with self.signals.subscribe(NEWS) as news:
+                while await self.pool.fetchval("SELECT true FROM extraction WHERE leased_by IS NOT NULL LIMIT 1"):
+                    await news.wait(0.2)
+
+    async def until_parked(self, *, claims: int = 1) -> None:
+        """Return when the one stream has been claimed so often, and waits for more parts than it has."""
+        await self._until_row("fence >= $1 AND leased_by IS NULL AND wanted_parts > ready_parts", claims)
+
+    async def until_troubled(self) -> None:
+        """Return when an attempt at the one stream has been put off."""
+        await self._until_row("troubles >= $1", 1)
+
+    async def _until_row(self, condition: str, number: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            with self.signals.subscribe(NEWS) as news:
+                while not await self.pool.fetchval(f"SELECT true FROM extraction WHERE {condition}", number):
+                    await news.wait(0.2)
+
+    async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` gives, once nothing is unavailable any more."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    return await work()
+                except (Unavailable, OSError, PostgresError, InterfaceError):
+                    await asyncio.sleep(0.1)
 
     async def result(self, stream_id: str) -> ArchiveExtracted | ArchiveRejected:
         """How the stream ended, once it has."""

@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from libs.contracts import ArchiveExtracted, ArchiveProgressed, ArchiveRejected, Format
+from libs.contracts import ArchiveExtracted, ArchiveProgressed, Format
 from tests.integration.extractor.given import Given, tar_of
 
 FILES = {
@@ -31,8 +31,96 @@ async def test_every_file_is_stored_with_its_digest(given: Given, archive_format
         extracted = await upload.extracted()
 
     assert await given.contents(extracted) == FILES
-    assert {file.path: file.sha256 for file in extracted.files} == {
-        path: hashlib.sha256(content).hexdigest() for path, content in FILES.items()
-    }
+    assert {file.path: file.sha256 for file in extracted.files} == digests(FILES)
     assert extracted.bytes_in == upload.stream.size_bytes
     assert extracted.stripped_prefix is None
+    assert sorted(await given.objects(upload)) == sorted(file.key for file in extracted.files)
+
+
+async def test_parts_may_come_in_any_order_and_before_their_stream(given: Given) -> None:
+    upload = given.upload(tar_of(FILES))
+    order = list(range(len(upload.pieces)))
+    random.Random(3).shuffle(order)
+    async with given.working():
+        await upload.send(order[:20])
+        await upload.open()
+        await upload.send(order[20:])
+        assert await given.contents(await upload.extracted()) == FILES
+
+
+async def test_files_are_stored_while_later_parts_are_still_to_come(given: Given) -> None:
+    """Extraction keeps pace with the upload: it does not wait for its end."""
+    upload = given.upload(tar_of(FILES | {"last.bin": bytes(500_000)}))
+    last = len(upload.pieces) - 1
+    async with given.working():
+        await upload.open()
+        await upload.send(range(last))
+        await given.until(lambda events: any(getattr(event, "members", 0) == len(FILES) for event in events))
+        assert len(await given.objects(upload)) >= len(FILES) - 1  # small files may still be on their way
+        assert not await given.emitted(ArchiveExtracted)
+        await upload.send([last])
+        await upload.extracted()
+
+
+async def test_chunks_of_one_file_are_joined(given: Given) -> None:
+    content = random.Random(4).randbytes(300_000)
+    sha256 = hashlib.sha256(content).hexdigest()
+    upload = given.upload(content, format="raw", path="deep/model.bin", sha256=sha256, number=7)
+    async with given.working():
+        await upload.open()
+        await upload.send(reversed(range(len(upload.pieces))))
+        extracted = await upload.extracted()
+    assert await given.contents(extracted) == {"deep/model.bin": content}
+    assert extracted.files[0].sha256 == sha256
+    assert extracted.stripped_prefix is None
+
+
+async def test_folders_around_the_model_are_stripped_and_litter_is_dropped(given: Given) -> None:
+    upload = given.upload(tar_of({f"./my-model/{path}": content for path, content in FILES.items()} | {"._x": b"y"}))
+    async with given.working():
+        await upload.open()
+        await upload.send()
+        extracted = await upload.extracted()
+    assert extracted.stripped_prefix == "my-model"
+    assert extracted.dropped == ["._x"]
+    assert await given.contents(extracted) == FILES
+
+
+async def test_two_thousand_small_files(given: Given) -> None:
+    files = {f"{number % 10}/{number}.json": f"{number}".encode() for number in range(1999)}
+    upload = given.upload(gzip.compress(tar_of(files)), format="tar.gz")
+    async with given.working():
+        await upload.open()
+        await upload.send()
+        extracted = await upload.extracted()
+    assert {file.path: file.sha256 for file in extracted.files} == digests(files)
+    assert len(await given.objects(upload)) == len(files)
+
+
+async def test_progress_only_grows(given: Given) -> None:
+    upload = given.upload(tar_of(FILES))
+    async with given.working():
+        await upload.open()
+        await upload.send()
+        await upload.extracted()
+    told = [(event.parts_done, event.members, event.bytes_out) for event in await given.emitted(ArchiveProgressed)]
+    assert told
+    assert told == sorted(told)
+    assert told[-1][2] <= sum(map(len, FILES.values()))
+
+
+async def test_many_streams_share_one_process(given: Given) -> None:
+    """More uploads than places, most of them waiting for their next part."""
+    uploads = [given.upload(tar_of({"n.bin": bytes([number]) * 200_000})) for number in range(40)]
+    async with given.working():
+        for upload in uploads:
+            await upload.open()
+            await upload.send([0])
+        for upload in reversed(uploads):
+            await upload.send(range(1, len(upload.pieces)))
+        for number, upload in enumerate(uploads):
+            assert await given.contents(await upload.extracted()) == {"n.bin": bytes([number]) * 200_000}
+
+
+def digests(files: dict[str, bytes]) -> dict[str, str]:
+    return {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}

@@ -1,0 +1,130 @@
+"""Events may come twice, late, early, or not at all."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from libs.contracts import (
+    ArchiveExtracted,
+    ArchiveRejected,
+    Event,
+    UploadAborted,
+    UploadCompleted,
+    UploadExpired,
+    UploadFailed,
+)
+from tests.integration.extractor.given import NOON, PROJECT, Given, Upload, tar_of
+
+FILES = {"config.json": b"{}", "model.bin": random.Random(1).randbytes(400_000)}
+
+
+def ids(upload: Upload) -> dict[str, str]:
+    return {"upload_id": upload.stream.upload_id, "project_id": PROJECT, "model_id": upload.stream.model_id}
+
+
+async def test_events_twice_extract_once(given: Given) -> None:
+    upload = given.upload(tar_of(FILES))
+    async with given.working():
+        opened = await upload.open()
+        assert not await given.tell(opened)
+        for number in range(len(upload.pieces)):
+            await upload.store(number)
+            told = await upload.tell_part(number)
+            assert not await given.tell(told)
+            await upload.tell_part(number)  # the same part in another event
+        await upload.extracted()
+    assert len(await given.emitted(ArchiveExtracted)) == 1
+
+
+async def test_lost_part_events_are_repaired_by_the_stream_told_again(given: Given) -> None:
+    upload = given.upload(tar_of(FILES))
+    everything = range(len(upload.pieces))
+    await upload.store(*everything)
+    async with given.working():
+        await upload.open(0)
+        await upload.open(*everything)
+        await upload.extracted()
+
+
+@pytest.mark.parametrize("again", ["opened", "completed"])
+async def test_result_is_told_again_to_whoever_asks(given: Given, again: str) -> None:
+    upload = given.upload(tar_of(FILES))
+    async with given.working():
+        await upload.open()
+        await upload.send()
+        first = await upload.extracted()
+    if again == "opened":
+        await upload.open(*range(len(upload.pieces)))
+    else:
+        await given.tell(UploadCompleted(stream_ids=[upload.stream.id, "unknown"], at=NOON, **ids(upload)))
+    [_, second] = await given.emitted(ArchiveExtracted)
+    assert second.id != first.id
+    assert second.files == first.files
+
+
+async def test_refusal_is_told_again_too(given: Given) -> None:
+    upload = given.upload(b"no tar at all")
+    async with given.working():
+        await upload.open()
+        await upload.send()
+        await upload.rejected()
+    await upload.open(0)
+    [first, second] = await given.emitted(ArchiveRejected)
+    assert second.finding == first.finding
+
+
+@pytest.mark.parametrize("kind", [UploadAborted, UploadExpired, UploadFailed])
+async def test_ended_upload_stops_at_once_and_leaves_no_half_files(given: Given, kind: type[Event]) -> None:
+    """Where it was waiting for its next part, and however long its lease still is."""
+    upload = given.upload(tar_of({"model.bin": bytes(20_000_000)}), part_bytes=5_000_000)
+    config = given.config_with(lease_s=600)
+    async with given.working(config):
+        await upload.open()
+        await upload.send([0, 1, 2])
+        await given.until(lambda events: any(getattr(event, "bytes_out", 0) > 14_000_000 for event in events))
+        reason = {"reason": "because"} if kind is UploadFailed else {}
+        await given.tell(kind(at=NOON, **ids(upload), **reason))
+        await given.until_idle()
+        await upload.send([3, 4])
+    assert not await given.emitted(ArchiveExtracted)
+    assert not await given.emitted(ArchiveRejected)
+    assert await given.objects(upload) == []
+    assert await given.pool.fetchval("SELECT count(*) FROM extraction_part") == 0
+
+
+async def test_what_is_told_of_an_ended_upload_is_not_begun(given: Given) -> None:
+    upload = given.upload(tar_of(FILES))
+    other = given.upload(tar_of(FILES))
+    async with given.working():
+        await given.tell(UploadAborted(at=NOON, **ids(upload)))
+        await upload.send()
+        await upload.open(*range(len(upload.pieces)))
+        await other.open()
+        await other.send()
+        await other.extracted()
+    assert {event.stream_id for event in await given.emitted(ArchiveExtracted)} == {other.stream.id}
+    assert await given.objects(upload) == []
+
+
+async def test_failure_that_follows_a_refusal_changes_nothing(given: Given) -> None:
+    upload = given.upload(b"no tar at all")
+    async with given.working():
+        await upload.open()
+        await upload.send()
+        await upload.rejected()
+        await given.tell(UploadFailed(at=NOON, reason="no tar", **ids(upload)))
+    assert await given.pool.fetchval("SELECT state FROM extraction") == "rejected"
+
+
+async def test_events_carry_the_request_that_opened_the_stream(given: Given) -> None:
+    from libs import telemetry
+
+    upload = given.upload(tar_of(FILES))
+    async with given.working():
+        with telemetry.bind(request_id="req_abc"):
+            await upload.open()
+        await upload.send()
+        await upload.extracted()
+    assert await given.pool.fetchval("SELECT request_id FROM outbox WHERE type LIKE 'archive.extracted%'") == "req_abc"

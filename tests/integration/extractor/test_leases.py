@@ -1,0 +1,132 @@
+"""Whoever stops working on a stream is replaced; whoever lost it changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from libs.contracts import ArchiveExtracted, ArchiveProgressed
+from libs.db import transaction
+from services.extractor import store
+from tests.integration.extractor.given import NOON, Given, Upload, tar_of
+
+FILES = {"config.json": b"{}", "model.bin": random.Random(1).randbytes(1_500_000)}
+
+
+async def given_waiting(given: Given) -> Upload:
+    """A stream of which half is there."""
+    upload = given.upload(tar_of(FILES))
+    await upload.open()
+    await upload.send(range(len(upload.pieces) // 2))
+    return upload
+
+
+async def send_rest(upload: Upload) -> None:
+    await upload.send(range(len(upload.pieces) // 2, len(upload.pieces)))
+
+
+async def test_stopped_process_gives_its_leases_back_at_once(given: Given) -> None:
+    """As at SIGTERM: the next one need not wait for a lease of an hour."""
+    config = given.config_with(lease_s=3600)
+    upload = await given_waiting(given)
+    async with given.working(config):
+        await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
+    assert await given.pool.fetchval("SELECT attempts FROM extraction WHERE leased_by IS NULL") == 0
+    async with given.working(config):
+        await send_rest(upload)
+        assert await given.contents(await upload.extracted()) == FILES
+
+
+async def test_dead_process_is_replaced_when_its_lease_runs_out(given: Given) -> None:
+    upload = await given_waiting(given)
+    await send_rest(upload)
+    async with transaction(given.pool) as tx:
+        [dead] = await store.claim(tx, "dead", 1, 0.5)
+    async with given.working():
+        assert await given.contents(await upload.extracted()) == FILES
+    async with transaction(given.pool) as tx:
+        late = ArchiveExtracted(upload_id=upload.stream.upload_id, stream_id=upload.stream.id, files=[], at=NOON)
+        assert not await store.finish(tx, dead, "extracted", late)
+        assert not await store.hold(tx, dead)
+    assert len(await given.emitted(ArchiveExtracted)) == 1
+
+
+async def test_lost_lease_ends_the_work_at_once(given: Given) -> None:
+    """A process that was paused for too long finds its stream in other hands."""
+    upload = await given_waiting(given)
+    async with given.working(given.config_with(lease_s=1)) as worker:
+        await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
+        await given.pool.execute(
+            "UPDATE extraction SET fence = fence + 1, leased_by = 'other', lease_until = now() + interval '1 hour'"
+        )
+        attempts = [task for task in asyncio.all_tasks() if task.get_name().startswith("extraction ")]
+        await asyncio.wait(attempts, timeout=10)
+        assert all(task.done() for task in attempts)
+        await send_rest(upload)
+        assert not worker.done()
+    assert not await given.emitted(ArchiveExtracted)
+    assert len(await given.objects(upload)) <= 1  # config.json, perhaps, and not half of model.bin
+    assert await given.pool.fetchval("SELECT leased_by FROM extraction") == "other"
+
+
+async def test_racing_processes_claim_each_stream_once(given: Given) -> None:
+    uploads = [given.upload(tar_of({"a": b"b"})) for _ in range(20)]
+    for upload in uploads:
+        await upload.send()
+        await upload.open(*range(len(upload.pieces)))
+
+    async def claim(owner: str) -> list[str]:
+        async with transaction(given.pool) as tx:
+            return [claim.id for claim in await store.claim(tx, owner, 7, 60)]
+
+    claimed = await asyncio.gather(*(claim(f"process {number}") for number in range(6)))
+    every = [stream_id for some in claimed for stream_id in some]
+    assert len(every) == len(set(every)) == 20
+
+
+async def test_two_processes_share_the_work(given: Given) -> None:
+    uploads = [given.upload(tar_of(FILES)) for _ in range(6)]
+    async with given.working(given.config_with(max_open=3)), given.working(given.config_with(max_open=3)):
+        for upload in uploads:
+            await upload.open()
+        await asyncio.gather(*(upload.send() for upload in uploads))
+        for upload in uploads:
+            assert await given.contents(await upload.extracted()) == FILES
+    assert len(await given.emitted(ArchiveExtracted)) == 6
+
+
+async def test_idle_stream_is_parked_until_twice_its_parts_are_there(given: Given) -> None:
+    upload = given.upload(tar_of(FILES))
+    total = len(upload.pieces)
+    async with given.working(given.config_with(park_after_s=0.2)):
+        await upload.open()
+        await upload.send(range(5))
+        await given.until_parked()
+        assert await given.pool.fetchval("SELECT wanted_parts FROM extraction") == 10
+        await upload.send(range(5, 9))
+        assert await claims(given) == 1
+        await upload.send([9])
+        await given.until_parked(claims=2)
+        assert await given.pool.fetchval("SELECT wanted_parts FROM extraction") == 20
+        await upload.send(range(10, total))
+        assert await given.contents(await upload.extracted()) == FILES
+    assert await claims(given) == 3
+
+
+async def test_idle_stream_gives_its_place_to_one_that_has_work(given: Given) -> None:
+    idle, busy = given.upload(tar_of(FILES)), given.upload(tar_of(FILES))
+    async with given.working(given.config_with(max_open=1, yield_after_s=0.1)):
+        await idle.open()
+        await idle.send([0])
+        await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
+        await busy.open()
+        await busy.send()
+        await busy.extracted()
+        await idle.send(range(1, len(idle.pieces)))
+        assert await given.contents(await idle.extracted()) == FILES
+
+
+async def claims(given: Given) -> int:
+    """How often the one stream was claimed."""
+    fence: int = await given.pool.fetchval("SELECT fence FROM extraction")
+    return fence
