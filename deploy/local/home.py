@@ -7,7 +7,8 @@
     nats/              JetStream's files: events on their way
     s3/slipway/        the objects: parts on their way, files of models
     logs/NAME.log      what each process said; beyond 32 MiB it becomes NAME.log.1
-    run/               of the present run: pid files, configuration files
+    run/               of the present run: pid files, configuration files, and services.env, with which one more
+                       service can be run by hand: `set -a; . run/services.env; python -m services.validator`
 
 Every directory in it is closed to others (mode 0700). Back it up while nothing runs in it.
 """

@@ -11,7 +11,7 @@ from deploy.local.process import Process, how_it_ended
 from deploy.local.server import Server
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0  # before a server that died is started again; doubled each time
-STEADY_S = 30.0  # who ran this long has not failed at once, and starts with the first pause again
+STEADY_S = 10.0  # who ran this long has not failed at once, and starts with the first pause again
 
 Say = Callable[[str], None]
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from deploy.local.errors import PortTaken
-from deploy.local.home import Credentials, Home
+from deploy.local.home import Credentials, Home, write_private
 from deploy.local.nats import Nats
 from deploy.local.ports import free_port, is_free
 from deploy.local.postgres import Postgres
@@ -54,6 +54,8 @@ async def _start(home: Home, port: int, dependencies: Supervisor, services: Supe
         "SLIPWAY_S3_URL": s3.url,
         "SLIPWAY_OPERATOR_KEY": secrets.operator_key,
     }
+    for_a_shell = "".join(f"{name}='{value}'\n" for name, value in settings.items())
+    write_private(home.run / "services.env", for_a_shell.encode())
     ports = {name: port if name == "gateway" else free_port() for name in NAMES}
     await services.start(*(ServiceProcess(name, home.path, ports[name], settings, say) for name in NAMES))
     return await _credentials(home, f"http://127.0.0.1:{port}", secrets.operator_key)

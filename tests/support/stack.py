@@ -66,9 +66,13 @@ class Stack:
         """The same server, another bucket."""
         return self._s3.url.removesuffix(BUCKET) + bucket
 
+    def bucket_path(self, bucket: str) -> Path:
+        """Where the server keeps a bucket: each object is a file under its key."""
+        return self._s3.objects / bucket
+
     def remove_bucket(self, bucket: str) -> None:
         """Remove a bucket and all that is in it, from under the server: do not use its name again."""
-        shutil.rmtree(self._s3.objects / bucket, ignore_errors=True)
+        shutil.rmtree(self.bucket_path(bucket), ignore_errors=True)
 
     async def start(self, name: Name) -> None:
         """Start it again with its data, and return when it is ready. Does nothing if it runs."""
@@ -106,11 +110,11 @@ class Stack:
     def heal(self) -> None:
         """Start whatever does not run; for fixtures, outside any event loop."""
         for name in self._dependencies:
-            self._wait(self._start(name))
+            self.wait(self._start(name))
 
     def close(self) -> None:
         """End everything and remove the directory."""
-        self._wait(self._stop_all())
+        self.wait(self._stop_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -128,5 +132,6 @@ class Stack:
         """Await `work` in the loop that owns the processes."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` in the loop that owns the processes, and wait for it; for callers without an event loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -1,0 +1,173 @@
+"""All of Slipway as processes, on the embedded stack: what end-to-end tests talk to, hurt, and look into."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from deploy.local import leftovers
+from deploy.local.ports import free_port
+from deploy.local.services import NAMES, ServiceProcess
+from deploy.local.supervisor import Supervisor
+from libs.config import schema_name
+from libs.contracts import keys
+from tests.support.eventually import eventually
+from tests.support.stack import Name, Stack
+
+NAMESPACE = "e2e"
+CHUNK_BYTES = 64 * 1024
+# So that what takes minutes in production takes seconds here.
+HURRY = {
+    "SLIPWAY_CHUNK_SIZE_BYTES": str(CHUNK_BYTES),
+    "SLIPWAY_SWEEP_INTERVAL_S": "0.5",
+    "SLIPWAY_STALE_AFTER_S": "3",
+    "SLIPWAY_LEASE_S": "3",
+    "SLIPWAY_POLL_S": "1",
+    "SLIPWAY_PURGE_PAUSES_S": "1,2",
+}
+
+
+class Deployment:
+    """The four services, each started again when it dies, over a stack that tests may stop and start."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.stack = stack
+        self.folder = folder
+        self.address = ""
+        self.operator_key = secrets.token_hex(16)
+        self.said: list[str] = []
+        self._supervisor = Supervisor(self.said.append)
+
+    def start(self) -> None:
+        """Start every service; returns when all are ready."""
+        ports = {name: free_port() for name in NAMES}
+        self.address = f"http://127.0.0.1:{ports['gateway']}"
+        settings = {
+            **HURRY,
+            "SLIPWAY_DATABASE_URL": self.stack.postgres_url,
+            "SLIPWAY_NATS_URL": self.stack.nats_url,
+            "SLIPWAY_S3_URL": self.stack.bucket_url(NAMESPACE),
+            "SLIPWAY_OPERATOR_KEY": self.operator_key,
+            "SLIPWAY_NAMESPACE": NAMESPACE,
+        }
+        services = [ServiceProcess(name, self.folder, ports[name], settings, self.said.append) for name in NAMES]
+        self.stack.wait(self._supervisor.start(*services))
+
+    def stop(self) -> None:
+        """End every service."""
+        self.stack.wait(self._supervisor.stop(within_s=8))
+
+    def kill(self, service: str) -> None:
+        """`kill -9`; it is started again at once."""
+        self._signal(service, signal.SIGKILL)
+
+    @contextmanager
+    def frozen(self, service: str) -> Iterator[None]:
+        """Within the block the service does nothing; its connections stay open, its work is not given back."""
+        self._signal(service, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(service, signal.SIGCONT)
+
+    @contextmanager
+    def without(self, dependency: Name) -> Iterator[None]:
+        """Within the block the dependency is down; connections to it are refused."""
+        asyncio.run(self.stack.kill(dependency))
+        try:
+            yield
+        finally:
+            asyncio.run(self.stack.start(dependency))
+
+    @contextmanager
+    def hanging(self, dependency: Name) -> Iterator[None]:
+        """Within the block the dependency answers nothing; connections to it stay open."""
+        with self.stack.paused(dependency):
+            yield
+
+    def restart(self, dependency: Name) -> None:
+        """`kill -9`, and start it again with its data."""
+        asyncio.run(self.stack.restart(dependency))
+
+    def lose_messages(self) -> None:
+        """NATS comes back with an empty store."""
+        asyncio.run(self.stack.lose_messages())
+
+    def sql(self, service: str, query: str, *arguments: object) -> list[Any]:
+        """The rows of a query in a service's own schema."""
+
+        async def fetch() -> list[Any]:
+            settings = {"search_path": schema_name(NAMESPACE, service)}
+            connection = await asyncpg.connect(self.stack.postgres_url, server_settings=settings)
+            try:
+                return list(await connection.fetch(query, *arguments))
+            finally:
+                await connection.close()
+
+        return asyncio.run(fetch())
+
+    def stored(self, project_id: str) -> dict[str, int]:
+        """What is in storage for a project: key -> size in bytes. Read from the disk, where nothing can be hidden."""
+        bucket = self.stack.bucket_path(NAMESPACE)
+        found = bucket.joinpath(project_id).rglob("*")
+        return {str(each.relative_to(bucket)): each.stat().st_size for each in found if each.is_file()}
+
+    def accounted(self, project_id: str) -> dict[str, int]:
+        """What the gateway says is in storage for a project: objects of models, and parts and files of live uploads."""
+        blobs = self.sql("gateway", "SELECT key, size_bytes FROM blob WHERE project_id = $1", project_id)
+        files = self.sql("gateway", _LIVE_FILES, project_id)
+        parts = {
+            keys.part_key(project_id, row["upload_id"], row["stream"], row["number"], row["attempt"]): row["size_bytes"]
+            for row in self.sql("gateway", _LIVE_PARTS, project_id)
+        }
+        return {row["key"]: row["size_bytes"] for row in (*blobs, *files)} | parts
+
+    def settle(self, project_id: str, within_s: float = 60) -> None:
+        """Wait until storage holds exactly what the gateway and lifecycle say, and every model has come to rest."""
+
+        def look() -> None:
+            stored = self.stored(project_id)
+            assert stored == self.accounted(project_id)
+            live = self.sql("lifecycle", "SELECT key FROM object WHERE project_id = $1 AND state = 'live'", project_id)
+            assert {row["key"] for row in live} <= stored.keys()
+            models = self.sql("gateway", _RESTLESS, project_id)
+            assert models == [], f"still {models}"
+
+        eventually(look, within_s)
+
+    def _signal(self, service: str, number: signal.Signals) -> None:
+        pidfile = self.folder / "run" / f"{service}.pid"
+
+        def running() -> Callable[[int], None]:
+            process = leftovers.find(pidfile)
+            assert process is not None, f"{service} is not running"
+            return process.send_signal
+
+        eventually(running)(number)
+
+
+_LIVE_PARTS = """
+    SELECT upload.id AS upload_id, stream.number AS stream, part.number, part.attempt, part.size_bytes
+      FROM upload_part AS part
+      JOIN upload_stream AS stream ON stream.id = part.stream_id
+      JOIN upload ON upload.id = stream.upload_id
+     WHERE upload.project_id = $1 AND upload.status IN ('open', 'processing')
+"""
+_LIVE_FILES = """
+    SELECT file.key, file.size_bytes
+      FROM upload_file AS file JOIN upload ON upload.id = file.upload_id
+     WHERE upload.project_id = $1 AND upload.status IN ('open', 'processing') AND file.key IS NOT NULL
+"""
+_RESTLESS = """
+    SELECT model.name, model.status
+      FROM model LEFT JOIN upload ON upload.model_id = model.id
+     WHERE model.project_id = $1 AND model.status NOT IN ('ready', 'error')
+       AND upload.status IS DISTINCT FROM 'open'
+"""
