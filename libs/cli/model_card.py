@@ -86,7 +86,7 @@ def _files(files: Sequence[ModelFile]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("file", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("sha256", style="dim", overflow="ellipsis", no_wrap=True)
+    table.add_column("sha256", style="dim", overflow="ellipsis")  # cut where the room is short; whole in --json
     for file in files:
         table.add_row(Text(file.path), decimal(file.size_bytes), file.sha256)
     return table

@@ -47,6 +47,22 @@ class Outcome:
         return self.model is not None and self.model.status == "error"
 
 
+class _Count:
+    """A step that is told where it is, and not how far it went."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._at = 0
+
+    def is_at(self, amount: int) -> None:
+        self._step.advance(amount - self._at)
+        self._at = amount
+
+    def ends_at(self, amount: int) -> None:
+        if self._at:  # else it was over before anybody looked
+            self.is_at(amount)
+
+
 class Upload:
     """One upload; `stage`, `session_id` and `model_id` say how far it came when it is interrupted."""
 
@@ -155,19 +171,20 @@ class Upload:
         if not wait:
             return await self._api.uploads.complete(session_id, wait_s=0)
         with self._progress.step("unpacking", 0, "") as step:
-            watcher = asyncio.create_task(self._watch(session_id, step))
+            unpacked = _Count(step)
+            watcher = asyncio.create_task(self._watch(session_id, unpacked))
             try:
                 while True:
                     answer = await self._api.uploads.complete(session_id, wait_s=_WAIT_S)
                     if answer.status != "processing":
+                        unpacked.ends_at(answer.total_size or 0)
                         return answer
             finally:
                 watcher.cancel()
                 await asyncio.wait([watcher])
 
-    async def _watch(self, session_id: str, step: Step) -> None:
+    async def _watch(self, session_id: str, unpacked: _Count) -> None:
         """Show how many bytes are unpacked, until cancelled."""
-        seen = 0
         while True:
             await asyncio.sleep(_LOOK_S)
             try:
@@ -175,8 +192,7 @@ class Upload:
             except SlipwayError:
                 continue  # only a look; if it matters, the completion that is waited for meanwhile says so
             if session.extraction is not None:
-                step.advance(session.extraction.bytes - seen)
-                seen = session.extraction.bytes
+                unpacked.is_at(session.extraction.bytes)
 
     async def _verdict(self, model_id: str) -> Model:
         """The model, once it is ready or in error."""
