@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _compat_pickle
 import io
+import itertools
 import logging
 import pickletools
 
@@ -18,7 +19,7 @@ from picklescan.scanner import SafetyLevel, scan_pickle_bytes
 from libs.modelfiles import vllm
 
 MAX_PICKLE_BYTES = 32 * 1024 * 1024
-MAX_OPCODES = 2_000_000  # of a state dict: some 80,000 tensors
+MAX_OPCODES = 1_000_000  # of a file; a state dict has some 25 a tensor
 
 # Every opcode that torch's weights-only unpickler executes
 TORCH_OPCODES = frozenset({
@@ -48,7 +49,9 @@ class Pickle(msgspec.Struct, frozen=True):
     globals: frozenset[str]  # "module.name" of all it imports
     dangerous: frozenset[str]  # of these, what picklescan knows to be
     opcodes: frozenset[str]
+    opcode_count: int
     unfinished: str = ""  # why it could not be read to its end
+    breaks_off: bool = False  # it is that its bytes are no opcodes
 
     @property
     def unknown(self) -> frozenset[str]:
@@ -66,37 +69,37 @@ def looks_like_pickle(head: bytes) -> bool:
     return len(head) >= 2 and head[0] == 0x80 and head[1] <= 5
 
 
-def scan(content: bytes, start: int = 0) -> Pickle:
+def scan(content: bytes, start: int = 0, max_opcodes: int = MAX_OPCODES) -> Pickle:
     """Read the pickle at `start` of `content`. Never raises for what the pickle holds."""
-    own = _own_pass(content, start)
+    own = _own_pass(content, start, max_opcodes)
     dangerous, also = _picklescan(content[start : own.end])
     return msgspec.structs.replace(own, dangerous=dangerous, globals=own.globals | also)
 
 
-def _own_pass(content: bytes, start: int) -> Pickle:
+def _own_pass(content: bytes, start: int, max_opcodes: int) -> Pickle:
     stream = io.BytesIO(content)
     stream.seek(start)
     imports = _Imports()
     seen: set[str] = set()
+    count = 0
+    unfinished = ""
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count >= MAX_OPCODES:
-                break
+        for opcode, argument, _ in itertools.islice(pickletools.genops(stream), max_opcodes):
+            count += 1
             seen.add(opcode.name)
             imports.step(opcode.name, argument)
+        if "STOP" not in seen:
+            unfinished = "it has more opcodes than are read"
     except (ValueError, OverflowError) as error:  # what pickletools raises for bytes that are no opcodes
-        return _read(len(content), imports, seen, f"it breaks off: {error}")
-    reason = "" if "STOP" in seen else f"it has more than {MAX_OPCODES:,} opcodes"
-    return _read(stream.tell(), imports, seen, reason)
-
-
-def _read(end: int, imports: _Imports, opcodes: set[str], reason: str) -> Pickle:
+        unfinished = f"it breaks off: {error}"
     return Pickle(
-        end=end,
+        end=stream.tell(),
         globals=frozenset(imports.found),
         dangerous=frozenset(),
-        opcodes=frozenset(opcodes),
-        unfinished=reason,
+        opcodes=frozenset(seen),
+        opcode_count=count,
+        unfinished=unfinished,
+        breaks_off=unfinished.startswith("it breaks"),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from libs.modelfiles import pickles, statedict, zipdir
-from libs.modelfiles.pickles import MAX_PICKLE_BYTES, Pickle
+from libs.modelfiles.pickles import MAX_OPCODES, MAX_PICKLE_BYTES, Pickle
 from libs.modelfiles.ranges import Range, Reader
 from libs.modelfiles.statedict import Stored
 from libs.modelfiles.unreadable import Unreadable
@@ -49,10 +49,12 @@ class PickleScan(msgspec.Struct):
     unfinished: list[str] = msgspec.field(default_factory=list)  # why some part could not be read
     refused: list[str] = msgspec.field(default_factory=list)  # why torch.load(weights_only=True) would not load it
     tensors: dict[str, Stored] | None = None  # of the state dict, where there is one
+    opcodes_left: int = MAX_OPCODES
 
     def take(self, pickle: Pickle, where: str) -> None:
         """Add what was found in the pickle at `where`."""
         self.is_pickle = True
+        self.opcodes_left -= pickle.opcode_count
         self.dangerous |= pickle.dangerous
         self.unknown |= pickle.unknown
         if pickle.unfinished:
@@ -61,12 +63,12 @@ class PickleScan(msgspec.Struct):
             self.refused.append(f"{where} uses opcodes that torch does not execute: {', '.join(sorted(extra))}")
 
 
-def scan_file(size_bytes: int, name: str) -> Reader[PickleScan]:
+def scan_file(size_bytes: int, name: str, max_opcodes: int = MAX_OPCODES) -> Reader[PickleScan]:
     """Look for pickles in a file of `size_bytes`; reads its ends, a zip's directory, and the pickles themselves.
 
     Raises: nothing for what the file holds; trouble is in the result.
     """
-    scan = PickleScan()
+    scan = PickleScan(opcodes_left=max_opcodes)
     head = yield Range(0, _HEAD_BYTES)
     try:
         members = yield from zipdir.read_directory(size_bytes)
@@ -188,34 +190,41 @@ def _scan_sequence(scan: PickleScan, size_bytes: int, start: int, *, legacy: boo
     while True:
         content = yield Range(start, min(length, MAX_PICKLE_BYTES))
         whole = start + len(content) >= size_bytes
-        found = list(_pickles(content, _LEGACY_PICKLES if legacy else None))
-        if whole or length >= MAX_PICKLE_BYTES or not (found[-1].unfinished if found else True):
+        found = list(_pickles(content, scan.opcodes_left, _LEGACY_PICKLES if legacy else size_bytes))
+        if whole or length >= MAX_PICKLE_BYTES or not found[-1].unfinished:
             break
         length *= 8
+    if found and not _is_pickle(content, found[0]):
+        return
     for number, pickle in enumerate(found):
         scan.take(pickle, f"pickle {number + 1}")
-    complete = [pickle for pickle in found if not pickle.unfinished]
-    if legacy and len(complete) == _LEGACY_PICKLES:
-        _read_tensors(scan, content[complete[_OBJECTS - 1].end : complete[_OBJECTS].end])
+    if legacy and len(found) == _LEGACY_PICKLES:
+        _read_tensors(scan, content[found[_OBJECTS - 1].end : found[_OBJECTS].end])
     elif not legacy and not whole:
         scan.unfinished.append(f"it goes on after {len(content):,} bytes")
-    if not legacy and not any(pickle.opcodes for pickle in found):
-        scan.is_pickle = False
 
 
-def _pickles(content: bytes, limit: int | None) -> Iterable[Pickle]:
+def _is_pickle(content: bytes, first: Pickle) -> bool:
+    """Whether bytes that a name suggests to be a pickle are one: they begin as one, or import something, or end as one.
+
+    Others break off before they could do anything, in any unpickler.
+    """
+    return pickles.looks_like_pickle(content) or bool(first.globals) or not first.breaks_off
+
+
+def _pickles(content: bytes, max_opcodes: int, limit: int) -> Iterable[Pickle]:
+    """Up to `limit` pickles, one after another, the last one perhaps unfinished."""
     at = 0
-    while at < len(content) and limit != 0:
-        pickle = pickles.scan(content, at)
+    for _ in range(limit):
+        pickle = pickles.scan(content, at, max_opcodes)
         yield pickle
-        if pickle.unfinished:
+        at, max_opcodes = pickle.end, max_opcodes - pickle.opcode_count
+        if pickle.unfinished or at >= len(content):
             return
-        at = pickle.end
-        limit = None if limit is None else limit - 1
 
 
 def _take_all(scan: PickleScan, content: bytes, start: int, where: str) -> None:
-    for pickle in _pickles(content[start:], None):
+    for pickle in _pickles(content[start:], scan.opcodes_left, len(content)):
         scan.take(pickle, where)
 
 
