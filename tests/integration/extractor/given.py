@@ -238,6 +238,11 @@ class Upload:
         assert isinstance(result, ArchiveRejected), result
         return result
 
+    def resize(self) -> None:
+        """Let the stream be what `parts` make of it."""
+        size_bytes = sum(part.size_bytes for part in self.parts)
+        self.stream = msgspec.structs.replace(self.stream, size_bytes=size_bytes, total_parts=len(self.parts))
+
     def _key(self, number: int) -> str:
         stream = self.stream
         return part_key(stream.project_id, stream.upload_id, stream.number, number, self.parts[number].attempt)

@@ -1,0 +1,164 @@
+"""The extractor as a process: killed, paused, told to end, and never large."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from libs.contracts import ArchiveExtracted, ArchiveProgressed, Part
+from libs.contracts.keys import part_key
+from tests.integration.extractor.given import Given, Upload, tar_of
+from tests.support.stack import Stack
+from tests.support.tarblocks import END, header
+
+MIB = 1024 * 1024
+FILES = {"config.json": b"{}", "model.bin": random.Random(1).randbytes(30_000_000)}
+
+Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
+
+
+@pytest.fixture
+async def start(stack: Stack, namespace: str, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start `python -m services.extractor` with these settings; whatever still runs at the end is killed."""
+    started: list[asyncio.subprocess.Process] = []
+
+    async def start(**settings: float) -> asyncio.subprocess.Process:
+        defaults = {
+            "database_url": stack.postgres_url,
+            "nats_url": stack.nats_url,
+            "s3_url": stack.bucket_url(namespace),
+            "namespace": namespace,
+            "http_host": "127.0.0.1",
+            "http_port": 0,
+            "lease_s": 2,
+            "progress_every_s": 0.05,
+        }
+        environment = {f"SLIPWAY_{name.upper()}": str(value) for name, value in (defaults | settings).items()}
+        with (tmp_path / f"{len(started)}.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "services.extractor", env=environment, stdout=log, stderr=log
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def given_half(given: Given) -> Upload:
+    """A stream of which half is told of."""
+    upload = given.upload(tar_of(FILES), part_bytes=1_000_000)
+    await upload.open()
+    await upload.send(range(15))
+    return upload
+
+
+async def begun(given: Given) -> None:
+    """Return when somebody has read some of it."""
+    await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
+
+
+async def test_killed_process_is_replaced(given: Given, start: Start) -> None:
+    upload = await given_half(given)
+    first = await start()
+    await begun(given)
+    first.kill()
+    await first.wait()
+    await start()
+    await upload.send(range(15, len(upload.pieces)))
+    assert await given.contents(await upload.extracted()) == FILES
+
+
+async def test_paused_process_changes_nothing_when_it_wakes(given: Given, start: Start) -> None:
+    upload = await given_half(given)
+    first = await start()
+    await begun(given)
+    first.send_signal(signal.SIGSTOP)
+    second = await start()
+    await upload.send(range(15, len(upload.pieces)))
+    extracted = await upload.extracted()
+    first.send_signal(signal.SIGCONT)
+    second.terminate()
+    assert await second.wait() == 0
+
+    another = given.upload(tar_of({"a": b"b"}))
+    await another.open()
+    await another.send()
+    await another.extracted()  # by the first, which is well again
+    assert first.returncode is None
+    assert await given.contents(extracted) == FILES
+    assert len(await given.emitted(ArchiveExtracted)) == 2
+
+
+async def test_process_that_is_told_to_end_hands_over_at_once(given: Given, start: Start) -> None:
+    """Whatever the lease: another process goes on within seconds."""
+    upload = await given_half(given)
+    first = await start(lease_s=3600)
+    await begun(given)
+    await start(lease_s=3600)
+    first.terminate()
+    async with asyncio.timeout(10):
+        assert await first.wait() == 0
+    await upload.send(range(15, len(upload.pieces)))
+    assert await given.contents(await upload.extracted()) == FILES
+
+
+@pytest.mark.slow
+async def test_memory_does_not_grow_with_the_archive(given: Given, start: Start) -> None:
+    """1 GiB in one member, after a small one that tells what the process takes anyway."""
+    process = await start()
+    small = given.upload(gzip.compress(tar_of({"a": b"b"})), format="tar.gz")
+    await small.open()
+    await small.send()
+    await small.extracted()
+    before_bytes = peak_bytes(process.pid)
+
+    upload = await given_large(given, size_bytes=1024 * MIB)
+    await upload.open(*range(len(upload.parts)))
+    [file] = (await upload.extracted()).files
+    assert file.size_bytes == 1024 * MIB
+    assert peak_bytes(process.pid) - before_bytes < 80 * MIB
+
+
+async def given_large(given: Given, size_bytes: int) -> Upload:
+    """A gzip of many members in parts of 64 MiB, all stored; neither is ever in memory."""
+    block = gzip.compress(random.Random(1).randbytes(MIB), 1)
+    start, end = gzip.compress(header("model.bin", b"%011o\0" % size_bytes)), gzip.compress(END)
+    count = size_bytes // MIB
+    per_part = 64
+    upload = given.upload(b"", format="tar.gz")
+    stream = upload.stream
+    total = -(-count // per_part)
+    for number in range(total):
+        blocks = min(per_part, count - number * per_part)
+        first, last = start if number == 0 else b"", end if number == total - 1 else b""
+        size = len(first) + blocks * len(block) + len(last)
+        key = part_key(stream.project_id, stream.upload_id, stream.number, number, "a")
+        await given.blobs.put(key, repeated(first, block, blocks, last), size)
+        upload.parts.append(Part(number, "a", size))
+    upload.resize()
+    return upload
+
+
+async def repeated(first: bytes, block: bytes, count: int, last: bytes) -> AsyncIterator[bytes]:
+    yield first
+    for _ in range(count):
+        yield block
+    yield last
+
+
+def peak_bytes(pid: int) -> int:
+    """The largest resident size that the process ever had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [kib] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(kib) * 1024
