@@ -30,7 +30,7 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str  # postgresql://user:password@host:port/database
     nats_url: str  # nats://host:port[,host:port…]
     s3_url: str  # http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]
-    namespace: str = ""  # prefix of streams, consumers and schemas; lets several installations share one NATS and Postgres
+    namespace: str = ""  # prefix of streams, consumers and schemas, where installations share NATS and Postgres
     http_host: str = "0.0.0.0"  # noqa: S104  # a service listens to its cluster
     http_port: Port = 8080  # API (gateway), /livez, /readyz, /metrics (all)
     db_pool_size: Count = 10

@@ -32,7 +32,7 @@ def file_key(project_id: str, upload_id: str, file_number: int, attempt: str) ->
 
 
 def member_key(project_id: str, upload_id: str, stream_number: int, member_number: int) -> str:
-    """The object of a file unpacked from a stream; the same at each attempt, so that a retry overwrites its own bytes."""
+    """The object of a file unpacked from a stream: the same at each attempt, so that a retry overwrites its own."""
     return f"{objects_prefix(project_id, upload_id)}m{stream_number}-{member_number}"
 
 
