@@ -35,6 +35,7 @@ class Exchange:
     quiet: bool = False  # asked every few seconds by a machine; logged at debug level
     principal: Principal | None = None
     response: web.StreamResponse | None = None  # as soon as its headers are on their way
+    status: int = CLIENT_GONE  # until there is an answer
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -57,13 +58,14 @@ def at_the_edge(inner: Inner) -> Middleware:
         exchange = Exchange(_request_id(request))
         request[EXCHANGE] = exchange
         traceparent = telemetry.child_traceparent(request.headers.get("traceparent"))
-        response: web.StreamResponse | None = None
+        answer: web.StreamResponse | None = None
         with telemetry.bind(request_id=exchange.request_id, traceparent=traceparent):
             try:
-                response = await _answer(inner, request, exchange)
-                return response
+                answer = await _answer(inner, request, exchange)
+                exchange.status = answer.status
+                return answer
             finally:
-                _record(request, exchange, response)
+                _record(request, exchange, (answer and answer.content_length) or 0)
 
     return handle
 
@@ -102,6 +104,8 @@ async def _answer(inner: Inner, request: web.Request, exchange: Exchange) -> web
         logger.exception("unforeseen error in %s %s", request.method, exchange.route)
         answer = internal_error()
     if exchange.response is not None:
+        exchange.status = answer.status
+        logger.warning("answer to %s %s broken off", request.method, exchange.route)
         raise ConnectionResetError("the answer had begun; breaking off is all that can still tell the client")
     return answer
 
@@ -121,14 +125,13 @@ def _request_id(request: web.Request) -> str:
     return given if _SANE_ID.fullmatch(given) else telemetry.new_request_id()
 
 
-def _record(request: web.Request, exchange: Exchange, response: web.StreamResponse | None) -> None:
-    """Log and count a request whose answer is made (a short one) or sent (a streamed one); None if the client left."""
+def _record(request: web.Request, exchange: Exchange, answer_bytes: int) -> None:
+    """Log and count a request whose answer is made (a short one, of `answer_bytes`) or sent (a streamed one)."""
     seconds = time.perf_counter() - exchange.started
-    status = response.status if response is not None else CLIENT_GONE
     method = request.method if request.method in _METHODS else "OTHER"
     received = request.content.total_bytes
-    sent = request.writer.output_size if exchange.response is not None else (response and response.content_length) or 0
-    telemetry.http_requests.labels(exchange.route, method, str(status)).inc()
+    sent = request.writer.output_size if exchange.response is not None else answer_bytes
+    telemetry.http_requests.labels(exchange.route, method, str(exchange.status)).inc()
     telemetry.http_seconds.labels(exchange.route).observe(seconds)
     telemetry.bytes_in.labels(exchange.route).inc(received)
     telemetry.bytes_out.labels(exchange.route).inc(sent)
@@ -138,11 +141,11 @@ def _record(request: web.Request, exchange: Exchange, response: web.StreamRespon
         "%s %s %d",
         request.method,
         request.rel_url.raw_path,
-        status,
+        exchange.status,
         extra={
             "method": request.method,
             "route": exchange.route,
-            "status": status,
+            "status": exchange.status,
             "duration_s": round(seconds, 4),
             "bytes_in": received,
             "bytes_out": sent,

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,12 +61,7 @@ class Operator:
 @pytest.fixture
 async def operator(pool_for: PoolFor) -> AsyncIterator[Operator]:
     pool = await pool_for("gateway")
-
-    class State:
-        pass
-
-    state = State()
-    state.pool = pool  # type: ignore[attr-defined]
+    state = SimpleNamespace(pool=pool)  # all that these routes use of it
     app = make_app([*ROUTES, WHOAMI], authenticate=authenticate_by(pool, OPERATOR_KEY), state=state, title="Test")
     async with TestClient(TestServer(app)) as client:
         yield Operator(client, pool)

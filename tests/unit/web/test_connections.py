@@ -198,8 +198,11 @@ async def test_a_vanished_client_cancels_its_handler_and_is_no_error(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_an_error_after_the_first_byte_breaks_the_answer_off(serving: Serving) -> None:
-    """A short but well-formed answer would look like success."""
+async def test_an_error_after_the_first_byte_breaks_the_answer_off(
+    serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A short but well-formed answer would look like success; in the log it is the failure that it was."""
+    caplog.set_level(logging.INFO)
 
     async def begin_and_fail(call: Call) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -212,6 +215,8 @@ async def test_an_error_after_the_first_byte_breaks_the_answer_off(serving: Serv
         assert answer.headers["x-request-id"]
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
+    [record] = [record for record in caplog.records if record.name == "access"]
+    assert vars(record)["status"] == 409
 
 
 async def test_a_body_is_kept_as_it_came(serving: Serving) -> None:
