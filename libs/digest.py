@@ -10,8 +10,6 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator
 
-from libs.errors import ChecksumMismatch
-
 CHUNK_BYTES = 1024 * 1024  # large enough that a thread's hand-over (0.1 ms) is small beside hashing it (2.6 ms)
 _INLINE_BYTES = 32 * 1024  # hashed faster than handed to a thread
 
@@ -22,14 +20,9 @@ class Digest:
     Holds at most two chunks. Iterate once.
     """
 
-    def __init__(self, body: AsyncIterable[bytes], *, expected_sha256: str | None = None) -> None:
-        """`expected_sha256` (lower-case hex), if given, must be the body's.
-
-        Else the iteration ends with ChecksumMismatch; `Blobs.put` then stores nothing.
-        """
+    def __init__(self, body: AsyncIterable[bytes]) -> None:
         self.size_bytes = 0  # handed on so far
         self._body = body
-        self._expected = expected_sha256
         self._hash = hashlib.sha256()
 
     @property
@@ -38,7 +31,7 @@ class Digest:
         return self._hash.hexdigest()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Raises: whatever the body raises; ChecksumMismatch after the last chunk."""
+        """Raises: whatever the body raises."""
         hashed: asyncio.Future[None] | None = None
         async for chunk in _rechunked(self._body):
             if hashed is not None:
@@ -48,10 +41,6 @@ class Digest:
             yield chunk
         if hashed is not None:
             await hashed
-        if self._expected is not None and self._expected != self.sha256:
-            raise ChecksumMismatch(
-                f"The bytes received have the SHA-256 {self.sha256}, not {self._expected} as was sent; send them again."
-            )
 
     def _update(self, chunk: bytes) -> asyncio.Future[None] | None:
         if len(chunk) <= _INLINE_BYTES:

@@ -23,7 +23,7 @@ from tests.integration.blobs.faulty import (
 from tests.integration.blobs.given import MIB, content, in_chunks
 from tests.support.stack import Stack
 
-STALL_S = 0.5
+STALL_S = 1.0
 
 
 @dataclass
@@ -35,10 +35,11 @@ class Faulty:
 
 
 @pytest.fixture
-async def faulty(stack: Stack, blobs: Blobs, namespace: str) -> AsyncIterator[Faulty]:
+async def faulty(stack: Stack, blobs: Blobs, namespace: str, request: pytest.FixtureRequest) -> AsyncIterator[Faulty]:
+    """Patient; of little patience where the test says so by `parametrize("faulty", [STALL_S], indirect=True)`."""
     async with (
         FaultyProxy.open(stack.bucket_url(namespace)) as (proxy, url),
-        Blobs.open(url, stall_s=STALL_S) as through,
+        Blobs.open(url, stall_s=getattr(request, "param", 30.0)) as through,
     ):
         yield Faulty(through, proxy)
 
@@ -115,7 +116,7 @@ async def test_wrong_credentials_are_the_operators_business(
     """The client hears Unavailable, the log what to look at; neither hears a signature."""
     url = stack.bucket_url(namespace)
     secret = url.split("@")[0].rpartition(":")[2]
-    async with Blobs.open(url.replace(secret, "wrong"), stall_s=STALL_S) as wrong:
+    async with Blobs.open(url.replace(secret, "wrong")) as wrong:
         with pytest.raises(Unavailable, match="403"):
             await wrong.put_bytes("key", b"x")
         with pytest.raises(Unavailable, match=r"403|broke off"):
@@ -124,6 +125,7 @@ async def test_wrong_credentials_are_the_operators_business(
     assert "X-Amz" not in caplog.text
 
 
+@pytest.mark.parametrize("faulty", [STALL_S], indirect=True)
 @pytest.mark.parametrize("fault", [deaf, mute], ids=["deaf", "mute"])
 async def test_a_server_that_stalls_is_given_up(faulty: Faulty, fault: object) -> None:
     """Not by the length of a transfer, but for want of progress."""
@@ -133,6 +135,7 @@ async def test_a_server_that_stalls_is_given_up(faulty: Faulty, fault: object) -
             await faulty.blobs.put("key", in_chunks(content(30 * MIB)), 30 * MIB)
 
 
+@pytest.mark.parametrize("faulty", [STALL_S], indirect=True)
 async def test_a_slow_client_is_no_stall(faulty: Faulty, blobs: Blobs) -> None:
     """A body that pauses for longer than the store may is waited for."""
 

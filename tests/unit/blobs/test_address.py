@@ -1,0 +1,50 @@
+"""The S3 URL, and what is made of it."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from libs.blobs import Address
+
+
+def test_a_url_says_everything() -> None:
+    """Credentials may hold any character, percent-encoded."""
+    address = Address.parse("https://key:se%2Fcr%40et%3A@s3.example.com:9000/models?region=eu-west-3")
+    assert (address.bucket, address.region) == ("models", "eu-west-3")
+    assert (address.credentials.access_key, address.credentials.secret_key) == ("key", "se/cr@et:")
+    url = urlsplit(address.sign("GET", "a/b c+d", {}, 60))
+    assert (url.scheme, url.netloc, url.path) == ("https", "s3.example.com:9000", "/models/a/b%20c%2Bd")
+    assert parse_qs(url.query)["X-Amz-Expires"] == ["60"]
+
+
+def test_the_secret_is_not_shown() -> None:
+    """Neither in a repr nor in a signed URL."""
+    address = Address.parse("http://key:topsecret@127.0.0.1:9000/models")
+    assert "topsecret" not in repr(address) + address.sign("GET", "a", {}, 60)
+
+
+def test_amazon_gets_the_bucket_in_the_host() -> None:
+    """Virtual-hosted style, in the bucket's region."""
+    url = urlsplit(
+        Address.parse("https://key:secret@s3.eu-west-3.amazonaws.com/models?region=eu-west-3").sign("GET", "a", {}, 60)
+    )
+    assert (url.netloc, url.path) == ("models.s3.eu-west-3.amazonaws.com", "/a")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://key:topsecret@host/bucket",
+        "http://key:topsecret@host",
+        "http://key:topsecret@host/bucket/folder",
+        "http://host/bucket",
+        "http://topsecret@host/bucket",
+        "topsecret",
+    ],
+)
+def test_a_wrong_url_is_told_of_without_its_secret(url: str) -> None:
+    with pytest.raises(ValueError, match="S3 URL") as caught:
+        Address.parse(url)
+    assert "topsecret" not in str(caught.value)
