@@ -74,8 +74,10 @@ MemberEvent = MemberStarted | Data | MemberEnded | MemberDropped
 class TarReader:
     """`feed` bytes as they come and `close` at their end; both raise BadArchive at the first fault."""
 
-    def __init__(self, limits: ArchiveLimits | None = None) -> None:
+    def __init__(self, limits: ArchiveLimits | None = None, *, size_bytes: int | None = None) -> None:
+        """`size_bytes` is the size of the whole archive, where that is known."""
         self._limits = limits or ArchiveLimits()
+        self._size_bytes = size_bytes
         self._paths = PathSet(self._limits.paths)
         self._state: Callable[[memoryview, list[MemberEvent]], int] = self._read_header
         self._offset = 0  # bytes taken so far
@@ -85,7 +87,7 @@ class TarReader:
         self._padding = 0  # bytes after it, up to the next block
         self._skipping = False  # the present member is left out
         self._name = ""  # of the present member, for messages
-        self._extended: TarHeader | None = None  # the extended header that is being read
+        self._extended = b""  # the typeflag of the extended header that is being read
         self._overrides: dict[str, str] = {}  # what extended headers say of the next member
         self._extensions: set[bytes] = set()  # the kinds of extended headers seen before the next member
         self._files = 0
@@ -191,14 +193,13 @@ class TarReader:
             raise self._refuse("tar-bad-extension", f"the {kind} is repeated or empty.", "Make the archive again.")
         if header.typeflag != PAX_GLOBAL:
             self._extensions.add(header.typeflag)
-        self._extended = header
+        self._extended = header.typeflag
         self._left = header.size_bytes
         self._padding = -header.size_bytes % BLOCK
         self._state = self._read_extended
 
     def _take_extended(self, content: bytes) -> None:
-        assert self._extended is not None  # noqa: S101  # set by _begin_extended, the only way here
-        typeflag = self._extended.typeflag
+        typeflag = self._extended
         if typeflag in (GNU_LONG_NAME, GNU_LONG_LINK):
             key = "path" if typeflag == GNU_LONG_NAME else "linkpath"
             said = {key: content.rstrip(b"\0").decode("utf-8", "surrogateescape")}
@@ -231,6 +232,8 @@ class TarReader:
         if self._bytes_out > self._limits.max_bytes_out:
             found = f"its {size_bytes} bytes make more than the {self._limits.max_bytes_out} that the archive may hold."
             raise self._refuse("archive-too-large", found, "Upload a smaller model, or ask for a higher limit.")
+        if self._size_bytes is not None and self._header_at + BLOCK + size_bytes > self._size_bytes:
+            raise self._refuse("tar-truncated", f"its {size_bytes} bytes go beyond the archive's end.", _TRUNCATED)
         if self._skipping:
             events.append(MemberDropped(path))
         else:

@@ -100,10 +100,14 @@ class Unpacker:
         return events
 
 
-def unpack_archive(format_: Format, limits: ArchiveLimits, *, sha256: str | None = None) -> Unpacker:
-    """The unpacker of an archive in one of the tar formats."""
+def unpack_archive(
+    format_: Format, limits: ArchiveLimits, *, size_bytes: int | None = None, sha256: str | None = None
+) -> Unpacker:
+    """The unpacker of an archive in one of the tar formats; its size, where it is known, tells of truncation early."""
     codec = {"tar.gz": GZIP, "tar.bz2": BZIP2}.get(format_)
-    return Unpacker(Streams(codec, limits) if codec else Stored(), TarReader(limits), sha256=sha256)
+    if codec is None:
+        return Unpacker(Stored(), TarReader(limits, size_bytes=size_bytes), sha256=sha256)
+    return Unpacker(Streams(codec, limits), TarReader(limits), sha256=sha256)
 
 
 def join_parts(path: str, size_bytes: int) -> Unpacker:

@@ -210,7 +210,7 @@ class Attempt:
 def _unpacker(stream: PartStream, config: ExtractorConfig) -> Unpacker:
     if stream.format == "raw":
         return join_parts(stream.path or "", stream.size_bytes)
-    return unpack_archive(stream.format, config.archive_limits(), sha256=stream.sha256)
+    return unpack_archive(stream.format, config.archive_limits(), size_bytes=stream.size_bytes, sha256=stream.sha256)
 
 
 def _verify(file: StoredFile, declared_sha256: str | None) -> None:

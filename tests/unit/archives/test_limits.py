@@ -75,6 +75,16 @@ def test_size_is_refused_by_the_header_before_any_content() -> None:
     assert "1000" in refused.value.finding.message
 
 
+def test_member_beyond_the_end_is_refused_by_its_header() -> None:
+    archive = member("a") + header("b.bin", 5000) + bytes(1000)
+    unpacker = unpack_archive("tar", ArchiveLimits(), size_bytes=len(archive))
+    unpacker.feed(archive[:1536])
+    with pytest.raises(BadArchive) as refused:
+        unpacker.step()
+    assert refused.value.finding.rule == "tar-truncated"
+    assert refused.value.finding.file == "b.bin"
+
+
 def test_limits_on_paths_can_be_set() -> None:
     with pytest.raises(BadArchive) as refused:
         unpacked(member("a") + member("b") + END, limits=ArchiveLimits(paths=PathLimits(max_files=1)))
