@@ -139,13 +139,18 @@ def _parse(content: bytes, size_bytes: int) -> Header:
         dtype, elements, end = _tensor(cursor)
         per_type[dtype] += elements
         reach = max(reach, end)
-    alignment = keys.get("general.alignment", 32)
-    aligned = cursor.at if not isinstance(alignment, int) or alignment < 1 else -(-cursor.at // alignment) * alignment
-    if aligned + reach > size_bytes:
-        message = f"The tensors need {aligned + reach:,} bytes, the file has {size_bytes:,}."
+    needed = _aligned(cursor.at, keys.get("general.alignment")) + reach if tensor_count else cursor.at
+    if needed > size_bytes:
+        message = f"The tensors need {needed:,} bytes, the file has {size_bytes:,}."
         raise _broken("gguf-truncated", message, size_bytes)
     most = per_type.most_common(1)
     return Header(keys, per_type.total(), most[0][0] if most else None, tensor_count)
+
+
+def _aligned(at: int, alignment: object) -> int:
+    """Where the tensors begin after a header that ends at `at`."""
+    step = alignment if type(alignment) is int and alignment > 0 else 32
+    return -(-at // step) * step
 
 
 def _value(cursor: _Cursor, kind: int, depth: int = 0) -> object:

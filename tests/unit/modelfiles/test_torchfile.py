@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from libs.modelfiles import pickles, torchfile
-from libs.modelfiles.ranges import Reader, read_from
+from libs.modelfiles.ranges import read_from
 from libs.modelfiles.torchfile import PickleScan
+from tests.support.ranges import read_watched
 from tests.support.torchfiles import calling, given_torch, legacy_torch, state_dict, text, torch_zip, zipped
 
 REAL = Path(__file__).parent / "torch_files"  # written by torch 2.13
@@ -221,22 +222,9 @@ def test_a_program_that_torch_could_not_step_through_is_refused(case: str) -> No
 def test_tensors_are_not_read_however_large() -> None:
     """Only the zip's ends and data.pkl are read of 16 MB."""
     content = given_torch({"a": (2048, 2048)})
-    read: list[int] = []
-
-    def counted() -> Reader[PickleScan]:
-        reader = torchfile.scan_file(len(content), "pytorch_model.bin")
-        wanted = next(reader)
-        while True:
-            part = yield wanted
-            read.append(len(part))
-            try:
-                wanted = reader.send(part)
-            except StopIteration as done:
-                found: PickleScan = done.value
-                return found
-
-    assert loadable(read_from(content, counted()))
-    assert sum(read) < 70_000
+    found, asked = read_watched(content, torchfile.scan_file(len(content), "pytorch_model.bin"))
+    assert loadable(found)
+    assert sum(part.length for part in asked) < 70_000
 
 
 def test_text_and_json_are_no_pickles() -> None:
