@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.deployment import CHUNK_BYTES
 from tests.support.eventually import eventually
 
 
@@ -41,24 +40,29 @@ class Client:
         body = {"model_name": name, "archive_size": len(archive), "archive_format": archive_format, **rest}
         return answered(self.post("uploads/archive", json=body))
 
-    def send(self, session_id: str, archive: bytes, number: int) -> requests.Response:
+    def send(self, session: dict[str, Any], archive: bytes, number: int) -> requests.Response:
         """One part, with its checksum."""
-        part = chunk(archive, number)
-        headers = {"X-Chunk-Checksum": hashlib.sha256(part).hexdigest()}
-        return self.post(f"uploads/{session_id}/parts?part_number={number}", data=part, headers=headers)
+        size = session["chunk_size"]
+        return self.send_bytes(session, archive[number * size : (number + 1) * size], number)
 
-    def complete(self, session_id: str, wait_s: int = 60) -> requests.Response:
-        return self.post(f"uploads/{session_id}/complete", headers={"Prefer": f"wait={wait_s}"})
+    def send_bytes(self, session: dict[str, Any], part: bytes, number: int) -> requests.Response:
+        """`part`, whatever it is, as part `number`, with its checksum."""
+        headers = {"X-Chunk-Checksum": hashlib.sha256(part).hexdigest()}
+        return self.post(f"uploads/{session['session_id']}/parts?part_number={number}", data=part, headers=headers)
+
+    def complete(self, session: dict[str, Any], wait_s: int = 60) -> requests.Response:
+        return self.post(f"uploads/{session['session_id']}/complete", headers={"Prefer": f"wait={wait_s}"})
 
     def upload(self, name: str, archive: bytes, archive_format: str = "tar.gz") -> dict[str, Any]:
         """The whole of an archive upload; what `complete` answers."""
         session = self.open_archive(name, archive, archive_format)
         for number in range(session["total_chunks"]):
-            answered(self.send(session["session_id"], archive, number))
-        return answered(self.complete(session["session_id"]))
+            answered(self.send(session, archive, number))
+        return answered(self.complete(session))
 
-    def session(self, session_id: str) -> dict[str, Any]:
-        return answered(self.get(f"uploads/{session_id}"))
+    def look(self, session: dict[str, Any]) -> dict[str, Any]:
+        """The session as it is now."""
+        return answered(self.get(f"uploads/{session['session_id']}"))
 
     def model(self, model_id: str) -> dict[str, Any]:
         return answered(self.get(f"models/{model_id}?extended=true"))
@@ -90,11 +94,6 @@ def refused(response: requests.Response, status: int, code: str) -> str:
     assert error["code"] == code, error
     assert response.headers["x-request-id"]
     return str(error["message"])
-
-
-def chunk(archive: bytes, number: int) -> bytes:
-    """Part `number` of the archive."""
-    return archive[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
 
 
 def archived(files: Mapping[str, bytes], archive_format: str = "tar.gz", folder: str = "./") -> bytes:
