@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import asyncpg
 from asyncpg.exceptions import InterfaceError, PostgresError
@@ -38,14 +39,21 @@ async def unless_set(stop: asyncio.Event, work: Coroutine[object, object, object
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        # Until both have ended: asyncio.wait_for before Python 3.12, which nats-py awaits its answers with, loses a
-        # cancellation that comes together with the answer.
-        while not (working.done() and stopping.done()):
-            working.cancel()
-            stopping.cancel()
-            await asyncio.wait({working, stopping}, timeout=_CANCEL_AGAIN_S)
+        await end(working, stopping)
     if not working.cancelled():
         working.result()
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel what is not done, and return when all have ended.
+
+    Again and again: asyncio.wait_for before Python 3.12, which nats-py and asyncpg await answers with, loses a
+    cancellation that comes together with the answer.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 class Subscription:
@@ -89,9 +97,7 @@ class Signals:
         try:
             yield signals
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
     @contextmanager
     def subscribe(self, channel: str, key: str = "") -> Iterator[Subscription]:

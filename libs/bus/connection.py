@@ -11,6 +11,7 @@ import nats.errors
 
 from libs.bus.session import Session
 from libs.errors import Unavailable
+from libs.signals import end
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 
@@ -36,9 +37,7 @@ class Bus:
         try:
             yield bus
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
     def ready(self) -> bool:
         """Whether the broker is connected, with its streams in place."""

@@ -15,7 +15,7 @@ from libs.bus.connection import Bus
 from libs.bus.pull import Pull, PullLostError
 from libs.bus.streams import prefixed, stream_name
 from libs.outbox import REQUEST_ID_HEADER, TRACEPARENT_HEADER
-from libs.signals import unless_set
+from libs.signals import end, unless_set
 
 DRAIN_S = 5.0  # how long running handlers may go on after a stop
 _MAX_ACK_PENDING = 20_000  # messages put back for later count too, and are not to hold up the others
@@ -100,7 +100,7 @@ class Intake:
                 await unless_set(stop, asyncio.sleep(_PAUSE_S))  # a broker in trouble is not helped by haste
         finally:
             await self._drain()
-            beating.cancel()
+            await end(beating)
 
     async def _consume(self) -> None:
         """Take messages for as long as the session and the consumer last."""
@@ -176,11 +176,9 @@ class Intake:
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=DRAIN_S)
-        for task in late:
-            task.cancel()
         if late:
             log.warning("%s: %d messages put back unfinished", self._name, len(late))
-            await asyncio.wait(late)
+            await end(*late)
 
 
 def _key(msg: Msg) -> tuple[int, datetime]:

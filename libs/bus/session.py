@@ -21,7 +21,7 @@ from nats.js.errors import NoStreamResponseError
 
 from libs.bus.streams import ensure_streams, prefixed, stream_name, unprefixed
 from libs.errors import Invalid, Unavailable
-from libs.signals import unless_set
+from libs.signals import end, unless_set
 
 _CONNECT_TIMEOUT_S = 2
 _ANSWER_TIMEOUT_S = 5.0
@@ -55,8 +55,8 @@ class Session:
             await session.ensure_streams()
             yield session
         finally:
-            probing.cancel()
             await session._close()
+            await end(probing)
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str], msg_id: str) -> None:
         """Store a message; returns after the broker's PubAck. A stream that is gone is made again.
