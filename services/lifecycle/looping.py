@@ -17,7 +17,7 @@ async def keep_doing(
     stop: asyncio.Event,
     signals: Signals,
     channel: str,
-    poll_interval_s: float,
+    poll_s: float,
     *,
     name: str,
 ) -> None:
@@ -33,4 +33,4 @@ async def keep_doing(
                     continue
             except Unavailable as trouble:
                 log.warning("%s: will try again: %s", name, trouble)
-            await unless_set(stop, news.wait(poll_interval_s))
+            await unless_set(stop, news.wait(poll_s))

@@ -44,7 +44,7 @@ class PurgeWorker:
     async def run(self, stop: asyncio.Event) -> None:
         """Purge until `stop`; what is under way then is given back."""
         await keep_doing(
-            lambda: self.purge_next(stop), stop, self._signals, PURGES, self._config.poll_interval_s, name="purge"
+            lambda: self.purge_next(stop), stop, self._signals, PURGES, self._config.poll_s, name="purge"
         )
 
     async def purge_next(self, stop: asyncio.Event) -> bool:

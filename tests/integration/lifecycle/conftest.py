@@ -59,7 +59,5 @@ class Lifecycle:
 
 @pytest.fixture
 async def lifecycle(stack: Stack, pool_for: PoolFor, signals_for: SignalsFor, blobs: Blobs) -> Lifecycle:
-    config = LifecycleConfig(
-        database_url=stack.postgres_url, nats_url=stack.nats_url, s3_url=stack.s3_url, poll_interval_s=0.05
-    )
+    config = LifecycleConfig(database_url=stack.postgres_url, nats_url=stack.nats_url, s3_url=stack.s3_url, poll_s=0.05)
     return Lifecycle(await pool_for("lifecycle"), blobs, await signals_for("lifecycle"), config)

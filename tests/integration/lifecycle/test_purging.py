@@ -150,7 +150,7 @@ async def test_events_of_large_purges_stay_small(lifecycle: Lifecycle) -> None:
 
 async def test_a_signal_starts_a_purge_at_once(lifecycle: Lifecycle) -> None:
     """The handler's commit wakes the worker, which otherwise looks but once a minute."""
-    lifecycle.config = msgspec.structs.replace(lifecycle.config, poll_interval_s=60)
+    lifecycle.config = msgspec.structs.replace(lifecycle.config, poll_s=60)
     stop = asyncio.Event()
     running = asyncio.create_task(lifecycle.worker().run(stop))
     upload_id = await given_upload(lifecycle.blobs)
