@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
+import pytest
+
 from libs.contracts import (
     ModelRegistered,
     ModelValidationRequested,
@@ -345,3 +347,22 @@ async def test_uploads_are_listed_newest_first_in_pages(uploads: Uploads):
     assert rest["has_more"] is False
     [named] = (await uploads.call("GET", "uploads?model_name=m1"))["data"]
     assert named["session_id"] == opened[1]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("model_name", "", "model_name"),
+        ("model_name", " blank", "printable characters"),
+        ("model_name", "line\n", "printable characters"),
+        ("version", "1.0.0\n", "a version of up to 64"),
+        ("sha256", "0" * 63, "64 hexadecimal digits"),
+        ("archive_size", 0, "archive_size"),
+        ("archive_format", "zip", "'tar', 'tar.bz2', 'tar.gz'"),
+    ],
+)
+async def test_a_wrong_field_is_named_with_what_it_should_be(uploads: Uploads, field, value, expected):
+    body = {"model_name": "tiny", "archive_size": 1, "archive_format": "tar"} | {field: value}
+    error = (await uploads.call("POST", "uploads/archive", 400, json=body))["error"]
+    assert error["param"] == field
+    assert expected in error["message"]
