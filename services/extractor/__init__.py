@@ -8,5 +8,5 @@ Owns one extraction a stream and the parts that it was told of; reads the parts'
     worker     claims rows by lease, keeps the leases, gives each claim an attempt
     attempt    one try at one stream, and what follows from how it ends
     parts      the stream's bytes in order, as they land
-    unpacking  bytes -> files, in threads; files -> objects
+    unpacking  bytes -> files, in threads; files -> objects (the readers are pure: libs.modelfiles.unpack)
 """

@@ -5,6 +5,7 @@ BadArchive            -> rejected, ArchiveRejected, at the first bad byte
 Parked                -> the place is given to others until twice the parts are there
 Unavailable           -> again after a while, as often as it takes
 anything else         -> again after a while; after `max_attempts` rejected, with the reason
+killed                -> again when its lease has run out; after `max_deaths` rejected
 cancelled             -> the process ends: again at once, elsewhere; or the lease is lost: nothing
 """
 
@@ -27,10 +28,11 @@ from libs.contracts import ArchiveExtracted, ArchiveProgressed, ArchiveRejected,
 from libs.db import Pool, Tx, transaction
 from libs.errors import ObjectNotFound, Unavailable
 from libs.modelfiles.archive import BadArchive, refusal
+from libs.modelfiles.paths import shown
 from libs.modelfiles.unpack import Unpacker, join_parts, unpack_archive
 from libs.outbox import emit
 from libs.signals import Signals, notify
-from services.extractor import store
+from services.extractor import metrics, store
 from services.extractor.config import ExtractorConfig
 from services.extractor.handlers import NEWS
 from services.extractor.layout import common_folder
@@ -81,9 +83,10 @@ class Attempt:
                     await self._give_back(lambda tx: store.release(tx, claim))
                 raise
             except LeaseLost:
-                log.warning("extraction lost its lease", extra={"stream_id": claim.id})
+                self._lost()
             except Parked:
                 log.info("extraction is parked", extra={"stream_id": claim.id, "parts_done": self.parts.done})
+                metrics.attempts.labels("parked").inc()
                 await self._give_back(lambda tx: store.park(tx, claim))
             except BadArchive as bad:
                 await self._reject(bad.finding)
@@ -95,10 +98,11 @@ class Attempt:
                 await self._fail(error)
 
     async def _try(self) -> None:
-        if self._claim.attempts > self._tools.config.max_attempts:
+        if self._claim.attempts > self._tools.config.max_deaths:
             raise _died(self._claim.attempts - 1)
         async with self._telling():
             await self._unpacking.run(self.parts.chunks(), self._lease.check)
+        metrics.unpacked_bytes.inc(self._unpacking.bytes_out)
         files = self._unpacking.files
         prefix = None
         if self._stream.format == "raw":
@@ -169,7 +173,10 @@ class Attempt:
         if isinstance(error, ObjectNotFound):
             rule, found = "part-missing", f"part {self.parts.done} is no longer in storage."
         else:
-            rule, found = "extraction-failed", f"the archive could not be unpacked ({type(error).__name__}: {error})."
+            rule, found = (
+                "extraction-failed",
+                f"the archive could not be unpacked ({type(error).__name__}: {shown(str(error))}).",
+            )
         await self._reject(refusal(rule, found, "Upload it again; tell the operator if that does not help.").finding)
 
     async def _finish(self, state: Literal["extracted", "rejected"], result: store.Result) -> None:
@@ -184,16 +191,22 @@ class Attempt:
                     await store.forget_parts(tx, self._claim.id)
                     await emit(tx, [result])
             except LeaseLost:
-                log.warning("extraction lost its lease at its end", extra={"stream_id": self._claim.id})
+                self._lost()
             except Unavailable as trouble:
                 log.warning("cannot record the result yet: %s", trouble)
                 await asyncio.sleep(FINISH_AGAIN_S)  # nothing tells when Postgres is back
                 continue
             else:
+                metrics.attempts.labels(state).inc()
                 log.info("extraction ended", extra={"stream_id": self._claim.id, "state": state})
             return
 
+    def _lost(self) -> None:
+        metrics.attempts.labels("lost").inc()
+        log.warning("extraction lost its lease", extra={"stream_id": self._claim.id})
+
     async def _postpone(self, *, counted: bool) -> None:
+        metrics.attempts.labels("put_off").inc()
         delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(self._claim.troubles, 10))
         await self._give_back(lambda tx: store.postpone(tx, self._claim, delay_s, counted=counted))
 

@@ -16,7 +16,8 @@ class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     yield_after_s: Seconds = 2  # the same, while others wait for a place
     poll_s: Seconds = 5  # how often tables are looked at without a signal
     progress_every_s: Seconds = 1
-    max_attempts: Count = 8  # that ended in an error of ours or in the death of the process
+    max_attempts: Count = 8  # that ended in an error of ours
+    max_deaths: Count = 24  # attempts that ended with the process: more, since it may be killed for other reasons
     max_unpacked_bytes: Count = 2 * 1024**4  # of one archive
     max_ratio: Count = 20  # bytes out for each byte in, after the first 256 MiB
 

@@ -14,7 +14,7 @@ from libs.blobs import Blobs
 from libs.db import Pool, transaction
 from libs.errors import Unavailable
 from libs.signals import Signals, Subscription, unless_set
-from services.extractor import store
+from services.extractor import metrics, store
 from services.extractor.attempt import Attempt, Tools
 from services.extractor.config import ExtractorConfig
 from services.extractor.handlers import NEWS, STOPPED
@@ -78,11 +78,13 @@ class Worker:
         lease = Lease(claim, until)
         attempt = Attempt(lease, tools)
         self._running[lease] = attempt
+        metrics.open_extractions.set(len(self._running))
         lease.task = asyncio.create_task(attempt.run(), name=f"extraction {claim.id}")
         lease.task.add_done_callback(lambda task: self._ended(lease, task, news))
 
     def _ended(self, lease: Lease, task: asyncio.Task[None], news: Subscription) -> None:
         del self._running[lease]
+        metrics.open_extractions.set(len(self._running))
         news.signal()  # there is room again
         if not task.cancelled() and (error := task.exception()):
             # It could not even record how it went; its lease runs out, and counts as an attempt.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -133,10 +135,30 @@ async def test_stream_that_kills_its_process_each_time_is_given_up(given: Given)
     await upload.open()
     await upload.send()
     await given.pool.execute("UPDATE extraction SET attempts = 3")
-    async with given.working(given.config_with(max_attempts=3)):
+    async with given.working(given.config_with(max_deaths=3)):
         finding = (await upload.rejected()).finding
     assert finding.rule == "extraction-failed"
     assert "did not survive" in finding.message
+
+
+@asynccontextmanager
+async def logged(message: str) -> AsyncIterator[None]:
+    """At the end of the block, wait until something like this is logged."""
+    seen = asyncio.Event()
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if message in record.getMessage():
+                seen.set()
+
+    watch = Watch()
+    attempt.log.addHandler(watch)
+    try:
+        yield
+        async with asyncio.timeout(60):
+            await seen.wait()
+    finally:
+        attempt.log.removeHandler(watch)
 
 
 async def test_end_is_recorded_although_postgres_restarts_just_then(given: Given, stack: Stack) -> None:
@@ -145,7 +167,7 @@ async def test_end_is_recorded_although_postgres_restarts_just_then(given: Given
     async with given.working(given.config_with(lease_s=30)):
         await upload.open()
         await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
-        await stack.kill("postgres")
-        await asyncio.sleep(0.5)  # long enough for the extraction to come to its end without the database
+        async with logged("cannot record the result yet"):
+            await stack.kill("postgres")
         await stack.start("postgres")
         assert await given.contents(await given.patiently(upload.extracted)) == FILES
