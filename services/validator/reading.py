@@ -23,6 +23,8 @@ from services.validator.inspection import Inspection
 T = TypeVar("T")
 
 SMALL_BYTES = 64 * 1024  # a file up to this is read whole, in one request
+_TINY_BYTES = 1024  # a file of weights up to this: a pointer of Git LFS, most likely
+_WITH_HEADER = (".safetensors", ".gguf")
 _INLINE_BYTES = 256 * 1024  # what is parsed without a thread
 _HEAVY_BYTES = 8 * 1024 * 1024  # what is parsed by one at a time in this process
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -80,7 +82,7 @@ class ModelReader:
     async def _look_into(self, file: StoredFile, found: Inspection) -> None:
         source = _Source(self, file)
         name = file.path.rpartition("/")[2]
-        if file.size_bytes <= SMALL_BYTES:
+        if file.size_bytes <= (_TINY_BYTES if name.endswith(_WITH_HEADER) else SMALL_BYTES):
             await source.load(file.size_bytes)
         if source.begins_with(_LFS_POINTER):
             found.unreadable[file.path] = _lfs_pointer()
