@@ -15,6 +15,7 @@ import pytest
 from libs.contracts import ArchiveExtracted, ArchiveProgressed, Part
 from libs.contracts.keys import part_key
 from tests.integration.extractor.given import Given, Upload, tar_of
+from tests.support.processes import peak_bytes
 from tests.support.stack import Stack
 from tests.support.tarblocks import END, header
 
@@ -155,10 +156,3 @@ async def repeated(first: bytes, block: bytes, count: int, last: bytes) -> Async
     for _ in range(count):
         yield block
     yield last
-
-
-def peak_bytes(pid: int) -> int:
-    """The largest resident size that the process ever had."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    [kib] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(kib) * 1024
