@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import nats
+import psutil
+from nats.js.api import ConsumerInfo
 
 from deploy.local import leftovers
 from deploy.local.ports import free_port
 from deploy.local.services import NAMES, ServiceProcess
 from deploy.local.supervisor import Supervisor
+from libs.bus import stream_name
 from libs.config import schema_name
 from libs.contracts import keys
 from tests.support.eventually import eventually
@@ -31,6 +36,8 @@ HURRY = {
     "SLIPWAY_LEASE_S": "3",
     "SLIPWAY_POLL_S": "1",
     "SLIPWAY_PURGE_PAUSES_S": "1,2",
+    "SLIPWAY_RECONCILE_INTERVAL_S": "5",
+    "SLIPWAY_ORPHAN_AFTER_S": "10",
 }
 
 
@@ -70,12 +77,16 @@ class Deployment:
 
     @contextmanager
     def frozen(self, service: str) -> Iterator[None]:
-        """Within the block the service does nothing; its connections stay open, its work is not given back."""
+        """Within the block, or until `thaw`, it does nothing; its connections stay open, its work is not given back."""
         self._signal(service, signal.SIGSTOP)
         try:
             yield
         finally:
-            self._signal(service, signal.SIGCONT)
+            self.thaw(service)
+
+    def thaw(self, service: str) -> None:
+        """Let it go on."""
+        self._signal(service, signal.SIGCONT)
 
     @contextmanager
     def without(self, dependency: Name) -> Iterator[None]:
@@ -113,11 +124,42 @@ class Deployment:
 
         return asyncio.run(fetch())
 
+    def unacknowledged(self, service: str) -> int:
+        """How many events NATS has handed to a service and heard nothing of since."""
+        return sum(consumer.num_ack_pending or 0 for consumer in self._consumers() if consumer.name.endswith(service))
+
+    def quiet(self) -> None:
+        """Wait until every event that was emitted has been published and handled."""
+
+        def look() -> None:
+            for service in NAMES:
+                waiting = self.sql(service, "SELECT type FROM outbox WHERE published_at IS NULL")
+                assert waiting == [], f"{service} has yet to publish {waiting}"
+            for consumer in self._consumers():
+                left = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
+                assert left == 0, f"{consumer.name} has yet to handle {left} events"
+
+        eventually(look)
+
+    def _consumers(self) -> list[ConsumerInfo]:
+        async def ask() -> list[ConsumerInfo]:
+            client = await nats.connect(self.stack.nats_url)
+            try:
+                return await client.jetstream().consumers_info(stream_name(NAMESPACE, "EVENTS"))
+            finally:
+                await client.close()
+
+        return asyncio.run(ask())
+
     def stored(self, project_id: str) -> dict[str, int]:
         """What is in storage for a project: key -> size in bytes. Read from the disk, where nothing can be hidden."""
         bucket = self.stack.bucket_path(NAMESPACE)
-        found = bucket.joinpath(project_id).rglob("*")
-        return {str(each.relative_to(bucket)): each.stat().st_size for each in found if each.is_file()}
+        found: dict[str, int] = {}
+        for folder, _, names in os.walk(bucket / project_id):
+            for file in (Path(folder, name) for name in names):
+                with suppress(FileNotFoundError):  # deleted while we look
+                    found[str(file.relative_to(bucket))] = file.stat().st_size
+        return found
 
     def accounted(self, project_id: str) -> dict[str, int]:
         """What the gateway says is in storage for a project: objects of models, and parts and files of live uploads."""
@@ -142,15 +184,22 @@ class Deployment:
 
         eventually(look, within_s)
 
+    def pid(self, service: str) -> int:
+        """The process of a service; waits for it while it is being started again."""
+        return self._process(service).pid
+
     def _signal(self, service: str, number: signal.Signals) -> None:
+        self._process(service).send_signal(number)
+
+    def _process(self, service: str) -> psutil.Process:
         pidfile = self.folder / "run" / f"{service}.pid"
 
-        def running() -> Callable[[int], None]:
+        def running() -> psutil.Process:
             process = leftovers.find(pidfile)
             assert process is not None, f"{service} is not running"
-            return process.send_signal
+            return process
 
-        eventually(running)(number)
+        return eventually(running)
 
 
 _LIVE_PARTS = """
