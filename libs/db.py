@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 
 import asyncpg
 import msgspec
-from asyncpg.exceptions import InterfaceError
+from asyncpg.exceptions import InterfaceError, InternalClientError
 from asyncpg.pool import PoolConnectionProxy
 
 from libs.errors import SlipwayError, Unavailable
@@ -87,7 +87,7 @@ async def connection(pool: Pool) -> AsyncIterator[Tx]:
     """A connection without BEGIN, for reads and single statements. Raises: Unavailable, as `transaction` does."""
     try:
         tx = await pool.acquire(timeout=_ACQUIRE_TIMEOUT_S)
-    except (*_UNREACHABLE, InterfaceError) as error:  # InterfaceError: the pool is closing
+    except (*_UNREACHABLE, InterfaceError, InternalClientError) as error:  # InterfaceError: the pool is closing
         raise _unavailable(error) from error
     try:
         yield tx
@@ -96,6 +96,10 @@ async def connection(pool: Pool) -> AsyncIterator[Tx]:
     except InterfaceError as error:
         if not _is_lost(tx):
             raise  # a wrong use of asyncpg, such as too few arguments
+        raise _unavailable(error) from error
+    except InternalClientError as error:
+        # A server that dies says so between two statements; asyncpg then finds itself in a state that it does not know.
+        tx.terminate()
         raise _unavailable(error) from error
     finally:
         await pool.release(tx)

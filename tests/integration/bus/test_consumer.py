@@ -237,7 +237,7 @@ async def test_a_stop_lets_the_running_handler_finish(bench: Bench) -> None:
         await bench.wait_for_calls(1)
         asyncio.get_running_loop().call_later(0.3, gate.set)  # after the block has told it to stop
     assert await bench.applied() == [event.id]
-    assert await bench.is_settled()
+    await eventually(bench.is_settled)
 
 
 async def test_what_does_not_finish_in_time_is_put_back_for_another_replica(

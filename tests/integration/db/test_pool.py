@@ -115,6 +115,31 @@ async def test_while_postgres_is_away_everything_is_unavailable_and_afterwards_n
         await tx.execute("INSERT INTO thing (id) VALUES (1)")
 
 
+async def test_a_server_that_dies_at_any_moment_is_unavailable_and_nothing_else(stack: Stack, pool: Pool) -> None:
+    """Before, in and between statements, at BEGIN and at COMMIT: ten writers find every moment."""
+    done = asyncio.Event()
+    outages = 0
+
+    async def write() -> None:
+        nonlocal outages
+        while not done.is_set():
+            try:
+                async with transaction(pool) as tx:
+                    await tx.fetch("SELECT * FROM thing LIMIT 1")
+                    await tx.execute("INSERT INTO thing (id) VALUES ((random() * 1e9)::int) ON CONFLICT DO NOTHING")
+            except Unavailable:
+                outages += 1
+
+    async with asyncio.TaskGroup() as writers:
+        for _ in range(10):
+            writers.create_task(write())
+        for end in (stack.stop, stack.kill) * 3:
+            await end("postgres")
+            await stack.start("postgres")
+        done.set()
+    assert outages
+
+
 async def test_a_pool_waits_until_postgres_is_up(stack: Stack, pool: Pool) -> None:
     await stack.stop("postgres")
     opening = asyncio.create_task(open_pool(stack.postgres_url, "public"))
