@@ -90,7 +90,7 @@ def answered(response: requests.Response, *statuses: int) -> dict[str, Any]:
 def refused(response: requests.Response, status: int, code: str) -> str:
     """The message of a refusal that must have `status` and `code`, in the envelope of every refusal."""
     error = answered(response, status)["error"]
-    assert set(error) == {"message", "type", "param", "code"}, error
+    assert error.keys() >= {"message", "type", "param", "code"}, error
     assert error["code"] == code, error
     assert response.headers["x-request-id"]
     return str(error["message"])

@@ -126,7 +126,9 @@ class Deployment:
 
     def unacknowledged(self, service: str) -> int:
         """How many events NATS has handed to a service and heard nothing of since."""
-        return sum(consumer.num_ack_pending or 0 for consumer in self._consumers() if consumer.name.endswith(service))
+        name = stream_name(NAMESPACE, service)
+        [taken] = [consumer.num_ack_pending for consumer in self._consumers() if consumer.name == name]
+        return int(taken or 0)
 
     def quiet(self) -> None:
         """Wait until every event that was emitted has been published and handled."""
