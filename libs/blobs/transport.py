@@ -98,7 +98,13 @@ class Transport:
 
         Raises: Unavailable (Refused where the server answered).
         """
-        return await self.repeatedly(lambda: self.once(method, key, query or {}, data))
+
+        async def attempt() -> Answer:
+            if not self._bucket_seen:
+                await self.find_bucket()
+            return await self.once(method, key, query or {}, data)
+
+        return await self.repeatedly(attempt)
 
     async def once(self, method: str, key: str | None, query: Mapping[str, str], data: Buffer = b"") -> Answer:
         """Send a request once, and read the whole answer.
@@ -138,10 +144,8 @@ class Transport:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request once, and give the answer with its body still to be read.
 
-        Raises: Unavailable (Refused for a status of 400 and above), also for trouble while the body is read inside.
+        Raises: Unavailable (Refused for any status but 2xx), also for trouble while the body is read inside.
         """
-        if not self._bucket_seen and (key is not None or query):
-            await self.find_bucket()
         url = URL(self.address.sign(method, key, query or {}, SIGNED_FOR_S), encoded=True)
         try:
             async with (session or self._requests).request(
@@ -172,12 +176,24 @@ class Transport:
         try:
             await self.once("HEAD", None, {})
         except Refused as refused:
-            # A key may be allowed objects and not buckets: then the first object's answer tells the truth.
-            if refused.status not in (403, 404):
-                raise
             if refused.status == 404:
                 await self._create_bucket()
+            elif refused.status == 403:
+                await self._check_credentials()
+            else:
+                raise
         self._bucket_seen = True
+
+    async def _check_credentials(self) -> None:
+        """A key may be allowed objects and not their bucket, which is fine; the answer to HEAD does not say why.
+
+        Raises: Refused if the key, its signature or the clock is wrong.
+        """
+        try:
+            await self.once("GET", None, {"list-type": "2", "max-keys": "1", "prefix": "-/"})
+        except Refused as refused:
+            if refused.s3_code != "AccessDenied":
+                raise
 
     async def _create_bucket(self) -> None:
         try:
@@ -204,6 +220,8 @@ class Transport:
         either breaks the request off before its last byte. On return nothing reads `body` any more.
         Raises: Unavailable; Invalid if the body is shorter or longer; whatever the body raises.
         """
+        if not self._bucket_seen:
+            await self.find_bucket()
         pipe = Pipe(size_bytes, stall_s=self._stall_s)
 
         async def send() -> Answer:

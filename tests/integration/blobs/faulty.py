@@ -20,7 +20,8 @@ class FaultyProxy:
         self._upstream = upstream
         self._faults: list[Fault] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self.connections = 0
+        self.connections = 0  # since the last `arm`
+        self.port = 0
 
     @classmethod
     @asynccontextmanager
@@ -30,9 +31,9 @@ class FaultyProxy:
         credentials, _, upstream = url.netloc.rpartition("@")
         proxy = cls(upstream)
         server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
+        proxy.port = server.sockets[0].getsockname()[1]
         async with server:
-            yield proxy, url._replace(netloc=f"{credentials}@127.0.0.1:{port}").geturl()
+            yield proxy, url._replace(netloc=f"{credentials}@127.0.0.1:{proxy.port}").geturl()
             await proxy._drop_all()
 
     async def arm(self, *faults: Fault) -> None:

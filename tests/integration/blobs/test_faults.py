@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import psutil
 import pytest
 
 from libs.blobs import Blobs
@@ -21,6 +22,7 @@ from tests.integration.blobs.faulty import (
     mute,
 )
 from tests.integration.blobs.given import MIB, content, in_chunks
+from tests.support.bus import eventually
 from tests.support.stack import Stack
 
 STALL_S = 1.0
@@ -117,6 +119,7 @@ async def test_wrong_credentials_are_the_operators_business(
     url = stack.bucket_url(namespace)
     secret = url.split("@")[0].rpartition(":")[2]
     async with Blobs.open(url.replace(secret, "wrong")) as wrong:
+        assert not await wrong.ping()
         with pytest.raises(Unavailable, match="403"):
             await wrong.put_bytes("key", b"x")
         with pytest.raises(Unavailable, match=r"403|broke off"):
@@ -133,6 +136,21 @@ async def test_a_server_that_stalls_is_given_up(faulty: Faulty, fault: object) -
     async with asyncio.timeout(20 * STALL_S):
         with pytest.raises(Unavailable):
             await faulty.blobs.put("key", in_chunks(content(30 * MIB)), 30 * MIB)
+
+
+@pytest.mark.parametrize("faulty", [STALL_S], indirect=True)
+async def test_a_broken_off_body_leaves_no_connection(faulty: Faulty, stack: Stack) -> None:
+    """A server that hangs never takes what is in the buffer: the connection is cut, not closed."""
+    await faulty.proxy.arm(deaf())
+    with pytest.raises(Unavailable):
+        await faulty.blobs.put("key", in_chunks(content(30 * MIB)), 30 * MIB)
+
+    async def none_is_left() -> bool:
+        return faulty.proxy.port not in {
+            connection.raddr.port for connection in psutil.Process().net_connections("tcp") if connection.raddr
+        }
+
+    await eventually(none_is_left)
 
 
 @pytest.mark.parametrize("faulty", [STALL_S], indirect=True)
@@ -216,10 +234,10 @@ async def test_a_hundred_connections_are_enough_for_more_requests(blobs: Blobs) 
     started, go_on = asyncio.Event(), asyncio.Event()
 
     async def held() -> AsyncIterator[bytes]:
-        yield content(MIB)
+        yield bytes(MIB)
         started.set()
         await go_on.wait()
-        yield content(MIB)
+        yield bytes(MIB)
 
     streams = [asyncio.create_task(blobs.put(f"s{number}", held(), 2 * MIB)) for number in range(130)]
     await started.wait()
