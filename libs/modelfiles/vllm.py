@@ -60,10 +60,12 @@ def resolve(architectures: Iterable[str]) -> Resolved | None:
     for name in architectures:
         if kind := known.architectures.get(name):
             return Resolved(name, kind, native=True)
-        if kind := known.transformers_architectures.get(name):
-            return Resolved(name, kind, native=False)
-        if kind := _converted(name):
-            return Resolved(name, kind, native=True)
+        converted = _converted(name)
+        through_transformers = known.transformers_architectures.get(name)
+        if converted and (converted != "generate" or not through_transformers):
+            return Resolved(name, converted, native=True)
+        if through_transformers:
+            return Resolved(name, through_transformers, native=False)
     return None
 
 

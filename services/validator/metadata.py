@@ -122,6 +122,8 @@ def _why_not(found: Inspection, known: Known) -> str | None:
     if found.selection.format == "exl2" or known.quantization.method in vllm.LEGACY_QUANTIZATION:
         method = "exl2" if found.selection.format == "exl2" else known.quantization.method
         return f"{release} does not load {method} weights."
+    if known.quantization.method in vllm.facts().deprecated_quantization:
+        return f"{release} loads {known.quantization.method} weights only with --allow-deprecated-quantization."
     if known.resolved and known.resolved.kind == "draft":
         return f"{known.resolved.architecture} drafts for another model (speculative decoding) and is not served alone."
     if any(tensor.dtype in _NO_TORCH_TYPE for tensor in known.tensors.values()):

@@ -17,7 +17,8 @@ from safetensors.numpy import save
 Files = dict[str, bytes]
 Tensors = dict[str, npt.NDArray[np.float16]]
 
-HIDDEN, HEADS, KV_HEADS, LAYERS, INTERMEDIATE, VOCAB, CONTEXT = 64, 4, 2, 2, 128, 256, 512
+# Heads of 32: the least that vLLM's attention takes on CPUs
+HIDDEN, HEADS, KV_HEADS, LAYERS, INTERMEDIATE, VOCAB, CONTEXT = 128, 4, 2, 2, 256, 256, 512
 
 LLAMA_CONFIG: dict[str, object] = {
     "architectures": ["LlamaForCausalLM"],

@@ -20,6 +20,9 @@ ARCHITECTURES = {
     "EagleLlamaForCausalLM": ("draft", True),
     "BertForSequenceClassification": ("classify", True),
     "BertForMaskedLM": ("embed", True),
+    "MixtralModel": ("embed", True),  # made out of MixtralForCausalLM
+    "LlamaForSequenceClassification": ("classify", True),
+    "DiffLlamaForCausalLM": ("generate", False),  # through Transformers
 }
 
 

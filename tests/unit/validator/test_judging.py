@@ -10,11 +10,12 @@ import pytest
 from libs.contracts import Finding
 from services.validator.judging import MAX_FINDINGS, bounded
 from tests.support.ggufs import given_gguf
-from tests.support.models import LLAMA_CONFIG, Files, encoded, given_llama, in_shards, llama_tensors
+from tests.support.models import LLAMA_CONFIG, Files, Tensors, encoded, given_llama, in_shards, llama_tensors
 from tests.support.torchfiles import calling, given_torch, state_dict, torch_zip
 from tests.unit.validator.memory import judged
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+EMBEDDING = "model.embed_tokens.weight"
 EVIL = calling("os", "system", "id")
 
 
@@ -39,8 +40,12 @@ def reindexed(change: Callable[[dict[str, object], dict[str, str]], None]) -> Fi
     return files | {"model.safetensors.index.json": encoded(index)}
 
 
+def mistral_tensors() -> Tensors:
+    """The embedding by Mistral's own name, which vLLM knows too."""
+    return {"tok_embeddings.weight": llama_tensors()[EMBEDDING]}
+
+
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-EMBEDDING = "model.embed_tokens.weight"
 
 IN_ORDER: dict[str, Files] = {
     "one file": given_llama(),
@@ -55,7 +60,7 @@ IN_ORDER: dict[str, Files] = {
     "an empty file": given_llama() | {"__init__.py": b""},
     "Mistral's own format": without(given_llama(), "model.safetensors", "config.json") | {
         "params.json": encoded({"dim": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "vocab_size": 256}),
-        "consolidated.safetensors": given_llama()["model.safetensors"],
+        "consolidated.safetensors": in_shards(mistral_tensors(), 1)["model.safetensors"],
     },
 }  # fmt: skip
 
@@ -125,7 +130,7 @@ FOUND: dict[str, tuple[Files, str, str, str | None, str]] = {
         "tokenizer-missing", "warning", None, "no tokenizer",
     ),
     "vocabulary of another model": (
-        given_llama(vocab_size=1000), "config-weights-mismatch", "warning", "config.json", "[256, 64]",
+        given_llama(vocab_size=1000), "config-weights-mismatch", "warning", "config.json", "[256, 128]",
     ),
     "more layers than weights": (
         given_llama(num_hidden_layers=4), "config-weights-mismatch", "warning", "config.json", "2 of 4 layers",
@@ -284,7 +289,7 @@ async def test_metadata_of_a_model_whose_config_tells_little() -> None:
     """Sizes that config.json leaves to its class's defaults are taken from the tensors."""
     files = given_llama() | {"config.json": encoded({"architectures": ["LlamaForCausalLM"], "model_type": "llama"})}
     metadata = (await judged(files)).metadata
-    assert (metadata.hidden_size, metadata.num_layers, metadata.vocab_size) == (64, 2, 256)
+    assert (metadata.hidden_size, metadata.num_layers, metadata.vocab_size) == (128, 2, 256)
     assert metadata.context_length is None
 
 
@@ -295,10 +300,10 @@ async def test_metadata_of_a_small_llama() -> None:
     assert metadata.quantization == "native"
     assert metadata.context_length == LLAMA_CONFIG["max_position_embeddings"]
     assert metadata.parameter_count == sum(tensor.size for tensor in llama_tensors().values())
-    assert (metadata.hidden_size, metadata.num_layers, metadata.vocab_size) == (64, 2, 256)
+    assert (metadata.hidden_size, metadata.num_layers, metadata.vocab_size) == (128, 2, 256)
     assert (metadata.dtype, metadata.workload_type, metadata.license) == ("F16", "chat", "apache-2.0")
     assert metadata.memory is not None
-    assert metadata.memory.kv_bytes_per_token == 2 * 2 * 2 * 16 * 2  # keys and values, layers, heads, size, bytes
+    assert metadata.memory.kv_bytes_per_token == 2 * 2 * 2 * 32 * 2  # keys and values, layers, heads, size, bytes
 
 
 async def test_metadata_of_pickled_weights_and_of_gguf() -> None:
