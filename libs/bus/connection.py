@@ -79,7 +79,12 @@ class Bus:
                     pause_s = _FIRST_PAUSE_S
                     await self._hold(session)
             except (OSError, nats.errors.Error) as error:
-                log.warning("NATS cannot be used yet: %s", error or type(error).__name__)
+                first = pause_s == _FIRST_PAUSE_S  # an outage of hours is not to fill the log
+                log.log(
+                    logging.WARNING if first else logging.DEBUG,
+                    "NATS cannot be used: %s",
+                    error or type(error).__name__,
+                )
             except Exception:  # the client library's own faults are not to end the bus
                 log.exception("NATS session failed")
             await asyncio.sleep(pause_s)

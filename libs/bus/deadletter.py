@@ -8,9 +8,6 @@ import msgspec
 
 from libs.contracts import Event, decode_event
 
-_encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[DeadLetter]
-
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A message on DEAD, under `dead.<consumer>.<tag>`."""
@@ -45,4 +42,5 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         return _decoder.decode(raw)
 
 
+_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(DeadLetter)

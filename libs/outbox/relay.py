@@ -78,6 +78,8 @@ class Relay:
         """
         async with transaction(self._pool) as tx:
             rows = await store.claim(tx, _BATCH, _BATCH_BYTES)
+            if not rows:
+                return 0
             outcomes = await asyncio.gather(*(self._publish(row) for row in rows))
             published = [row.seq for row, error in zip(rows, outcomes, strict=True) if error is None]
             refused = [row.seq for row, error in zip(rows, outcomes, strict=True) if _is_refusal(error)]
