@@ -5,7 +5,7 @@ BadArchive            -> rejected, ArchiveRejected, at the first bad byte
 Parked                -> the place is given to others until twice the parts are there
 Unavailable           -> again after a while, as often as it takes
 anything else         -> again after a while; after `max_attempts` rejected, with the reason
-killed                -> again when its lease has run out; after `max_deaths` rejected
+killed                -> again when its lease has run out; after `max_deaths` in a row rejected
 cancelled             -> the process ends: again at once, elsewhere; or the lease is lost: nothing
 """
 
@@ -75,7 +75,7 @@ class Attempt:
         """Try, and record how it went; whoever claims the stream next starts again from its first part."""
         claim = self._claim
         with telemetry.bind(request_id=claim.request_id, traceparent=claim.traceparent):
-            log.info("extraction begins", extra={"stream_id": claim.id, "attempt": claim.attempts})
+            log.info("extraction begins", extra={"stream_id": claim.id, "claim": claim.fence})
             try:
                 await self._try()
             except asyncio.CancelledError:
@@ -92,14 +92,14 @@ class Attempt:
                 await self._reject(bad.finding)
             except Unavailable as trouble:
                 log.warning("extraction is put off: %s", trouble, extra={"stream_id": claim.id})
-                await self._postpone(counted=False)
+                await self._postpone(failed=False)
             except Exception as error:  # the edge of an attempt: whatever it is, the stream must end or be tried again
-                log.exception("extraction failed", extra={"stream_id": claim.id, "attempt": claim.attempts})
+                log.exception("extraction failed", extra={"stream_id": claim.id, "claim": claim.fence})
                 await self._fail(error)
 
     async def _try(self) -> None:
-        if self._claim.attempts > self._tools.config.max_deaths:
-            raise _died(self._claim.attempts - 1)
+        if self._claim.deaths >= self._tools.config.max_deaths:
+            raise _died(self._claim.deaths)
         async with self._telling():
             await self._unpacking.run(self.parts.chunks(), self._lease.check)
         metrics.unpacked_bytes.inc(self._unpacking.bytes_out)
@@ -167,16 +167,14 @@ class Attempt:
 
     async def _fail(self, error: Exception) -> None:
         """An error that nobody foresaw: perhaps it passes."""
-        if self._claim.attempts < self._tools.config.max_attempts:
-            await self._postpone(counted=True)
+        if self._claim.failures + 1 < self._tools.config.max_attempts:
+            await self._postpone(failed=True)
             return
         if isinstance(error, ObjectNotFound):
             rule, found = "part-missing", f"part {self.parts.done} is no longer in storage."
         else:
-            rule, found = (
-                "extraction-failed",
-                f"the archive could not be unpacked ({type(error).__name__}: {shown(str(error))}).",
-            )
+            reason = shown(f"{type(error).__name__}: {error}")
+            rule, found = "extraction-failed", f"the archive could not be unpacked ({reason})."
         await self._reject(refusal(rule, found, "Upload it again; tell the operator if that does not help.").finding)
 
     async def _finish(self, state: Literal["extracted", "rejected"], result: store.Result) -> None:
@@ -205,10 +203,10 @@ class Attempt:
         metrics.attempts.labels("lost").inc()
         log.warning("extraction lost its lease", extra={"stream_id": self._claim.id})
 
-    async def _postpone(self, *, counted: bool) -> None:
+    async def _postpone(self, *, failed: bool) -> None:
         metrics.attempts.labels("put_off").inc()
         delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(self._claim.troubles, 10))
-        await self._give_back(lambda tx: store.postpone(tx, self._claim, delay_s, counted=counted))
+        await self._give_back(lambda tx: store.postpone(tx, self._claim, delay_s, failed=failed))
 
     async def _give_back(self, statement: Callable[[Tx], Awaitable[None]]) -> None:
         """Let others claim the stream; if Postgres is away, the lease runs out by itself."""

@@ -17,7 +17,7 @@ class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     poll_s: Seconds = 5  # how often tables are looked at without a signal
     progress_every_s: Seconds = 1
     max_attempts: Count = 8  # that ended in an error of ours
-    max_deaths: Count = 24  # attempts that ended with the process: more, since it may be killed for other reasons
+    max_deaths: Count = 24  # in a row, with the process: more, since that may be killed for other reasons
     max_unpacked_bytes: Count = 2 * 1024**4  # of one archive
     max_ratio: Count = 20  # bytes out for each byte in, after the first 256 MiB
 

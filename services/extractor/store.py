@@ -25,8 +25,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     stream: PartStream
     fence: int
-    attempts: int  # with this one, since the last that ended in good order
-    troubles: int  # consecutive releases before, because something was not available
+    deaths: int  # claims in a row before this one whose process did not live to give them back
+    failures: int  # attempts before that ended in an error of ours
+    troubles: int  # how often it was put off before, for whatever reason
     request_id: str | None
     traceparent: str | None
 
@@ -129,7 +130,7 @@ async def claim(tx: Tx, owner: str, limit: int, lease_s: float) -> list[Claim]:
         """
         UPDATE extraction
            SET leased_by = $1, lease_until = now() + make_interval(secs => $3),
-               fence = fence + 1, attempts = attempts + 1
+               fence = fence + 1, deaths = deaths + 1
          WHERE stream_id IN (
                SELECT stream_id FROM extraction
                 WHERE state = 'open' AND ready_parts >= wanted_parts AND not_before <= now()
@@ -137,7 +138,7 @@ async def claim(tx: Tx, owner: str, limit: int, lease_s: float) -> list[Claim]:
                 ORDER BY not_before
                 LIMIT $2
                   FOR UPDATE SKIP LOCKED)
-        RETURNING stream, fence, attempts, troubles, request_id, traceparent
+        RETURNING stream, fence, deaths - 1 AS deaths, failures, troubles, request_id, traceparent
         """,
         owner,
         limit,
@@ -189,7 +190,7 @@ async def release(tx: Tx, claim: Claim) -> None:
     await tx.execute(
         """
         UPDATE extraction
-           SET leased_by = NULL, lease_until = NULL, not_before = now(), attempts = attempts - 1
+           SET leased_by = NULL, lease_until = NULL, not_before = now(), deaths = 0
          WHERE stream_id = $1 AND fence = $2 AND leased_by IS NOT NULL
         """,
         claim.id,
@@ -197,19 +198,19 @@ async def release(tx: Tx, claim: Claim) -> None:
     )
 
 
-async def postpone(tx: Tx, claim: Claim, delay_s: float, *, counted: bool) -> None:
-    """Give the lease back, to be claimed again in `delay_s`; a `counted` attempt is one towards the last."""
+async def postpone(tx: Tx, claim: Claim, delay_s: float, *, failed: bool) -> None:
+    """Give the lease back, to be claimed again in `delay_s`; `failed` attempts are counted."""
     await tx.execute(
         """
         UPDATE extraction
            SET leased_by = NULL, lease_until = NULL, not_before = now() + make_interval(secs => $3),
-               attempts = attempts - CASE WHEN $4 THEN 0 ELSE 1 END, troubles = troubles + 1
+               deaths = 0, failures = failures + $4::int, troubles = troubles + 1
          WHERE stream_id = $1 AND fence = $2 AND leased_by IS NOT NULL
         """,
         claim.id,
         claim.fence,
         delay_s,
-        counted,
+        int(failed),
     )
 
 
@@ -218,7 +219,7 @@ async def park(tx: Tx, claim: Claim) -> None:
     await tx.execute(
         """
         UPDATE extraction
-           SET leased_by = NULL, lease_until = NULL, not_before = now(), attempts = 0, troubles = 0,
+           SET leased_by = NULL, lease_until = NULL, not_before = now(), deaths = 0, failures = 0, troubles = 0,
                wanted_parts = least(total_parts, greatest(ready_parts, 1) * 2)
          WHERE stream_id = $1 AND fence = $2 AND leased_by IS NOT NULL
         """,

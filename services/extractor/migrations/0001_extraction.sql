@@ -11,8 +11,9 @@ CREATE TABLE extraction (
     leased_by    text,                              -- the process that works on it ...
     lease_until  timestamptz,                       -- ... unless it dies
     fence        bigint NOT NULL DEFAULT 0,         -- counts claims: a claim that lost its lease has an old number
-    attempts     integer NOT NULL DEFAULT 0,        -- claims since the last one that ended in good order
-    troubles     integer NOT NULL DEFAULT 0,        -- consecutive releases because something was not available
+    deaths       integer NOT NULL DEFAULT 0,        -- claims in a row, the present one too, that never ended
+    failures     integer NOT NULL DEFAULT 0,        -- attempts that ended in an error of ours
+    troubles     integer NOT NULL DEFAULT 0,        -- how often it was put off, for whatever reason
     not_before   timestamptz NOT NULL DEFAULT now(),-- backoff; also the order in which claims are made
     request_id   text,                              -- of the request that opened it, for logs and events
     traceparent  text,

@@ -31,7 +31,7 @@ async def test_stopped_process_gives_its_leases_back_at_once(given: Given) -> No
     upload = await given_waiting(given)
     async with given.working(config):
         await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
-    assert await given.pool.fetchval("SELECT attempts FROM extraction WHERE leased_by IS NULL") == 0
+    assert await given.pool.fetchval("SELECT deaths FROM extraction WHERE leased_by IS NULL") == 0
     async with given.working(config):
         await send_rest(upload)
         assert await given.contents(await upload.extracted()) == FILES

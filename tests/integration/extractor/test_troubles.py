@@ -50,7 +50,7 @@ async def test_storage_away_for_longer_than_any_single_request_waits(given: Give
         await given.until_troubled()
         await stack.start("s3")
         assert await given.contents(await upload.extracted()) == FILES
-    assert await given.pool.fetchval("SELECT attempts FROM extraction") <= 1  # the last one; troubles do not count
+    assert await given.pool.fetchval("SELECT failures FROM extraction") == 0
 
 
 @pytest.mark.usefixtures("impatient")
@@ -134,7 +134,7 @@ async def test_stream_that_kills_its_process_each_time_is_given_up(given: Given)
     upload = given.upload(tar_of({"a": b"b"}))
     await upload.open()
     await upload.send()
-    await given.pool.execute("UPDATE extraction SET attempts = 3")
+    await given.pool.execute("UPDATE extraction SET deaths = 3")
     async with given.working(given.config_with(max_deaths=3)):
         finding = (await upload.rejected()).finding
     assert finding.rule == "extraction-failed"
