@@ -188,7 +188,7 @@ class Deployment:
 
     def pid(self, service: str) -> int:
         """The process of a service; waits for it while it is being started again."""
-        return self._process(service).pid
+        return int(self._process(service).pid)
 
     def _signal(self, service: str, number: signal.Signals) -> None:
         self._process(service).send_signal(number)
