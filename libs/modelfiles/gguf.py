@@ -17,7 +17,7 @@ from libs.modelfiles.unreadable import Unreadable
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-MAX_HEADER_BYTES = 128 * 1024 * 1024
+MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_TENSORS = 1_000_000
 MAX_KEYS = 1_000_000
 _FIRST_BYTES = 256 * 1024

@@ -15,7 +15,7 @@ from libs.modelfiles.hfconfig import parse_object
 from libs.modelfiles.tensors import Tensor
 from libs.modelfiles.unreadable import Unreadable
 
-MAX_INDEX_BYTES = 64 * 1024 * 1024
+MAX_INDEX_BYTES = 32 * 1024 * 1024
 _NAMED = 5  # tensors spelled out in a message
 
 _WRITE_INDEX = "Write the index again, for example with save_pretrained, and upload it with its shards."

@@ -38,7 +38,8 @@ async def reach_verdict(event: ModelValidationRequested, tools: Tools) -> Verdic
     if known is not None:
         return known
     found = await tools.reader.inspect(event.files)
-    report = await tools.reader.compute(found.bytes_read, partial(judge, found))
+    async with tools.reader.alone_if_heavy(found.bytes_read):
+        report = await tools.reader.compute(found.bytes_read, partial(judge, found))
     facts = {"model_id": event.model_id, "bytes_read": report.bytes_read, "findings": len(report.findings)}
     log.info("validated: %s", "passed" if report.passed else "rejected", extra=facts)
     return Verdict(report=report, decided_at=datetime.now(UTC))

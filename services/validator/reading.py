@@ -7,7 +7,8 @@ uploaded is imported, unpickled or run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -26,7 +27,8 @@ SMALL_BYTES = 64 * 1024  # a file up to this is read whole, in one request
 _TINY_BYTES = 1024  # a file of weights up to this: a pointer of Git LFS, most likely
 _WITH_HEADER = (".safetensors", ".gguf")
 _INLINE_BYTES = 256 * 1024  # what is parsed without a thread
-_HEAVY_BYTES = 8 * 1024 * 1024  # what is parsed by one at a time in this process
+_HEAVY_BYTES = 8 * 1024 * 1024  # what is fetched and parsed by one at a time in this process
+_MAX_TENSORS = 1_000_000  # of one model; a mixture of 384 experts in 61 layers has a fifth of that
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 # Files that the rules read, and how much of them
@@ -91,6 +93,7 @@ class ModelReader:
         elif name.endswith(".safetensors"):
             header = source.drive(safetensors.read_header(file.size_bytes))
             await _keep(found.headers, found.unreadable, file, header)
+            _limit_tensors(found, file.path)
         elif file.path in _DOCUMENTS:
             found.documents[file.path] = await source.load(_DOCUMENTS[file.path])
         if file.size_bytes and file.path not in found.headers and file.path not in found.ggufs:
@@ -103,15 +106,16 @@ class ModelReader:
         async with self._requests:
             return await self._storage.read(file.key, start, length)
 
+    @asynccontextmanager
+    async def alone_if_heavy(self, size_bytes: int) -> AsyncIterator[None]:
+        """Fetch and parse `size_bytes` within this: very many bytes one file at a time, since a header of 100 MB
+        becomes several hundred MB of objects."""
+        async with self._heavy if size_bytes >= _HEAVY_BYTES else nullcontext():
+            yield
+
     async def compute(self, size_bytes: int, work: Callable[[], T]) -> T:
-        """Do `work` on `size_bytes`: at once if they are few, else in a thread, and one by one if they are very many,
-        since a header of 100 MB becomes several hundred MB of objects."""
-        if size_bytes < _INLINE_BYTES:
-            return work()
-        if size_bytes < _HEAVY_BYTES:
-            return await asyncio.to_thread(work)
-        async with self._heavy:
-            return await asyncio.to_thread(work)
+        """Do `work` on `size_bytes`: at once if they are few, else in a thread."""
+        return work() if size_bytes < _INLINE_BYTES else await asyncio.to_thread(work)
 
 
 class _Source:
@@ -136,13 +140,13 @@ class _Source:
 
     async def drive(self, reader: Reader[T]) -> T:
         """Feed `reader` until it is done. Raises: whatever it raises."""
-        chunk: bytes | None = None
-        while True:
-            step = await self._reader.compute(len(chunk or b""), partial(_advance, reader, chunk))
-            if isinstance(step, _Done):
-                result: T = step.result
-                return result
-            chunk = await self._range(step)
+        step = _advance(reader, None)
+        while not isinstance(step, _Done):
+            async with self._reader.alone_if_heavy(step.length):
+                chunk = await self._range(step)
+                step = await self._reader.compute(len(chunk), partial(_advance, reader, chunk))
+        result: T = step.result
+        return result
 
     async def _range(self, wanted: Range) -> bytes:
         end = min(wanted.start + wanted.length, self._file.size_bytes)
@@ -177,6 +181,17 @@ async def _keep(
         kept[file.path] = await reading
     except Unreadable as error:
         unreadable[file.path] = error
+
+
+def _limit_tensors(found: Inspection, path: str) -> None:
+    """Keep the header of `path` only while all of them together fit into memory."""
+    if path in found.headers and sum(len(header.tensors) for header in found.headers.values()) > _MAX_TENSORS:
+        del found.headers[path]
+        found.unreadable[path] = Unreadable(
+            "model-too-many-tensors",
+            f"With this file the model has more than {_MAX_TENSORS:,} tensors, which is as many as are read.",
+            "Merge tensors that belong together, as the experts of a layer.",
+        )
 
 
 def _lfs_pointer() -> Unreadable:

@@ -1,0 +1,149 @@
+"""The validator as a process: from an event on the bus to an event on the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import struct
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from libs.blobs import Blobs
+from libs.bus import Bus
+from libs.contracts import (
+    ModelRejected,
+    ModelValidated,
+    ModelValidationRequested,
+    StoredFile,
+    decode_event,
+    encode_event,
+    event_type,
+)
+from libs.errors import ObjectNotFound
+from tests.integration.validator.conftest import NOON, GivenStored
+from tests.support.bus import eventually, stored
+from tests.support.models import given_llama
+from tests.support.processes import peak_bytes
+from tests.support.stack import Stack
+
+MIB = 1024 * 1024
+Verdict = ModelValidated | ModelRejected
+Start = Callable[[], Awaitable[asyncio.subprocess.Process]]
+
+
+@pytest.fixture
+async def start(stack: Stack, namespace: str, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start `python -m services.validator`; whatever still runs at the end is killed."""
+    started: list[asyncio.subprocess.Process] = []
+
+    async def start() -> asyncio.subprocess.Process:
+        settings = {
+            "database_url": stack.postgres_url,
+            "nats_url": stack.nats_url,
+            "s3_url": stack.bucket_url(namespace),
+            "namespace": namespace,
+            "http_host": "127.0.0.1",
+            "http_port": 0,
+        }
+        environment = {f"SLIPWAY_{name.upper()}": str(value) for name, value in settings.items()}
+        with (tmp_path / f"{len(started)}.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "services.validator", env=environment, stdout=log, stderr=log
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def publish(bus: Bus, request: ModelValidationRequested) -> None:
+    await bus.session()
+    await bus.publish(event_type(request), encode_event(request), {}, request.id)
+
+
+async def verdict(bus: Bus, request: ModelValidationRequested) -> Verdict:
+    """What the validator says of the request, as soon as it does."""
+    told: list[Verdict] = []
+
+    async def seen() -> bool:
+        for message in await stored(bus):
+            event = decode_event(message.subject, message.data)
+            if isinstance(event, ModelValidated | ModelRejected) and event.validation_id == request.validation_id:
+                told.append(event)
+        return bool(told)
+
+    await eventually(seen, timeout_s=60)
+    return told[0]
+
+
+async def test_a_request_on_the_bus_is_answered_on_the_bus(start: Start, bus: Bus, given_stored: GivenStored) -> None:
+    process = await start()
+    good, bad = await given_stored(given_llama()), await given_stored({"config.json": b"{}"})
+    await publish(bus, good)
+    await publish(bus, bad)
+
+    assert isinstance(await verdict(bus, good), ModelValidated)
+    assert isinstance(await verdict(bus, bad), ModelRejected)
+
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+
+
+async def test_an_object_that_comes_late_is_waited_for(
+    start: Start, bus: Bus, blobs: Blobs, given_stored: GivenStored
+) -> None:
+    request = await given_stored(given_llama())
+    late = request.files[0]
+    content = await blobs.read(late.key, 0, late.size_bytes)
+    await blobs.delete([late.key])
+    with pytest.raises(ObjectNotFound):
+        await blobs.read(late.key, 0, 1)
+    await start()
+    await publish(bus, request)
+
+    await blobs.put_bytes(late.key, content)
+
+    assert isinstance(await verdict(bus, request), ModelValidated)
+
+
+async def test_killed_while_it_reads_it_is_replaced(start: Start, bus: Bus, given_stored: GivenStored) -> None:
+    request = await given_stored(given_llama(shards=8, layers=8))
+    first = await start()
+    await publish(bus, request)
+    first.kill()
+    await first.wait()
+
+    await start()
+
+    assert isinstance(await verdict(bus, request), ModelValidated)
+
+
+@pytest.mark.slow
+async def test_memory_is_bounded_whatever_the_headers_claim(start: Start, bus: Bus, blobs: Blobs) -> None:
+    """Two files whose headers of 40 MB have 600,000 tensors each: one is kept, and one at a time is looked at."""
+    count = 600_000
+    entries = (f'"t{at}":{{"dtype":"U8","shape":[1],"data_offsets":[{at},{at + 1}]}}' for at in range(count))
+    header = ("{" + ",".join(entries) + "}").encode()
+    weights = struct.pack("<Q", len(header)) + header + bytes(count)
+    config = json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}).encode()
+    await blobs.put_bytes("weights", weights)
+    await blobs.put_bytes("config", config)
+    paths = {"config.json": ("config", len(config))}
+    paths |= {f"model-{number}-of-2.safetensors": ("weights", len(weights)) for number in (1, 2)}
+    files = [StoredFile(path=path, size_bytes=size, sha256="0" * 64, key=key) for path, (key, size) in paths.items()]
+    process = await start()
+
+    request = ModelValidationRequested(at=NOON, model_id="m", project_id="p", validation_id="v", files=files)
+    await publish(bus, request)
+
+    findings = (await verdict(bus, request)).report.findings
+    assert [finding.rule for finding in findings].count("model-too-many-tensors") == 1
+    assert peak_bytes(process.pid) < 800 * MIB
