@@ -32,8 +32,8 @@ up: install ## Run the whole stack until Ctrl-C (DATA_DIR=.slipway PORT=8080)
 test: install ## Run every test, on real embedded servers
 	$(BIN)/python -m pytest
 
-test-unit: install ## Run the tests that need no server (seconds)
-	$(BIN)/python -m pytest tests/unit tests/contracts
+test-unit: install ## Run the quick tests that need no server, while you work
+	$(BIN)/python -m pytest -q -m "not slow" --hypothesis-profile=quick tests/unit tests/contracts
 
 lint: install types ## Check style, formatting, types and who imports whom
 	$(BIN)/ruff check $(PATHS)

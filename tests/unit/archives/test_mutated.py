@@ -8,7 +8,7 @@ import io
 import tarfile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.contracts import Finding, Format
@@ -46,7 +46,6 @@ def outcome(content: bytes, archive_format: Format, piece_bytes: int) -> Outcome
 
 @pytest.mark.parametrize("archive_format", list(ARCHIVES))
 @given(data=st.data())
-@settings(deadline=None, max_examples=300)
 def test_same_outcome_for_any_pieces(archive_format: Format, data: st.DataObject) -> None:
     content = bytearray(ARCHIVES[archive_format])
     for _ in range(data.draw(st.integers(1, 3))):
@@ -71,13 +70,11 @@ def test_same_outcome_for_any_pieces(archive_format: Format, data: st.DataObject
 
 
 @given(st.binary(max_size=2000), st.sampled_from(list(ARCHIVES)), st.integers(1, 700))
-@settings(deadline=None, max_examples=300)
 def test_noise_is_refused(content: bytes, archive_format: Format, piece_bytes: int) -> None:
     assert isinstance(outcome(content, archive_format, piece_bytes), tuple)
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=300)
 def test_header_with_a_right_checksum_and_anything_else(data: st.DataObject) -> None:
     """What an attacker would write: every field at will, and the checksum that fits."""
     block = bytearray(member("a", b"12345"))

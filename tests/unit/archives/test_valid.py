@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.contracts import Format
@@ -65,7 +65,6 @@ def archives(draw: st.DrawFn) -> bytes:
     st.sampled_from([1, 3, 100, 511, 512, 513, 10_000, 10**9]),
     st.sampled_from(["tar", "tar.gz", "tar.bz2"]),
 )
-@settings(deadline=None, max_examples=150)
 def test_same_files_as_tarfile(content: bytes, piece_bytes: int, archive_format: Format) -> None:
     compress = {"tar": bytes, "tar.gz": lambda raw: gzip.compress(raw, 1), "tar.bz2": lambda raw: bz2.compress(raw, 1)}
     files = unpacked(compress[archive_format](content), archive_format, piece_bytes=piece_bytes)
@@ -73,7 +72,6 @@ def test_same_files_as_tarfile(content: bytes, piece_bytes: int, archive_format:
 
 
 @given(st.binary(min_size=0, max_size=3000), st.lists(st.integers(0, 10**6), max_size=3), st.integers(1, 300))
-@settings(deadline=None, max_examples=150)
 def test_joined_streams_are_one_archive(noise: bytes, cuts: list[int], piece_bytes: int) -> None:
     """`cat a.gz b.gz` is gzip, and so it is with bzip2; zeros may follow."""
     content = written({"noise": noise}, tarfile.PAX_FORMAT)

@@ -25,6 +25,8 @@ from contextlib import asynccontextmanager
 from libs.config import ServiceConfig
 from libs.service import run
 
+pytestmark = pytest.mark.slow  # starts processes, or moves much
+
 @asynccontextmanager
 async def part():
     print("opened", flush=True)
