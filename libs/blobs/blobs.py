@@ -179,8 +179,8 @@ class Blobs:
             except Refused as refused:
                 if refused.s3_code == "NoSuchUpload":  # so rclone says that there are none
                     return aborted
-                if refused.status in (400, 405, 501):
-                    log.debug("this object store does not list multipart uploads; it has to expire them itself")
+                if refused.status in (400, 403, 405, 501):
+                    log.debug("this object store does not let us list multipart uploads; it has to expire them itself")
                     return aborted
                 raise
             found, markers = listing.multiparts(answer.body)

@@ -225,8 +225,12 @@ class Transport:
         pipe = Pipe(size_bytes, stall_s=self._stall_s)
 
         async def send() -> Answer:
-            async with self.open(method, key, query=query, data=pipe, session=session or self._streams) as response:
-                return Answer(response.status, response.headers, await response.read())
+            try:
+                async with self.open(method, key, query=query, data=pipe, session=session or self._streams) as response:
+                    return Answer(response.status, response.headers, await response.read())
+            except BaseException:
+                pipe.abort()
+                raise
 
         request = asyncio.create_task(send())
         try:
@@ -238,9 +242,6 @@ class Transport:
             if not request.done():
                 raise Unavailable(f"Object storage did not answer {method} {key}.")
             return request.result()
-        except BaseException:
-            pipe.abort()
-            raise
         finally:
             request.cancel()
             await asyncio.wait((request,))

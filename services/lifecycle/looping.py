@@ -12,6 +12,10 @@ from libs.signals import Signals, unless_set
 log = logging.getLogger(__name__)
 
 
+class Interrupted(Exception):
+    """The process is stopping, or another one has taken over."""
+
+
 async def keep_doing(
     work: Callable[[], Awaitable[bool]],
     stop: asyncio.Event,

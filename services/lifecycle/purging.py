@@ -18,17 +18,13 @@ from services.lifecycle import metrics
 from services.lifecycle.batches import batched, sliced
 from services.lifecycle.config import LifecycleConfig
 from services.lifecycle.handlers import PURGES
-from services.lifecycle.looping import keep_doing
+from services.lifecycle.looping import Interrupted, keep_doing
 from services.lifecycle.store import objects, purges
 from services.lifecycle.store.purges import Purge
 
 LONGEST_BACKOFF_S = 60.0
 
 log = logging.getLogger(__name__)
-
-
-class Interrupted(Exception):
-    """The purge is another worker's now, or the process is stopping."""
 
 
 class PurgeWorker:
@@ -43,9 +39,7 @@ class PurgeWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Purge until `stop`; what is under way then is given back."""
-        await keep_doing(
-            lambda: self.purge_next(stop), stop, self._signals, PURGES, self._config.poll_s, name="purge"
-        )
+        await keep_doing(lambda: self.purge_next(stop), stop, self._signals, PURGES, self._config.poll_s, name="purge")
 
     async def purge_next(self, stop: asyncio.Event) -> bool:
         """Do a pass of the purge that has been due for longest. Returns False if none is.

@@ -18,14 +18,15 @@ from libs.errors import Unavailable
 from libs.outbox import emit
 from libs.signals import Signals, notify
 from services.lifecycle import metrics
-from services.lifecycle.batches import batched
+from services.lifecycle.batches import batched, sliced
 from services.lifecycle.config import LifecycleConfig
-from services.lifecycle.looping import keep_doing
+from services.lifecycle.looping import Interrupted, keep_doing
 from services.lifecycle.store import objects, reconciliation
 
 RECONCILE = "reconcile"  # the channel
 RETRY_S = 60.0
-MISSING_AT_MOST = 10_000  # if all is lost, it need not be said of each
+MISSING_AT_MOST = 10_000  # if all is lost, it need not be found out of each
+NAMED_AT_MOST = 20  # keys in a line of the log
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,6 @@ async def request_reconciliation(pool: Pool) -> None:
     async with transaction(pool) as tx:
         await reconciliation.request(tx)
         await notify(tx, RECONCILE)
-
-
-class Interrupted(Exception):
-    """Another process reconciles now, or this one is stopping."""
 
 
 @dataclass
@@ -81,7 +78,7 @@ class Reconciler:
         try:
             await self._compare(Scan(started_at), stop)
         except (Interrupted, Unavailable) as trouble:
-            log.warning("reconciliation broken off: %s", trouble)
+            log.warning("reconciliation broken off: %s", str(trouble) or "stopping, or taken over by another process")
             async with connection(self._pool) as tx:
                 await reconciliation.put_back(tx, self._name, RETRY_S)
         else:
@@ -94,12 +91,11 @@ class Reconciler:
         """Raises: Unavailable; Interrupted."""
         async with aclosing(batched(self._blobs.list())) as pages:
             async for page in pages:
-                if stop.is_set() or not await self._renew():
-                    raise Interrupted("stopping, or taken over by another process")
+                await self._go_on(stop)
                 await self._ask_about(page, scan)
                 await self._look_for_absent([info.key for info in page], scan)
-        await self._look_for_absent([], scan, to_the_end=True)
-        await self._tell_of_missing(scan)
+        await self._look_for_absent([], scan)
+        await self._tell_of_missing(scan, stop)
         if scan.foreign:
             log.warning("the bucket holds objects that are not Slipway's; left alone", extra={"objects": scan.foreign})
 
@@ -121,42 +117,58 @@ class Reconciler:
             ]
             await emit(tx, questions)
         if strangers:
-            log.warning("objects that nobody told of; asking the registry", extra={"keys": strangers})
+            log.info(
+                "objects that no model is known to have; asking the registry",
+                extra={"objects": len(strangers), "keys": strangers[:NAMED_AT_MOST]},
+            )
             metrics.objects_unclaimed.inc(len(strangers))
 
-    async def _look_for_absent(self, keys: list[str], scan: Scan, *, to_the_end: bool = False) -> None:
-        """Collect the live objects between the last page and this one's end that are not in it."""
-        if keys and (keys != sorted(keys) or keys[0] <= scan.after):
+    async def _look_for_absent(self, keys: list[str], scan: Scan) -> None:
+        """Collect the live objects between the last page and this one's end (or no end) that are not in it."""
+        if keys != sorted(keys) or (keys and keys[0] <= scan.after):
             scan.in_order = False
-        room = MISSING_AT_MOST - len(scan.absent)
+        if not scan.in_order:
+            return
         async with connection(self._pool) as tx:
             scan.absent += await objects.absent(
                 tx,
                 keys,
                 after=scan.after,
-                up_to=None if to_the_end else keys[-1],
+                up_to=keys[-1] if keys else None,
                 registered_before=scan.started_at,
-                limit=room,
+                limit=MISSING_AT_MOST - len(scan.absent),
             )
         scan.after = keys[-1] if keys else scan.after
 
-    async def _tell_of_missing(self, scan: Scan) -> None:
-        """Note which live objects are not in storage, after asking for each by its key."""
+    async def _tell_of_missing(self, scan: Scan, stop: asyncio.Event) -> None:
+        """Note which live objects are not in storage, after asking for each by its key.
+
+        Raises: Unavailable; Interrupted.
+        """
         if not scan.in_order:
             log.warning("the object store does not list in order of keys; cannot tell what is missing")
             return
-        missing = [key for key in scan.absent if await self._blobs.head(key) is None]
+        missing: list[str] = []
+        for batch in sliced(scan.absent):
+            await self._go_on(stop)
+            missing += [key for key in batch if await self._blobs.head(key) is None]
         async with transaction(self._pool) as tx:
             await objects.unmark_missing(tx, missing)
             news = await objects.mark_missing(tx, missing)
             count = await objects.count_missing(tx)
         metrics.objects_missing.set(count)
         if news:
-            log.error("registered objects are missing in storage", extra={"keys": news})
+            log.error(
+                "registered objects are missing in storage",
+                extra={"objects": len(news), "keys": news[:NAMED_AT_MOST]},
+            )
 
-    async def _renew(self) -> bool:
+    async def _go_on(self, stop: asyncio.Event) -> None:
+        """Raises: Interrupted, if that must not be."""
         async with connection(self._pool) as tx:
-            return await reconciliation.renew(tx, self._name, self._config.lease_s)
+            held = await reconciliation.renew(tx, self._name, self._config.lease_s)
+        if stop.is_set() or not held:
+            raise Interrupted
 
 
 def _upload_prefix(key: str) -> str:

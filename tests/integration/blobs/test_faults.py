@@ -217,6 +217,27 @@ async def test_storage_may_come_later_than_we(stack: Stack, namespace: str, capl
     assert "does not answer yet" in caplog.text
 
 
+async def test_storage_that_is_away_is_unavailable_to_everyone(stack: Stack, blobs: Blobs) -> None:
+    """One error, whatever was asked, within seconds."""
+    await stack.stop("s3")
+
+    async def listed() -> None:
+        async for _ in blobs.list():
+            pass
+
+    asked = (
+        blobs.put_bytes("key", b"x"),
+        blobs.head("key"),
+        blobs.read("key", 0, 1),
+        blobs.delete(["a", "b"]),
+        blobs.abort_multiparts(""),
+        listed(),
+    )
+    async with asyncio.timeout(30):
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable] * len(asked)
+
+
 async def test_a_lost_bucket_is_made_again(stack: Stack, namespace: str) -> None:
     """A store that comes back empty: what can be repeated succeeds, what cannot fails once."""
     async with Blobs.open(stack.bucket_url(f"{namespace}c")) as blobs:
