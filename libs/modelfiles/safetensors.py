@@ -11,23 +11,21 @@ Source: https://github.com/huggingface/safetensors, README "Format" and safetens
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TypeGuard
 
 import msgspec
 
+from libs.modelfiles import layout
 from libs.modelfiles.ranges import Range, Reader
 from libs.modelfiles.tensors import DTYPE_BITS, Tensor
 from libs.modelfiles.unreadable import Unreadable
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
-_U64_MAX = 2**64 - 1
 
 # One string object a type, however many tensors have it
 _DTYPE_NAMES = {name: name for name in DTYPE_BITS}
 
-_SAVE_AGAIN = "Save the file again with the safetensors library and upload it."
 _UPLOAD_AGAIN = "Compare its size with the original's and upload it again."
 
 
@@ -67,7 +65,7 @@ def header_length(prefix: bytes, size_bytes: int) -> int:
         raise Unreadable(
             "safetensors-header-too-large",
             f"The header claims {length:,} bytes, more than the format's limit of {MAX_HEADER_BYTES:,}.",
-            f"The file is damaged or not safetensors at all. {_SAVE_AGAIN}",
+            f"The file is damaged or not safetensors at all. {layout.SAVE_AGAIN}",
             0,
         )
     if LENGTH_BYTES + length > size_bytes:
@@ -87,8 +85,8 @@ def parse_header(raw: bytes, size_bytes: int) -> Header:
     """
     tensors, metadata = _tables(_json(raw))
     if not tensors:
-        raise Unreadable("safetensors-empty", "The file holds no tensor at all.", _SAVE_AGAIN, LENGTH_BYTES)
-    covered = _check_layout(tensors)
+        raise Unreadable("safetensors-empty", "The file holds no tensor at all.", layout.SAVE_AGAIN, LENGTH_BYTES)
+    covered = layout.check(tensors)
     expected = LENGTH_BYTES + len(raw) + covered
     if expected > size_bytes:
         raise Unreadable(
@@ -101,7 +99,7 @@ def parse_header(raw: bytes, size_bytes: int) -> Header:
         raise Unreadable(
             "safetensors-trailing-bytes",
             f"{size_bytes - expected:,} bytes follow the last tensor and belong to none.",
-            _SAVE_AGAIN,
+            layout.SAVE_AGAIN,
             expected,
         )
     return Header(tensors=tensors, metadata=metadata, length_bytes=len(raw))
@@ -142,7 +140,7 @@ def _json(raw: bytes) -> object:
 
 
 def _bad_header(message: str, at: int) -> Unreadable:
-    return Unreadable("safetensors-header-json", message, _SAVE_AGAIN, LENGTH_BYTES + at)
+    return Unreadable("safetensors-header-json", message, layout.SAVE_AGAIN, LENGTH_BYTES + at)
 
 
 def _natural(digits: str) -> int | _NotNatural:
@@ -150,7 +148,7 @@ def _natural(digits: str) -> int | _NotNatural:
     if digits[0] == "-" or len(digits) > 20:
         return _NotNatural(digits)
     value = int(digits)
-    return value if value <= _U64_MAX else _NotNatural(digits)
+    return value if value <= layout.U64_MAX else _NotNatural(digits)
 
 
 def _object(pairs: list[tuple[str, object]]) -> Tensor | _Object:
@@ -223,11 +221,11 @@ def _encodable(text: str) -> str:
 
 
 def _bad_metadata(message: str) -> Unreadable:
-    return Unreadable("safetensors-metadata", message, _SAVE_AGAIN, LENGTH_BYTES)
+    return Unreadable("safetensors-metadata", message, layout.SAVE_AGAIN, LENGTH_BYTES)
 
 
 def _repeated(name: str) -> Unreadable:
-    return Unreadable("safetensors-duplicate-key", f"The header has {name!r} twice.", _SAVE_AGAIN, LENGTH_BYTES)
+    return Unreadable("safetensors-duplicate-key", f"The header has {name!r} twice.", layout.SAVE_AGAIN, LENGTH_BYTES)
 
 
 def _wrong_tensor(name: str, value: object) -> Unreadable:
@@ -252,59 +250,4 @@ def _wrong_tensor(name: str, value: object) -> Unreadable:
         what = "has a shape that is not a list of integers from 0 to 2^64-1"
     else:
         what = "has data_offsets that are not two integers from 0 to 2^64-1"
-    return Unreadable("safetensors-tensor", f"Tensor {name!r} {what}.", _SAVE_AGAIN, LENGTH_BYTES)
-
-
-# Layout
-
-
-def _check_layout(tensors: Mapping[str, Tensor]) -> int:
-    """Check that the tensors follow each other without hole or overlap, each as long as its shape and type say.
-
-    Returns: where the last one ends, in bytes from the end of the header. Raises: Unreadable.
-    """
-    reached = 0
-    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-        if tensor.begin != reached or tensor.end < tensor.begin:
-            raise _misplaced(name, tensor, reached)
-        bits = _size_bits(name, tensor)
-        if bits % 8:
-            raise Unreadable(
-                "safetensors-misaligned",
-                f"Tensor {name!r} of {tensor.dtype} and shape {list(tensor.shape)} ends within a byte.",
-                f"Pad it until its number of elements times {DTYPE_BITS[tensor.dtype]} bits is whole bytes.",
-            )
-        if tensor.size_bytes != bits // 8:
-            raise Unreadable(
-                "safetensors-size",
-                f"Tensor {name!r} has {tensor.size_bytes:,} bytes; "
-                f"{tensor.dtype} of shape {list(tensor.shape)} takes {bits // 8:,}.",
-                _SAVE_AGAIN,
-            )
-        reached = tensor.end
-    return reached
-
-
-def _size_bits(name: str, tensor: Tensor) -> int:
-    """What shape and type come to, multiplied in order as the crate does: it overflows even if a later side is 0."""
-    count = 1
-    for side in (*tensor.shape, DTYPE_BITS[tensor.dtype]):
-        count *= side
-        if count > _U64_MAX:
-            raise Unreadable(
-                "safetensors-overflow",
-                f"Tensor {name!r} of {tensor.dtype} and shape {list(tensor.shape)} is larger than 2^64-1 bits.",
-                _SAVE_AGAIN,
-            )
-    return count
-
-
-def _misplaced(name: str, tensor: Tensor, reached: int) -> Unreadable:
-    place = f"Tensor {name!r} at bytes {tensor.begin:,} to {tensor.end:,}"
-    if tensor.end < tensor.begin:
-        rule, message = "safetensors-offsets", f"{place} ends before it begins."
-    elif tensor.begin > reached:
-        rule, message = "safetensors-hole", f"{place} leaves a hole after byte {reached:,}, where the last one ended."
-    else:
-        rule, message = "safetensors-overlap", f"{place} overlaps the one before it, which ends at {reached:,}."
-    return Unreadable(rule, message, _SAVE_AGAIN)
+    return Unreadable("safetensors-tensor", f"Tensor {name!r} {what}.", layout.SAVE_AGAIN, LENGTH_BYTES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+from collections.abc import Iterator
 from typing import TypeGuard
 
 import msgspec
@@ -84,16 +85,24 @@ def tensors(pickle: bytes) -> dict[str, Stored] | None:
     Raises: Malformed.
     """
     machine = _Machine()
-    for opcode, argument, _ in pickletools.genops(io.BytesIO(pickle)):
+    for opcode, argument in _opcodes(pickle):
         try:
-            machine.step(opcode.name, argument)
+            machine.step(opcode, argument)
         except (IndexError, KeyError, TypeError, AttributeError) as error:
-            raise Malformed(f"{opcode.name} finds nothing that it could work on") from error
+            raise Malformed(f"{opcode} finds nothing that it could work on") from error
     top = machine.stack[-1] if machine.stack else None
     if not isinstance(top, _Dict):
         return None
     found = {str(name): _stored(value) for name, value in top.items if isinstance(name, str)}
     return {name: stored for name, stored in found.items() if stored is not None}
+
+
+def _opcodes(pickle: bytes) -> Iterator[tuple[str, object]]:
+    try:
+        for opcode, argument, _ in pickletools.genops(io.BytesIO(pickle)):
+            yield opcode.name, argument
+    except (ValueError, OverflowError) as error:  # what pickletools raises for bytes that are no opcodes, or for none
+        raise Malformed(str(error)) from error
 
 
 class _Machine:

@@ -14,13 +14,16 @@ from libs.modelfiles.quantization import Quantization
 from libs.modelfiles.unreadable import Unreadable
 from services.validator import metadata
 from services.validator.inspection import Inspection
-from services.validator.metadata import Known
+from services.validator.metadata import Known, printable
 from services.validator.rules import configuration, pickled, shapes, tokenizer, weights
 
 VERSION = "0.1.0"
 
 MAX_FINDINGS = 200
+_MAX_BYTES = 600 * 1024  # of all findings, as JSON; the broker takes messages of 1 MiB
 _MAX_TEXT = 1_000  # characters of a message; a tensor's name alone may have millions
+# Warnings about what passes as a model, though vLLM would not start with it
+_UNSERVABLE = frozenset({shapes.MISMATCH, tokenizer.MISSING})
 _SEVERITIES = ("error", "warning", "info")
 
 
@@ -73,7 +76,7 @@ def _read_config(found: Inspection, findings: list[Finding]) -> ModelConfig | No
 
 def _deployable(gathered: ModelMetadata, findings: list[Finding]) -> ModelMetadata:
     """The metadata, with the first finding for which vLLM could not serve the model."""
-    fatal = (finding for finding in findings if finding.severity == "error" or finding.rule == shapes.MISMATCH)
+    fatal = (finding for finding in findings if finding.severity == "error" or finding.rule in _UNSERVABLE)
     first = next(fatal, None)
     if first is None or not gathered.deployable:
         return gathered
@@ -83,9 +86,15 @@ def _deployable(gathered: ModelMetadata, findings: list[Finding]) -> ModelMetada
 def bounded(findings: Iterable[Finding]) -> list[Finding]:
     """The gravest findings first, no more and no longer than an event can carry; the last one counts the rest."""
     ranked = sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity))
-    kept = [_cut(finding) for finding in ranked[:MAX_FINDINGS]]
-    if len(ranked) > MAX_FINDINGS:
-        rest = ranked[MAX_FINDINGS:]
+    kept: list[Finding] = []
+    room = _MAX_BYTES
+    for finding in ranked[:MAX_FINDINGS]:
+        short = _cut(finding)
+        room -= len(msgspec.json.encode(short))
+        if room < 0:
+            break
+        kept.append(short)
+    if rest := ranked[len(kept) :]:
         kept.append(
             Finding(
                 rule="more-findings",
@@ -98,11 +107,9 @@ def bounded(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _cut(finding: Finding) -> Finding:
-    if max(len(finding.message), len(finding.fix), len(finding.file or "")) <= _MAX_TEXT:
-        return finding
-    file = finding.file[:_MAX_TEXT] if finding.file else None
-    return msgspec.structs.replace(finding, message=_short(finding.message), fix=_short(finding.fix), file=file)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+    return msgspec.structs.replace(
+        finding,
+        message=printable(finding.message, _MAX_TEXT),
+        fix=printable(finding.fix, _MAX_TEXT),
+        file=finding.file and printable(finding.file, _MAX_TEXT),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -21,6 +22,10 @@ from services.validator.rules.configuration import model_type_problem
 
 _EMBEDDINGS = re.compile(r"(^|\.)(embed_tokens|word_embeddings|wte|tok_embeddings)\.weight$")
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d{1,6})\.")
+_MAX_NUMBER = 2**53
+_MAX_TEXT = 500
+S = TypeVar("S", bound=msgspec.Struct)
+
 _NO_TORCH_TYPE = ("F6_E2M3", "F6_E3M2")
 
 
@@ -53,10 +58,32 @@ def _untied(stored: Mapping[str, Stored]) -> dict[str, Tensor]:
 
 
 def gather(found: Inspection, known: Known) -> ModelMetadata:
-    """The metadata of the model; None wherever nothing tells."""
+    """The metadata of the model; None wherever nothing tells, or nothing that could be true."""
     ggufs = [found.ggufs[path] for path in known.loaded if path in found.ggufs]
-    if ggufs:
-        return _of_gguf(found, known, ggufs)
+    told = _of_gguf(found, known, ggufs) if ggufs else _of_tensors(found, known)
+    return _sane(told)
+
+
+def _sane(told: S) -> S:
+    """`told` without numbers and texts that only an attacker writes."""
+    return msgspec.structs.replace(told, **{name: _sane_value(getattr(told, name)) for name in told.__struct_fields__})
+
+
+def _sane_value(value: object) -> object:
+    if isinstance(value, msgspec.Struct):
+        return _sane(value)
+    if isinstance(value, str):
+        return printable(value, _MAX_TEXT)
+    return None if isinstance(value, int) and value > _MAX_NUMBER else value
+
+
+def printable(text: str, most: int) -> str:
+    """`text` as an event and a database take it: `most` characters, no NUL, no half of a surrogate pair."""
+    short = text if len(text) <= most else text[: most - 1] + "…"
+    return short.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def _of_tensors(found: Inspection, known: Known) -> ModelMetadata:
     config = known.config
     counted = _count(known)
     reason = _why_not(found, known)

@@ -96,7 +96,8 @@ class ModelReader:
             _limit_tensors(found, file.path)
         elif file.path in _DOCUMENTS:
             found.documents[file.path] = await source.load(_DOCUMENTS[file.path])
-        if file.size_bytes and file.path not in found.headers and file.path not in found.ggufs:
+        scanned = file.size_bytes > 0 or name.endswith(torchfile.PICKLE_SUFFIXES)  # an empty pytorch_model.bin is none
+        if scanned and file.path not in found.headers and file.path not in found.ggufs:
             found.pickles[file.path] = await source.drive(torchfile.scan_file(file.size_bytes, name))
         found.files_read += bool(source.bytes_read)
         found.bytes_read += source.bytes_read

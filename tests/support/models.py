@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
+from tests.support.torchfiles import given_torch
+
 Files = dict[str, bytes]
 Tensors = dict[str, npt.NDArray[np.float16]]
 
@@ -61,6 +63,18 @@ def given_big_llama(size_bytes: int, *, shards: int = 1, seed: int = 0) -> Files
     rows = max(VOCAB, size_bytes // (2 * HIDDEN))
     around = {path: content for path, content in given_llama(vocab_size=rows).items() if path != "model.safetensors"}
     return around | in_shards(llama_tensors(seed=seed, vocab=rows), shards)
+
+
+def given_pytorch_llama(weights: bytes | None = None, **config: object) -> Files:
+    """A tiny Llama whose weights are pytorch_model.bin: zeros, or other bytes."""
+    if weights is None:
+        weights = given_torch({name: tensor.shape for name, tensor in llama_tensors().items()})
+    return without(given_llama(**config), "model.safetensors") | {"pytorch_model.bin": weights}  # type: ignore[arg-type]
+
+
+def without(files: Files, *paths: str) -> Files:
+    """The other files."""
+    return {path: content for path, content in files.items() if path not in paths}
 
 
 def llama_tensors(*, seed: int = 0, layers: int = LAYERS, vocab: int = VOCAB) -> Tensors:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from libs.contracts import Finding
 from services.validator.inspection import Inspection
 
+MISSING = "tokenizer-missing"
+
 # What the tokenizers of Transformers and mistral-common load from
 _VOCABULARIES = frozenset(
     {
@@ -17,11 +19,12 @@ _VOCABULARIES = frozenset(
 
 
 def check(found: Inspection) -> Iterator[Finding]:
-    """A model without a vocabulary is served only with token ids; GGUF carries its own."""
+    """A warning that makes the model undeployable: without a vocabulary vLLM does not start unless it is told to do
+    without (`--skip-tokenizer-init`). GGUF carries its own."""
     if found.selection.format == "gguf" or any(_is_vocabulary(path) for path in found.sizes):
         return
     yield Finding(
-        rule="tokenizer-missing",
+        rule=MISSING,
         severity="warning",
         message="There is no tokenizer: none of tokenizer.json, tokenizer.model, vocab.json, vocab.txt, tekken.json.",
         fix="Add the tokenizer's files; tokenizer.save_pretrained writes them.",

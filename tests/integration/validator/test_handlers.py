@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import msgspec
 import pytest
@@ -82,6 +83,23 @@ async def test_a_model_without_a_shard_is_rejected_by_its_name(tools: Tools, giv
     assert isinstance(rejected, ModelRejected)
     [finding] = [finding for finding in rejected.report.findings if finding.severity == "error"]
     assert "model-00002-of-00002.safetensors is missing" in finding.message
+
+
+async def test_what_no_table_and_no_event_can_carry_is_told_all_the_same(
+    tools: Tools, given_stored: GivenStored
+) -> None:
+    """NUL, half a surrogate pair and a number beyond 64 bits, as any file may hold them."""
+    files = given_llama()
+    config = json.loads(files["config.json"])
+    config |= {"architectures": ["Llama\0For\ud800"], "max_position_embeddings": 2**63}
+    request = await given_stored(files | {"config.json": json.dumps(config).encode()})
+
+    await handle(tools, request)
+
+    [rejected] = await emitted(tools.pool)
+    assert isinstance(rejected, ModelRejected)
+    assert rejected.report.findings[0].rule == "architecture-unknown"
+    assert rejected.report.metadata.context_length is None
 
 
 async def test_a_redelivered_request_is_answered_once(tools: Tools, given_stored: GivenStored) -> None:

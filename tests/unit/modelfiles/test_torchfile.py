@@ -211,6 +211,7 @@ MALFORMED = {
     "no mark": b"\x80\x02u.",
     "item of no dictionary": b"\x80\x02" + text("a") + text("b") + text("c") + b"s.",
     "persistent id of no storage": b"\x80\x02" + text("x") + b"Q.",
+    "nothing": b"",
 }
 
 

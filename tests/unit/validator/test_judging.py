@@ -5,31 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
-from libs.contracts import Finding
+from libs.contracts import Finding, Severity
 from services.validator.judging import MAX_FINDINGS, bounded
 from tests.support.ggufs import given_gguf
-from tests.support.models import LLAMA_CONFIG, Files, Tensors, encoded, given_llama, in_shards, llama_tensors
-from tests.support.torchfiles import calling, given_torch, state_dict, torch_zip
+from tests.support.models import (
+    Files,
+    Tensors,
+    encoded,
+    given_llama,
+    given_pytorch_llama,
+    in_shards,
+    llama_tensors,
+    without,
+)
+from tests.support.torchfiles import calling, state_dict, torch_zip
 from tests.unit.validator.memory import judged
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 EMBEDDING = "model.embed_tokens.weight"
 EVIL = calling("os", "system", "id")
-
-
-def without(files: Files, *paths: str) -> Files:
-    return {path: content for path, content in files.items() if path not in paths}
-
-
-def as_pytorch(weights: bytes, **config: object) -> Files:
-    """A Llama whose weights are `weights`, as pytorch_model.bin."""
-    return without(given_llama(**config), "model.safetensors") | {"pytorch_model.bin": weights}
-
-
-def llama_torch() -> bytes:
-    return given_torch({name: tensor.shape for name, tensor in llama_tensors().items()})
 
 
 def reindexed(change: Callable[[dict[str, object], dict[str, str]], None]) -> Files:
@@ -51,7 +48,7 @@ IN_ORDER: dict[str, Files] = {
     "one file": given_llama(),
     "shards with an index": given_llama(shards=3),
     "shards without an index": without(given_llama(shards=3), "model.safetensors.index.json"),
-    "pickled weights": as_pytorch(llama_torch()),
+    "pickled weights": given_pytorch_llama(),
     "what training leaves": given_llama() | {"optimizer.pt": torch_zip(b"\x80\x02}q\x00.")},
     "awq": given_llama(quantization_config={"quant_method": "awq", "bits": 4}),
     "an architecture that follows from the model type": given_llama(architectures=None, model_type="llama"),
@@ -187,7 +184,7 @@ FOUND: dict[str, tuple[Files, str, str, str | None, str]] = {
         "weights-repeated", "warning", None, "more than one file",
     ),
     "a pickle that runs code": (
-        as_pytorch(torch_zip(EVIL)), "pickle-dangerous", "error", "pytorch_model.bin", "os.system",
+        given_pytorch_llama(torch_zip(EVIL)), "pickle-dangerous", "error", "pytorch_model.bin", "os.system",
     ),
     "code in a file that vLLM ignores": (
         given_llama() | {"training_args.bin": torch_zip(EVIL)},
@@ -201,7 +198,7 @@ FOUND: dict[str, tuple[Files, str, str, str | None, str]] = {
         "pickle-dangerous", "error", "extra.safetensors", "os.system",
     ),
     "an import that torch does not allow": (
-        as_pytorch(torch_zip(calling("my.module", "Thing", "x"))),
+        given_pytorch_llama(torch_zip(calling("my.module", "Thing", "x"))),
         "pickle-unknown-import", "error", "pytorch_model.bin", "my.module.Thing",
     ),
     "such an import where vLLM ignores it": (
@@ -209,21 +206,23 @@ FOUND: dict[str, tuple[Files, str, str, str | None, str]] = {
         "pickle-unknown-import", "warning", "training_args.bin", "TrainingArguments",
     ),
     "weights that cannot be scanned": (
-        as_pytorch(b"\x80\x02}q\x00(X\xff"), "pickle-unfinished", "error", "pytorch_model.bin", "breaks off",
+        given_pytorch_llama(b"\x80\x02}q\x00(X\xff"), "pickle-unfinished", "error", "pytorch_model.bin", "breaks off",
     ),
     "another pickle that cannot be scanned": (
         given_llama() | {"optimizer.pt": b"\x80\x02}q\x00(X\xff"},
         "pickle-unfinished", "warning", "optimizer.pt", "breaks off",
     ),
     "weights that are no torch file": (
-        as_pytorch(b"\x80\x02}q\x00."), "pytorch-unloadable", "error", "pytorch_model.bin", "neither a zip archive",
+        given_pytorch_llama(b"\x80\x02}q\x00."),
+        "pytorch-unloadable", "error", "pytorch_model.bin", "neither a zip archive",
     ),
     "weights that are no state dict": (
-        as_pytorch(torch_zip(b"\x80\x02]q\x00.")),
+        given_pytorch_llama(torch_zip(b"\x80\x02]q\x00.")),
         "pytorch-unloadable", "error", "pytorch_model.bin", "not a state dict",
     ),
     "weights without their bytes": (
-        as_pytorch(torch_zip(state_dict({"a": (2,)}))), "pytorch-unloadable", "error", "pytorch_model.bin", "not in it",
+        given_pytorch_llama(torch_zip(state_dict({"a": (2,)}))),
+        "pytorch-unloadable", "error", "pytorch_model.bin", "not in it",
     ),
     "a pickle under another name": (
         given_llama() | {"notes.txt": torch_zip(b"\x80\x02}q\x00.")},
@@ -250,34 +249,6 @@ async def test_finds(case: str) -> None:
         assert report.passed, report.findings
 
 
-UNDEPLOYABLE: dict[str, tuple[Files, str]] = {
-    "gguf": ({"model.gguf": given_gguf()}, "does not load GGUF"),
-    "exl2 files": (
-        without(given_llama(), "model.safetensors") | {"output.exl2": b"exl2"}, "does not load exl2",
-    ),
-    "exl2 in safetensors": (given_llama(quantization_config={"quant_method": "exl2"}), "does not load exl2"),
-    "squeezellm": (given_llama(quantization_config={"quant_method": "squeezellm"}), "does not load squeezellm"),
-    "a draft model": (given_llama(architectures=["EagleLlamaForCausalLM"]), "speculative decoding"),
-    "no model type": (given_llama(model_type=None), "no model_type"),
-    "more layers than weights": (given_llama(num_hidden_layers=4), "2 of 4 layers"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", UNDEPLOYABLE)
-async def test_is_accepted_but_not_deployable(case: str) -> None:
-    files, reason = UNDEPLOYABLE[case]
-    report = await judged(files)
-    assert report.passed, report.findings
-    assert not report.metadata.deployable
-    assert reason in (report.metadata.deployable_reason or "")
-
-
-async def test_a_rejected_model_is_not_deployable_and_says_why() -> None:
-    report = await judged(without(given_llama(shards=2), SECOND))
-    assert not report.metadata.deployable
-    assert report.metadata.deployable_reason == f"{SECOND} is missing."
-
-
 async def test_every_error_is_told_at_once() -> None:
     files = given_llama(architectures=["Nobodys"], quantization_config={"quant_method": "magic"})
     files |= {"model.safetensors": b"", "tokenizer_config.json": b"{"}
@@ -285,51 +256,35 @@ async def test_every_error_is_told_at_once() -> None:
     assert rules >= {"architecture-unknown", "quantization-unknown", "safetensors-truncated", "config-json"}
 
 
-async def test_metadata_of_a_model_whose_config_tells_little() -> None:
-    """Sizes that config.json leaves to its class's defaults are taken from the tensors."""
-    files = given_llama() | {"config.json": encoded({"architectures": ["LlamaForCausalLM"], "model_type": "llama"})}
-    metadata = (await judged(files)).metadata
-    assert (metadata.hidden_size, metadata.num_layers, metadata.vocab_size) == (128, 2, 256)
-    assert metadata.context_length is None
-
-
-async def test_metadata_of_a_small_llama() -> None:
-    metadata = (await judged(given_llama(shards=2))).metadata
-    assert metadata.format == "safetensors"
-    assert metadata.architecture == "LlamaForCausalLM"
-    assert metadata.quantization == "native"
-    assert metadata.context_length == LLAMA_CONFIG["max_position_embeddings"]
-    assert metadata.parameter_count == sum(tensor.size for tensor in llama_tensors().values())
-    assert (metadata.hidden_size, metadata.num_layers, metadata.vocab_size) == (128, 2, 256)
-    assert (metadata.dtype, metadata.workload_type, metadata.license) == ("F16", "chat", "apache-2.0")
-    assert metadata.memory is not None
-    assert metadata.memory.kv_bytes_per_token == 2 * 2 * 2 * 32 * 2  # keys and values, layers, heads, size, bytes
-
-
-async def test_metadata_of_pickled_weights_and_of_gguf() -> None:
-    pickled = (await judged(as_pytorch(llama_torch()))).metadata
-    assert (pickled.format, pickled.dtype) == ("pytorch", "F32")
-    assert pickled.parameter_count == sum(tensor.size for tensor in llama_tensors().values())
-    gguf = (await judged({"model.gguf": given_gguf()})).metadata
-    assert (gguf.format, gguf.architecture, gguf.quantization) == ("gguf", "llama", "gguf")
-    assert (gguf.parameter_count, gguf.context_length, gguf.vocab_size) == (128, 512, 3)
-
-
-def test_a_report_fits_into_an_event_however_much_is_wrong() -> None:
-    """A thousand findings with messages of a megabyte; the event stays below what NATS takes."""
-    flood = [
-        Finding(
-            rule="r",
-            severity="warning" if number % 2 else "error",
-            message="m" * 10**6,
-            fix="f" * 9999,
-            file="p" * 9999,
-        )
-        for number in range(1000)
-    ]
+@pytest.mark.parametrize("letter", ["m", "ü", "\N{GRINNING FACE}", "\1", "\0", "\ud800"])
+def test_findings_fit_into_an_event_however_much_is_wrong(letter: str) -> None:
+    """A thousand findings with messages of a hundred thousand characters, some of six bytes each in JSON."""
+    text = letter * 100_000
+    kinds: tuple[Severity, ...] = ("warning", "error")
+    flood = [Finding(rule="r", severity=kinds[number % 2], message=text, fix=text, file=text) for number in range(1000)]
     kept = bounded(flood)
-    assert len(kept) == MAX_FINDINGS + 1
-    assert {finding.severity for finding in kept[:MAX_FINDINGS]} == {"error"}
-    assert kept[-1].message == "There are 800 findings more like these."
-    assert kept[-1].severity == "error"
-    assert sum(len(finding.message) + len(finding.fix) + len(finding.file or "") for finding in kept) < 700_000
+    assert len(msgspec.json.encode(kept)) < 700_000
+    assert len(kept) <= MAX_FINDINGS + 1
+    assert {finding.severity for finding in kept} == {"error"}
+    assert "\0" not in kept[0].message  # which jsonb would refuse
+    assert kept[-1].message == f"There are {1000 - len(kept) + 1:,} findings more like these."
+
+
+async def test_names_that_no_database_takes_are_spelled_out() -> None:
+    """A tensor's name may hold NUL and, in an index, half of a surrogate pair."""
+    files = reindexed(lambda _, weight_map: weight_map.update({"a\0b": FIRST, "\ud800": FIRST}))
+    [finding] = [finding for finding in (await judged(files)).findings if finding.severity == "error"]
+    assert "a\\0b" in finding.message
+    assert "\\ud800" in finding.message
+
+
+async def test_what_only_an_attacker_writes_does_not_reach_the_registry() -> None:
+    files = given_llama(
+        architectures=["X" * 10**6], model_type="y" * 10**6, max_position_embeddings=1e300, vocab_size=10**30,
+        num_key_value_heads=2**50, head_dim=2**50, num_hidden_layers=2**50,
+    )  # fmt: skip
+    metadata = (await judged(files)).metadata
+    assert (metadata.context_length, metadata.vocab_size) == (None, 256)
+    assert metadata.memory is not None
+    assert metadata.memory.kv_bytes_per_token is None
+    assert len(msgspec.json.encode(metadata)) < 4000

@@ -10,7 +10,7 @@ from libs.errors import ObjectNotFound
 from services.validator.reading import SMALL_BYTES, ModelReader
 from tests.support.models import given_big_llama, given_llama
 from tests.support.torchfiles import given_torch
-from tests.unit.validator.memory import MemoryStorage, stored
+from tests.unit.validator.memory import MemoryStorage, judged, stored
 
 
 def header_bytes(file: bytes) -> int:
@@ -98,3 +98,12 @@ async def test_a_file_that_is_shorter_in_storage_is_truncated_and_nothing_worse(
     found = await ModelReader(MemoryStorage(short), requests=4).inspect(stored(files))
 
     assert found.bytes_read <= sum(map(len, short.values()))
+
+
+async def test_an_empty_file_of_weights_is_none_that_torch_would_load() -> None:
+    files = given_llama() | {"pytorch_model.bin": b""}
+    del files["model.safetensors"]
+
+    report = await judged(files)
+
+    assert [finding.rule for finding in report.findings if finding.severity == "error"] == ["pytorch-unloadable"]
