@@ -247,6 +247,37 @@ async def test_a_file_can_be_sent_in_chunks_that_the_extractor_joins(uploads: Up
     assert done["total_size"] == sum(map(len, FILES.values()))
 
 
+async def test_chunks_of_one_file_sent_at_once_do_not_block_each_other(uploads: Uploads):
+    """Any that deadlocked would be answered 503."""
+    data = bytes(range(200)) * 10
+    session = (await uploads.open_directory({"model.safetensors": data}))["session_id"]
+    path = "model.safetensors?part_count=20&part_number="
+    await asyncio.gather(*(uploads.send_file(session, f"{path}{n}", data[n * 100 : (n + 1) * 100]) for n in range(20)))
+    assert (await uploads.call("GET", f"uploads/{session}"))["files"][0]["status"] == "received"
+
+
+async def test_uploads_of_the_same_content_completed_at_once_do_not_block_each_other(uploads: Uploads):
+    """They share files that the project has, and bring the same new ones; any that deadlocked would be answered 503."""
+    shared = {f"shared-{n}.txt": b"shared %d" % n for n in range(10)}
+    await uploads.upload_directory({**FILES, **shared}, "first")
+    new = {f"new-{n}.txt": b"new %d" % n for n in range(10)}
+    listed = [
+        {"relative_path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for path, data in {**FILES, **shared, **new}.items()
+    ]
+    sessions = []
+    for n in range(8):
+        opened = await uploads.call("POST", "uploads/directory", json={"model_name": f"twin-{n}", "files": listed})
+        sessions.append(opened["session_id"])
+        for path, data in new.items():
+            await uploads.send_file(sessions[-1], path, data)
+
+    await asyncio.gather(*(uploads.complete(session) for session in sessions))
+
+    registered = {event.model_id: event.files for event in await uploads.emitted(ModelRegistered)}
+    assert len({tuple(file.key for file in files) for files in list(registered.values())[1:]}) == 1
+
+
 async def test_a_file_that_the_project_has_need_not_be_sent_again(uploads: Uploads):
     await uploads.upload_directory(FILES, "first")
     before = await uploads.stored()

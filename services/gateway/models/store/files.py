@@ -11,22 +11,31 @@ from libs.db import Tx
 async def claim(tx: Tx, project_id: str, files: Sequence[StoredFile]) -> dict[str, str]:
     """sha256 -> the key under which the project stores that content: of its first copy, if it has one already.
 
-    Locks the blobs' rows, in one order, until the transaction ends, so that nobody releases them meanwhile.
+    Nobody can release them until the transaction ends. Rows that are there are only shared, and new ones entered in
+    one order: uploads that have files in common, and may share some of them already, never deadlock.
     """
     first = {file.sha256: file for file in reversed(files)}
-    rows = await tx.fetch(
-        """
-        INSERT INTO blob (project_id, sha256, size_bytes, key)
-        SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::text[]) AS new (sha256, size_bytes, key)
-        ON CONFLICT (project_id, sha256) DO UPDATE SET size_bytes = blob.size_bytes
-        RETURNING sha256, key
-        """,
-        project_id,
-        sorted(first),
-        [first[sha256].size_bytes for sha256 in sorted(first)],
-        [first[sha256].key for sha256 in sorted(first)],
-    )
-    return {row["sha256"]: row["key"] for row in rows}
+    contents = sorted(first)
+    keys: dict[str, str] = {}
+    while len(keys) < len(contents):  # again, if one was released between the two statements
+        await tx.execute(
+            """
+            INSERT INTO blob (project_id, sha256, size_bytes, key)
+            SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::text[]) AS new (sha256, size_bytes, key)
+            ON CONFLICT (project_id, sha256) DO NOTHING
+            """,
+            project_id,
+            contents,
+            [first[sha256].size_bytes for sha256 in contents],
+            [first[sha256].key for sha256 in contents],
+        )
+        rows = await tx.fetch(
+            "SELECT sha256, key FROM blob WHERE project_id = $1 AND sha256 = ANY ($2) FOR KEY SHARE",
+            project_id,
+            contents,
+        )
+        keys = {row["sha256"]: row["key"] for row in rows}
+    return keys
 
 
 async def insert(tx: Tx, model_id: str, project_id: str, files: Sequence[StoredFile]) -> None:

@@ -51,7 +51,7 @@ async def unmark_vanished(tx: Tx, upload_id: str, project_id: str) -> list[str]:
         """
         UPDATE upload_file f SET present = false, sha256 = NULL, key = NULL
          WHERE f.upload_id = $1 AND f.present
-           AND NOT EXISTS (SELECT FROM blob b WHERE b.project_id = $2 AND b.key = f.key FOR SHARE)
+           AND NOT EXISTS (SELECT FROM blob b WHERE b.project_id = $2 AND b.key = f.key FOR KEY SHARE)
         RETURNING f.path
         """,
         upload_id,

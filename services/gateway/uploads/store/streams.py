@@ -161,8 +161,11 @@ async def count_part(tx: Tx, stream: str, size_bytes: int, deadline_at: datetime
 
 
 async def lock(tx: Tx, stream: str) -> Stream:
-    """A stream whose counts this transaction alone will change."""
-    return Stream(**await tx.fetchrow("SELECT * FROM upload_stream WHERE id = $1 FOR UPDATE", stream))
+    """A stream whose counts this transaction alone will change.
+
+    NO KEY, since every transaction that has added a part holds a key share of the row: two of them would deadlock.
+    """
+    return Stream(**await tx.fetchrow("SELECT * FROM upload_stream WHERE id = $1 FOR NO KEY UPDATE", stream))
 
 
 async def progress(
