@@ -13,6 +13,7 @@ import uvloop
 from aiohttp import web
 
 from libs.blobs import Blobs
+from libs.contracts import new_id
 from libs.digest import Digest
 
 CHUNK_BYTES = 1024 * 1024
@@ -24,7 +25,7 @@ async def serve(s3_url: str) -> None:
 
         async def store(request: web.Request) -> web.Response:
             digest = Digest(request.content.iter_any())
-            await blobs.put("streamed", digest, request.content_length)
+            await blobs.put(new_id(), digest, request.content_length)
             peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             return web.json_response({"sha256": digest.sha256, "peak_bytes": peak_kib * 1024})
 
