@@ -25,7 +25,7 @@ def deployment(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         deployment.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_client(deployment: Deployment) -> Callable[[], Client]:
     """Makes a project and a client of it."""
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import nats
 import psutil
 from nats.js.api import ConsumerInfo
 
-from deploy.local import leftovers
+from deploy.local import leftovers, server
 from deploy.local.ports import free_port
 from deploy.local.services import NAMES, ServiceProcess
 from deploy.local.supervisor import Supervisor
@@ -56,20 +56,22 @@ class Deployment:
         """Start every service; returns when all are ready."""
         ports = {name: free_port() for name in NAMES}
         self.address = f"http://127.0.0.1:{ports['gateway']}"
-        settings = {
-            **HURRY,
-            "SLIPWAY_DATABASE_URL": self.stack.postgres_url,
-            "SLIPWAY_NATS_URL": self.stack.nats_url,
-            "SLIPWAY_S3_URL": self.stack.bucket_url(NAMESPACE),
-            "SLIPWAY_OPERATOR_KEY": self.operator_key,
-            "SLIPWAY_NAMESPACE": NAMESPACE,
-        }
-        services = [ServiceProcess(name, self.folder, ports[name], settings, self.said.append) for name in NAMES]
+        services = [self._service(name, self.folder, ports[name]) for name in NAMES]
         self.stack.wait(self._supervisor.start(*services))
 
     def stop(self) -> None:
         """End every service."""
         self.stack.wait(self._supervisor.stop(within_s=8))
+
+    @contextmanager
+    def another_gateway(self, folder: Path, **settings: str) -> Iterator[str]:
+        """Within the block, one more gateway beside the first: its address. `settings` are variables of its own."""
+        port = free_port()
+        gateway = self.stack.wait(server.start(self._service("gateway", folder, port, settings)))
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            self.stack.wait(gateway.stop(within_s=8))
 
     def kill(self, service: str) -> None:
         """`kill -9`; it is started again at once."""
@@ -128,7 +130,7 @@ class Deployment:
         """How many events NATS has handed to a service and heard nothing of since."""
         name = stream_name(NAMESPACE, service)
         [taken] = [consumer.num_ack_pending for consumer in self._consumers() if consumer.name == name]
-        return int(taken or 0)
+        return taken or 0
 
     def quiet(self) -> None:
         """Wait until every event that was emitted has been published and handled."""
@@ -189,6 +191,18 @@ class Deployment:
     def pid(self, service: str) -> int:
         """The process of a service; waits for it while it is being started again."""
         return int(self._process(service).pid)
+
+    def _service(self, name: str, folder: Path, port: int, settings: Mapping[str, str] | None = None) -> ServiceProcess:
+        told = {
+            **HURRY,
+            "SLIPWAY_DATABASE_URL": self.stack.postgres_url,
+            "SLIPWAY_NATS_URL": self.stack.nats_url,
+            "SLIPWAY_S3_URL": self.stack.bucket_url(NAMESPACE),
+            "SLIPWAY_OPERATOR_KEY": self.operator_key,
+            "SLIPWAY_NAMESPACE": NAMESPACE,
+            **(settings or {}),
+        }
+        return ServiceProcess(name, folder, port, told, self.said.append)
 
     def _signal(self, service: str, number: signal.Signals) -> None:
         self._process(service).send_signal(number)
