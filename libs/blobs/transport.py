@@ -223,16 +223,7 @@ class Transport:
         if not self._bucket_seen:
             await self.find_bucket()
         pipe = Pipe(size_bytes, stall_s=self._stall_s)
-
-        async def send() -> Answer:
-            try:
-                async with self.open(method, key, query=query, data=pipe, session=session or self._streams) as response:
-                    return Answer(response.status, response.headers, await response.read())
-            except BaseException:
-                pipe.abort()
-                raise
-
-        request = asyncio.create_task(send())
+        request = asyncio.create_task(self._send(method, key, query, pipe, session or self._streams))
         try:
             async with aclosing(exactly(body, size_bytes)) as checked:
                 async for chunk in checked:
@@ -247,6 +238,16 @@ class Transport:
             await asyncio.wait((request,))
             if not request.cancelled():
                 request.exception()  # told already, or less telling than the error on its way
+
+    async def _send(
+        self, method: str, key: str | None, query: Mapping[str, str], pipe: Pipe, session: aiohttp.ClientSession
+    ) -> Answer:
+        try:
+            async with self.open(method, key, query=query, data=pipe, session=session) as response:
+                return Answer(response.status, response.headers, await response.read())
+        except BaseException:
+            pipe.abort()
+            raise
 
 
 async def _pieces(data: Buffer) -> AsyncIterator[Buffer]:
