@@ -21,25 +21,26 @@ from deploy.local.errors import CannotRun
 from deploy.local.process import Way, launched
 
 VARIABLE = "SLIPWAY_POSTGRES_AS"
+WAYS: dict[str, Way] = {way: way for way in get_args(Way)}
+AS_ROOT: tuple[Way, ...] = ("namespace", "nobody")  # the first that works
 
 
 def choose(program: Path) -> Way:
     """The way to run `program` on this machine and as this user. Raises: CannotRun if there is none."""
     forced = os.environ.get(VARIABLE, "auto")
+    if forced in WAYS:
+        return WAYS[forced]
     if forced != "auto":
-        for way in get_args(Way):
-            if way == forced:
-                return way  # type: ignore[no-any-return]
-        raise CannotRun(f"{VARIABLE} is {forced!r}; it may be auto, {', '.join(get_args(Way))}")
+        raise CannotRun(f"{VARIABLE} is {forced!r}; it may be auto, {', '.join(WAYS)}.")
     if os.geteuid() != 0:
         return "direct"
-    ways: tuple[Way, ...] = ("namespace", "nobody")
     failures = []
-    for way in ways:
+    for way in AS_ROOT:
         if (failure := why_not(way, program)) is None:
             return way
         failures.append(f"{way}: {failure}")
-    raise CannotRun(f"Postgres refuses to run as root, and root may not become another user here: {failures}")
+    why = "; ".join(failures)
+    raise CannotRun(f"Postgres refuses to run as root, and root cannot be anybody else here ({why}). Be another user.")
 
 
 def why_not(way: Way, program: Path) -> str | None:

@@ -16,8 +16,7 @@ from deploy.local.errors import CannotRun
 from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres, binaries
 from deploy.local.process import Way
-
-AS_ROOT: tuple[Way, ...] = ("namespace", "nobody")
+from deploy.local.unprivileged import AS_ROOT
 
 
 def possible(way: Way) -> Way:
