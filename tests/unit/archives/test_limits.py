@@ -16,7 +16,7 @@ from libs.modelfiles.unpack import STEP_BYTES, join_parts, unpack_archive
 from tests.support.tarblocks import END, header, member, padded
 from tests.unit.archives.unpacked import drained, unpacked
 
-pytestmark = pytest.mark.slow  # starts processes, or moves much
+pytestmark = pytest.mark.slow  # decompresses much
 
 LIMITS = ArchiveLimits(ratio_free_bytes=4 * MIB)
 ZEROS = 64 * MIB

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # starts processes
+
 SETTINGS = {
     "SLIPWAY_DATABASE_URL": "postgresql://nowhere",
     "SLIPWAY_NATS_URL": "nats://nowhere",
@@ -24,8 +26,6 @@ import asyncio
 from contextlib import asynccontextmanager
 from libs.config import ServiceConfig
 from libs.service import run
-
-pytestmark = pytest.mark.slow  # starts processes, or moves much
 
 @asynccontextmanager
 async def part():

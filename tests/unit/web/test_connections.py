@@ -19,7 +19,7 @@ from libs.errors import PartConflict
 from libs.web import Answer, Call, Principal, Route, make_app, serve
 from tests.unit.web.conftest import Serving, port_of
 
-pytestmark = pytest.mark.slow  # starts processes, or moves much
+pytestmark = pytest.mark.slow  # sends much
 
 LARGE = 100_000_000  # a part of an upload
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
