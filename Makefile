@@ -8,7 +8,7 @@ PORT ?= 8080
 PATHS := libs services deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-unit lint types fmt bench clean
+.PHONY: help install demo up test test-unit lint types fmt bench architectures clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ types: install ## Check types (mypy --strict)
 fmt: install ## Format the code and sort its imports
 	$(BIN)/ruff check --fix $(PATHS)
 	$(BIN)/ruff format $(PATHS)
+
+architectures: ## Write down anew what vLLM knows (VLLM_PYTHON: the Python of an environment that has it)
+	$(VLLM_PYTHON) deploy/vllm/architectures.py
 
 bench: install ## Compare with peers in one run: a table, and JSON beside it
 	$(BIN)/python -m tests.bench

@@ -25,7 +25,7 @@ async def build(config: ExtractorConfig, service: Service) -> None:
     worker = Worker(config, pool=base.pool, blobs=blobs, signals=base.signals)
     service.background("extractions", worker.run)
     service.background("prune", partial(every, interval_s=PRUNE_EVERY_S, work=partial(_prune, base.pool), name="prune"))
-    service.ready("storage", blobs.ping)
+    service.ready("s3", blobs.ping, required=False)  # until it is back, extractions are put off
 
 
 async def _prune(pool: Pool) -> None:

@@ -110,14 +110,18 @@ async def take_verdict(event: ModelValidated | ModelRejected, tx: Tx) -> list[Ev
 async def drop_unclaimed(event: ObjectUnclaimed, tx: Tx) -> list[Event]:
     """Say which of the objects that lifecycle found belong to nothing: neither to a model nor to a live upload.
 
-    Emits: ObjectDropped.
+    Of those that models have it was never told, or the telling was lost: it is told again.
+    Emits: ObjectDropped, ModelRegistered.
     """
     live = await sessions.live_among(tx, [upload for key in event.keys if (upload := upload_of(key))])
     kept = await model_files.claimed(tx, event.keys)
+    events: list[Event] = [
+        await session.registered(tx, upload, at=event.at) for upload in await sessions.that_brought(tx, sorted(kept))
+    ]
     unclaimed = [key for key in event.keys if key not in kept and upload_of(key) not in live]
-    if not unclaimed:
-        return []
-    return [ObjectDropped(project_id=event.project_id, keys=unclaimed, reason="unclaimed", at=event.at)]
+    if unclaimed:
+        events.append(ObjectDropped(project_id=event.project_id, keys=unclaimed, reason="unclaimed", at=event.at))
+    return events
 
 
 @handlers.on_dead(UploadOpened, UploadPartStored, UploadCompleted, ArchiveExtracted, ArchiveRejected)

@@ -118,11 +118,18 @@ async def register(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetim
     )
     await sessions.move(tx, upload.id, "completed", only_from=("processing",))
     await notify(tx, CHANNEL, upload.id)
-    ids = {"model_id": upload.model_id, "project_id": upload.project_id}
-    return [
-        ModelRegistered(upload_id=upload.id, files=kept, at=at, **ids),
-        ModelValidationRequested(validation_id=validation_id, files=kept, at=at, **ids),
-    ]
+    requested = ModelValidationRequested(
+        model_id=upload.model_id, project_id=upload.project_id, validation_id=validation_id, files=kept, at=at
+    )
+    return [await registered(tx, upload, at=at), requested]
+
+
+async def registered(tx: Tx, upload: Upload, *, at: datetime) -> ModelRegistered:
+    """What the model of a completed upload refers to; for whoever was not told, to be told again."""
+    kept = await model_files.of_model(tx, upload.model_id)
+    return ModelRegistered(
+        model_id=upload.model_id, upload_id=upload.id, project_id=upload.project_id, files=kept, at=at
+    )
 
 
 def _vanished(path: str) -> Finding:

@@ -13,6 +13,7 @@ from libs.contracts import (
     ArchiveRejected,
     Finding,
     ModelMetadata,
+    ModelRegistered,
     ModelRejected,
     ModelValidated,
     ModelValidationRequested,
@@ -138,6 +139,9 @@ async def test_unclaimed_objects_are_dropped_unless_a_model_or_a_live_upload_cla
 
     [dropped] = await uploads.emitted(ObjectDropped)
     assert dropped.keys == orphans
+    [first, told_again] = await uploads.emitted(ModelRegistered)
+    assert told_again.model_id == first.model_id
+    assert told_again.files == first.files
 
 
 @pytest.mark.parametrize("kind", ["stream", "model"])

@@ -155,6 +155,21 @@ async def page(
     return [Upload(**row) for row in rows]
 
 
+async def that_brought(tx: Tx, keys: list[str]) -> list[Upload]:
+    """The completed uploads whose models have any of these objects."""
+    rows = await tx.fetch(
+        """
+        SELECT * FROM upload
+         WHERE status = 'completed'
+           AND model_id IN (SELECT f.model_id FROM model_file f JOIN blob b USING (project_id, sha256)
+                             WHERE b.key = ANY ($1))
+         ORDER BY serial
+        """,
+        keys,
+    )
+    return [Upload(**row) for row in rows]
+
+
 async def live_among(tx: Tx, upload_ids: list[str]) -> set[str]:
     """Which of these sessions may still be writing."""
     rows = await tx.fetch("SELECT id FROM upload WHERE id = ANY ($1) AND status = ANY ($2)", upload_ids, list(LIVE))
