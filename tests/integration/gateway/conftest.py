@@ -14,7 +14,7 @@ from services.gateway.config import GatewayConfig
 from services.gateway.models.routes import ROUTES as MODELS
 from services.gateway.state import Gateway
 from services.gateway.uploads.routes import ROUTES as UPLOADS
-from tests.integration.gateway.uploading import PROJECT, Uploads
+from tests.integration.gateway.uploading import CHUNK, PROJECT, Uploads
 from tests.support.fixtures import PoolFor, SignalsFor
 
 
@@ -23,7 +23,7 @@ async def uploads(pool_for: PoolFor, signals_for: SignalsFor, blobs: Blobs) -> A
     """The upload and model routes for one project, with parts of 1,000 bytes; nobody answers events but the test."""
     pool = await pool_for("gateway")
     config = GatewayConfig(
-        database_url="", nats_url="", s3_url="", operator_key="0123456789abcdef", chunk_size_bytes=1000
+        database_url="", nats_url="", s3_url="", operator_key="0123456789abcdef", chunk_size_bytes=CHUNK
     )
     state = Gateway(pool, await signals_for("gateway"), blobs, config)
     async with connection(pool) as tx:

@@ -28,6 +28,7 @@ from services.gateway.state import Gateway
 
 PROJECT = "proj_TESTTEST01"
 NOON = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
+CHUNK = 1000  # bytes of a part, as the fixture sets it
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 100}
 
 
@@ -119,3 +120,8 @@ def extracted(upload_id: str, files: dict[str, bytes] = FILES) -> ArchiveExtract
     return ArchiveExtracted(
         upload_id=upload_id, stream_id=f"{upload_id}-0", files=stored_files(upload_id, files), at=NOON
     )
+
+
+def part(number: int, size: int = CHUNK) -> bytes:
+    """A part unlike any other."""
+    return bytes([number]) * size
