@@ -21,5 +21,6 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     session_ttl_s: Seconds = 86400  # how long an upload may take
     max_model_bytes: Count = 2 * 1024**4
     complete_wait_s: Seconds = 60  # how long `complete` waits for the model before it answers 202
+    complete_wait_max_s: Seconds = 600  # the same, at most, where the client says by `Prefer: wait=N`
     sweep_interval_s: Seconds = 5
     stale_after_s: Seconds = 30  # how long others may be silent before they are told again

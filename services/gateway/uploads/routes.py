@@ -84,7 +84,7 @@ async def complete_upload(call: Call) -> schemas.Completed | Answer:
     state: Gateway = call.state
     project_id, upload_id = call.principal.project_id, call.params["upload_id"]
     wait_s = call.prefer_wait_s()
-    limit_s = state.config.complete_wait_s if wait_s is None else min(wait_s, state.config.complete_wait_s)
+    limit_s = state.config.complete_wait_s if wait_s is None else min(wait_s, state.config.complete_wait_max_s)
     with state.signals.subscribe(session.CHANNEL, upload_id) as changed:
         await _complete(state, project_id, upload_id)
         until = datetime.now(UTC) + timedelta(seconds=limit_s)
