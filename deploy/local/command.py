@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,7 @@ def _explain(out: Console, data_dir: Path, credentials: Credentials) -> None:
     """How to use what runs now."""
     file = data_dir / "credentials.json"
     found_by_itself = data_dir == Path(".slipway")
-    option = "" if found_by_itself else f" --credentials {file}"
+    option = "" if found_by_itself else f" --credentials {shlex.quote(str(file))}"
     out.print(f"\n[bold green]Slipway is up[/] at [bold]{credentials.base_url}[/]\n")
     for line in (
         f"curl -H 'Authorization: Bearer {credentials.api_key}' {credentials.base_url}/models",

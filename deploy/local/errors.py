@@ -15,6 +15,10 @@ class HomeTaken(CannotRun):
     """Another process uses the data directory."""
 
 
+class HomeUnusable(CannotRun):
+    """The data directory cannot be made or written."""
+
+
 class PortTaken(CannotRun):
     """Somebody else listens on the port that the API was to have."""
 

@@ -19,13 +19,13 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from deploy.local import leftovers
-from deploy.local.errors import HomeTaken
+from deploy.local.errors import HomeTaken, HomeUnusable
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -70,10 +70,9 @@ class Home:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[Home]:
-        """Take `path` for ourselves; it is made if it is not there. Raises: HomeTaken."""
+        """Take `path` for ourselves; it is made if it is not there. Raises: HomeTaken; HomeUnusable."""
         path = path.absolute()
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _opened_private(path / "lock") as lock:
+        with _lock_file(path) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel gives it back, however we end
             except BlockingIOError:
@@ -118,6 +117,20 @@ def write_private(path: Path, content: bytes) -> None:
         os.write(descriptor, content)
         os.fsync(descriptor)
     unfinished.replace(path)
+
+
+@contextmanager
+def _lock_file(directory: Path) -> Iterator[int]:
+    """The file that is locked in `directory`, both made if they are not there. Raises: HomeUnusable."""
+    with ExitStack() as opened:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = opened.enter_context(_opened_private(directory / "lock"))
+        except OSError as error:
+            raise HomeUnusable(
+                f"Cannot keep data in {directory}: {error.strerror}. Choose another --data-dir."
+            ) from error
+        yield lock
 
 
 @contextmanager

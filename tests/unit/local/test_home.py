@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.errors import HomeTaken
+from deploy.local.errors import HomeTaken, HomeUnusable
 from deploy.local.home import Credentials, Home, write_private
 
 CREDENTIALS = Credentials("http://127.0.0.1:8080/proj_A/v1", "proj_A", "xero_a_1", "xero_operator_1")
@@ -27,6 +27,15 @@ def test_the_directory_is_free_again_afterwards(tmp_path: Path) -> None:
     for _ in range(2):
         with Home.open(tmp_path / "new" / "home"):
             pass
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(HomeUnusable, match=r"file/home: Not a directory.*--data-dir"),
+        Home.open(tmp_path / "file/home"),
+    ):
+        pass
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
