@@ -61,9 +61,13 @@ def status_of(error: errors.SlipwayError) -> int:
 
 
 def error_answer(error: errors.SlipwayError) -> web.Response:
-    """The answer that tells a client of `error`; its `details` stand beside the four fields."""
+    """The answer that tells a client of `error`; its `details` stand beside the four fields.
+
+    Which dependency is down, and how it said so, is for the log: clients are told that one is.
+    """
     _, status, kind = _row(error)
-    fields = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    message = errors.Unavailable().message if type(error) is errors.Unavailable else error.message
+    fields = {"message": message, "type": kind, "param": error.param, "code": error.code}
     body = msgspec.json.encode({"error": {**error.details, **fields}})
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:

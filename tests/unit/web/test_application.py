@@ -141,6 +141,15 @@ async def test_aiohttps_own_errors_come_in_the_envelope_with_their_headers(servi
         assert (await answer.json())["error"]["code"] == "requested_range_not_satisfiable"
 
 
+async def test_which_dependency_is_down_is_logged_and_not_told(
+    serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await serving(raising(errors.Unavailable("Connect call failed ('10.0.0.7', 5432)")))
+    async with client.get("/v1/fails") as answer:
+        assert (await answer.json())["error"]["message"] == errors.Unavailable().message
+    assert "10.0.0.7" in caplog.text
+
+
 async def test_an_unforeseen_error_is_logged_in_full_and_tells_the_client_nothing(
     serving: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
