@@ -50,8 +50,8 @@ fmt: install ## Format the code and sort its imports
 architectures: ## Write down anew what vLLM knows (VLLM_PYTHON: the Python of an environment that has it)
 	$(VLLM_PYTHON) deploy/vllm/architectures.py
 
-bench: install ## Compare with peers in one run: a table, and JSON beside it
-	$(BIN)/python -m tests.bench
+bench: install ## Compare the hot paths with peers, as ratios in one run; for a quiet machine
+	$(BIN)/python -m pytest -s tests/bench
 
 clean: ## Remove the environment and caches; data directories stay
 	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

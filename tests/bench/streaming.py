@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-import resource
+import os
 import sys
 
 import uvloop
@@ -15,6 +15,7 @@ from aiohttp import web
 from libs.blobs import Blobs
 from libs.contracts import new_id
 from libs.digest import Digest
+from tests.support.processes import peak_bytes
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -26,8 +27,7 @@ async def serve(s3_url: str) -> None:
         async def store(request: web.Request) -> web.Response:
             digest = Digest(request.content.iter_any())
             await blobs.put(new_id(), digest, request.content_length)
-            peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            return web.json_response({"sha256": digest.sha256, "peak_bytes": peak_kib * 1024})
+            return web.json_response({"sha256": digest.sha256, "peak_bytes": peak_bytes(os.getpid())})
 
         app = web.Application()
         app.router.add_put("/", store)
