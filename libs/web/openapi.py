@@ -48,7 +48,12 @@ def openapi_document(routes: Sequence[Route], title: str) -> dict[str, Any]:
 
 
 def _structs(routes: Sequence[Route]) -> list[type[msgspec.Struct]]:
-    named = [kind for route in routes for kind in (route.body, route.query, route.returns) if kind is not None]
+    named = [
+        kind
+        for route in routes
+        for kind in (route.body, route.query, route.returns, *route.also.values())
+        if kind is not None
+    ]
     return list(dict.fromkeys([ErrorEnvelope, *named]))
 
 
@@ -59,7 +64,6 @@ def _path(route: Route) -> str:
 def _operation(
     route: Route, schema_of: dict[type[msgspec.Struct], dict[str, Any]], components: dict[str, Any]
 ) -> dict[str, Any]:
-    answer = _json(schema_of[route.returns]) if route.returns else {}
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "summary": route.summary,
@@ -70,7 +74,7 @@ def _operation(
         ],
         "security": _security(route),
         "responses": {
-            str(route.status): {"description": "Done.", **answer},
+            **_answers(route, schema_of),
             "default": {"description": "It failed; `error.message` says why.", **_json(schema_of[ErrorEnvelope])},
         },
     }
@@ -83,6 +87,15 @@ def _operation(
         binary = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
         operation["requestBody"] = {"required": True, "content": {"application/octet-stream": binary}}
     return operation
+
+
+def _answers(route: Route, schema_of: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+    """The answers of `route` that are no errors, by status."""
+    answers: dict[int, dict[str, Any]] = {route.status: _json(schema_of[route.returns]) if route.returns else {}}
+    for status, kind in route.also.items():
+        either = [schema_of[kind], *([schema_of[route.returns]] if status == route.status and route.returns else [])]
+        answers[status] = _json({"anyOf": either} if len(either) > 1 else either[0])
+    return {str(status): {"description": "Done.", **answer} for status, answer in answers.items()}
 
 
 def _operation_id(route: Route) -> str:

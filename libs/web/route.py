@@ -104,6 +104,7 @@ class Route:
     body: type[msgspec.Struct] | None = None  # JSON
     query: type[msgspec.Struct] | None = None
     returns: type[msgspec.Struct] | None = None
+    also: Mapping[int, type[msgspec.Struct]] = field(default_factory=dict)  # what else it may answer, by status
     status: int = 200
     stream: bool = False  # the handler reads the body itself, by Call.content()
     base: Literal["project", "root"] = "project"

@@ -162,6 +162,7 @@ ROUTES = [
         summary="One model; ?extended=true for everything known of it",
         query=schemas.GetQuery,
         returns=schemas.Extended,
+        also={200: schemas.Standard},
     ),
     _get("models/{model_id}/versions", list_versions, summary="All versions", returns=schemas.VersionList),
     _get("models/{model_id}/files", list_files, summary="The files of a model", returns=schemas.FileList),

@@ -197,5 +197,6 @@ ROUTES = [
         complete_upload,
         summary="Complete a session and register its model",
         returns=schemas.Completed,
+        also={202: schemas.Processing},
     ),
 ]

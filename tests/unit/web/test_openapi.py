@@ -24,7 +24,7 @@ async def handler(_: Call) -> Answer:
 
 ROUTES = [
     Route("POST", "things", handler, summary="Make", body=Wanted, returns=Wanted, status=201, scope="models"),
-    Route("GET", "things", handler, summary="List", query=Page),
+    Route("GET", "things", handler, summary="List", query=Page, returns=Page, also={200: Wanted, 202: Wanted}),
     Route("PUT", "things/{id}/files/{path:path}", handler, summary="Send", stream=True),
     Route("GET", "/livez", handler, summary="Alive", public=True, base="root"),
     Route("GET", "/admin/v1/x", handler, summary="Operate", operator=True, base="root"),
@@ -55,6 +55,9 @@ def test_bodies_queries_answers_and_security_are_those_of_the_route() -> None:
     assert make["requestBody"] == {"required": True, "content": {"application/json": {"schema": schema}}}
     assert make["responses"]["201"]["content"]["application/json"]["schema"] == schema
     assert make["security"] == [{"key": ["models"]}]
+    answers = {status: answer["content"]["application/json"]["schema"] for status, answer in page["responses"].items()}
+    assert answers["200"] == {"anyOf": [schema, {"$ref": "#/components/schemas/Page"}]}
+    assert answers["202"] == schema
     [limit] = page["parameters"]
     assert (limit["name"], limit["required"], limit["schema"]["maximum"]) == ("limit", False, 100)
     assert paths["/livez"]["get"]["security"] == []
