@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import ClassVar
 
 
 class SlipwayError(Exception):
     """Something went wrong that the caller should know about."""
 
-    code: ClassVar[str] = "internal_error"
+    code: str = "internal_error"  # a leaf's own; clients may rely on it
 
     def __init__(
         self,
         message: str | None = None,
         *,
+        code: str | None = None,
         param: str | None = None,
         retry_after_s: int | None = None,
         retryable: bool = True,
@@ -27,9 +27,11 @@ class SlipwayError(Exception):
     ) -> None:
         """`param` names the field at fault; `retryable=False` says that repeating the call cannot help.
 
+        `code` stands in for the class's own, where the reason was found earlier and is told again.
         `details` are further fields for the client, beside the message (a finding, what is missing).
         """
         self.message = message or inspect.cleandoc(type(self).__doc__ or "")
+        self.code = code or type(self).code
         self.param = param
         self.retry_after_s = retry_after_s
         self.retryable = retryable

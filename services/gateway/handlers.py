@@ -23,7 +23,7 @@ from libs.contracts import (
 from libs.contracts.keys import upload_of
 from libs.db import Tx
 from libs.errors import ArchiveRejected as ArchiveRejectedError
-from libs.errors import SlipwayError
+from libs.errors import ChecksumMismatch, SlipwayError
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.uploads import session
@@ -32,6 +32,8 @@ from services.gateway.uploads.store import files, sessions, streams
 
 # How long the extractor and the validator have before they are asked again, from the event that starts the wait.
 PATIENCE = timedelta(seconds=30)
+
+CHECKSUM_RULES = ("archive-checksum", "file-checksum")  # the extractor's, where not the format but the bytes are wrong
 
 handlers = Handlers("gateway")
 
@@ -86,7 +88,8 @@ async def refuse_upload(event: ArchiveRejected, tx: Tx) -> list[Event]:
     Emits: UploadFailed.
     """
     upload = await sessions.lock(tx, event.upload_id)
-    return await session.fail(tx, upload, event.finding, code=ArchiveRejectedError.code, at=event.at)
+    code = ChecksumMismatch.code if event.finding.rule in CHECKSUM_RULES else ArchiveRejectedError.code
+    return await session.fail(tx, upload, event.finding, code=code, at=event.at)
 
 
 @handlers.on(ModelValidated, ModelRejected)

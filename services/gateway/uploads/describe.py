@@ -14,6 +14,7 @@ from services.gateway.uploads.schemas import (
     Extraction,
     FileSlot,
     FileState,
+    ManifestFile,
     ModelFile,
     PartState,
     Session,
@@ -28,16 +29,18 @@ def upload_path(base_path: str, upload: Upload, path: str) -> str:
     return f"{base_path}/uploads/{upload.id}/files/{quote(path)}"
 
 
-def file_slots(base_path: str, upload: Upload, manifest: Sequence[UploadFile]) -> list[FileSlot]:
-    """Where each file of a manifest goes."""
+def file_slots(
+    base_path: str, upload: Upload, announced: Sequence[ManifestFile], manifest: Sequence[UploadFile]
+) -> list[FileSlot]:
+    """Where each file of a manifest goes, under the name that its client knows it by, in whatever Unicode form."""
     return [
         FileSlot(
-            relative_path=file.path,
+            relative_path=as_sent.relative_path,
             upload_path=upload_path(base_path, upload, file.path),
             size=file.size_bytes,
             present=file.present,
         )
-        for file in manifest
+        for as_sent, file in zip(announced, manifest, strict=True)
     ]
 
 

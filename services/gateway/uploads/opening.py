@@ -78,7 +78,7 @@ async def create_directory(call: Call) -> schemas.DirectoryCreated:
     return schemas.DirectoryCreated(
         session_id=upload.id,
         upload_url=f"{base_url(call)}/uploads/{upload.id}/files",
-        files=describe.file_slots(base_path(call), upload, slots),
+        files=describe.file_slots(base_path(call), upload, body.files, slots),
         expires_at=timestamp(upload.expires_at),
         model_id=upload.model_id,
         model_name=upload.model_name,

@@ -170,10 +170,11 @@ async def abort(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
 
 async def expire(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     """The session was not completed in time: its model is in error for that reason, and what was stored goes."""
-    if not await sessions.move(tx, upload.id, "expired", only_from=("open",)):
-        return []
     ttl = upload.expires_at - upload.created_at
     reason = f"The upload was not completed within {_in_words(ttl)}. Upload the model again."
+    error = {"message": reason, "code": "upload_expired", "finding": None}
+    if not await sessions.move(tx, upload.id, "expired", only_from=("open",), error=error):
+        return []
     await models.fail(tx, upload.model_id, reason)
     await notify(tx, CHANNEL, upload.id)
     return [UploadExpired(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]

@@ -26,6 +26,16 @@ async def test_a_directory_is_sent_file_by_file(uploads: Uploads):
     assert {file["relative_path"] for file in done["files"]} == set(files)
 
 
+async def test_files_are_named_as_their_client_knows_them(uploads: Uploads):
+    """On a disk that keeps names in NFD, the NFC form that is stored would name no file."""
+    nfd = "cafe\u0301.json"
+    opened = await uploads.open_directory({**FILES, nfd: b"{}"})
+    slot = opened["files"][2]
+    assert slot["relative_path"] == nfd
+    for path in (nfd, "caf\u00e9.json"):
+        assert (await uploads.send_file(opened["session_id"], path, b"{}"))["size"] == 2
+
+
 async def test_paths_outside_the_manifest_are_refused(uploads: Uploads):
     session = (await uploads.open_directory(FILES))["session_id"]
     assert (await uploads.send_file(session, "other.json", b"{}", status=404))["error"]["code"] == "not_found"

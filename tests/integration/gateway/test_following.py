@@ -65,6 +65,16 @@ async def test_a_rejected_archive_fails_the_session_and_the_next_part_is_told_wh
     assert (await uploads.complete(session, status=422))["error"]["code"] == "archive_rejected"
 
 
+async def test_bytes_that_are_not_those_declared_are_called_a_checksum_mismatch(uploads: Uploads):
+    opened = await given_part(uploads)
+    session = opened["session_id"]
+    finding = Finding(
+        rule="archive-checksum", severity="error", message="its SHA-256 is another.", fix="Send it again."
+    )
+    await uploads.tell(ArchiveRejected(upload_id=session, stream_id=f"{session}-0", finding=finding, at=NOON))
+    assert (await uploads.complete(session, status=422))["error"]["code"] == "checksum_mismatch"
+
+
 async def test_extraction_that_is_told_twice_registers_once(uploads: Uploads):
     opened = await given_part(uploads)
     await uploads.complete(opened["session_id"], status=202)
@@ -177,6 +187,8 @@ async def test_a_session_that_expires_leaves_its_model_in_error(uploads: Uploads
     model = await uploads.model(opened["model_id"])
     assert model["status"] == "error"
     assert "24 hours" in model["status_reason"]
+    error = (await uploads.call("GET", f"uploads/{opened['session_id']}"))["error"]
+    assert (error["code"], error["message"]) == ("upload_expired", model["status_reason"])
     late = await uploads.send_part(opened["session_id"], 0, b"x" * 10, status=409)
     assert "expired" in late["error"]["message"]
 

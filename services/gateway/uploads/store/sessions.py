@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from libs.db import Tx
-from libs.errors import ArchiveRejected, Rejected, SlipwayError, UploadNotFound, WrongState
+from libs.errors import Rejected, SlipwayError, UploadNotFound, WrongState
 from services.gateway.uploads.states import ENDED, LIVE, UploadStatus
 
 
@@ -94,10 +94,12 @@ def require_open(upload: Upload) -> None:
 def why_closed(upload: Upload) -> SlipwayError:
     """Why nothing more can be done with the session: the reason of its failure, or its state."""
     if upload.status == "failed" and upload.error:
-        kind = ArchiveRejected if upload.error["code"] == ArchiveRejected.code else Rejected
-        error = kind(upload.error["message"], details={"finding": upload.error.get("finding")}, retryable=False)
-        error.code = upload.error["code"]  # type: ignore[misc]  # the code as it was when the session failed
-        return error
+        return Rejected(
+            upload.error["message"],
+            code=upload.error["code"],
+            details={"finding": upload.error.get("finding")},
+            retryable=False,
+        )
     return WrongState(ENDED[upload.status], retryable=False)
 
 
