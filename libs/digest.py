@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
 CHUNK_BYTES = 1024 * 1024  # large enough that a thread's hand-over (0.1 ms) is small beside hashing it (2.6 ms)
 _INLINE_BYTES = 32 * 1024  # hashed faster than handed to a thread
@@ -33,7 +33,7 @@ class Digest:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Raises: whatever the body raises."""
         hashed: asyncio.Future[None] | None = None
-        async for chunk in _rechunked(self._body):
+        async for chunk in rechunked(self._body, CHUNK_BYTES):
             if hashed is not None:
                 await hashed
             hashed = self._update(chunk)
@@ -49,14 +49,14 @@ class Digest:
         return asyncio.get_running_loop().run_in_executor(None, self._hash.update, chunk)
 
 
-async def _rechunked(body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in chunks of at least `CHUNK_BYTES`, except for the last; empty chunks are left out."""
+async def rechunked(body: AsyncIterable[bytes], least_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The same bytes in chunks of at least `least_bytes`, except for the last; empty chunks are left out."""
     gathered: list[bytes] = []
     size = 0
     async for piece in body:
         gathered.append(piece)
         size += len(piece)
-        if size >= CHUNK_BYTES:
+        if size >= least_bytes:
             yield gathered[0] if len(gathered) == 1 else b"".join(gathered)
             gathered, size = [], 0
     if size:

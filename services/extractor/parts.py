@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from libs.blobs import Blobs
 from libs.contracts import Part, PartStream
 from libs.contracts.keys import part_key
 from libs.db import Pool, connection
+from libs.digest import rechunked
 from libs.errors import SlipwayError, Unavailable
 from libs.signals import Signals, Subscription
 from services.extractor import store
@@ -90,24 +91,9 @@ class Parts:
         stream = self._stream
         key = part_key(stream.project_id, stream.upload_id, stream.number, part.number, part.attempt)
         size_bytes = 0
-        async with aclosing(self._blobs.get(key)) as body, aclosing(_gathered(body)) as chunks:
+        async with aclosing(self._blobs.get(key)) as body, aclosing(rechunked(body, CHUNK_BYTES)) as chunks:
             async for chunk in chunks:
                 size_bytes += len(chunk)
                 yield chunk
         if size_bytes != part.size_bytes:
             raise PartDamaged(f"Part {part.number} has {size_bytes} bytes in storage instead of {part.size_bytes}.")
-
-
-async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The same bytes in pieces of at least CHUNK_BYTES, but for the last one."""
-    held: list[bytes] = []
-    size_bytes = 0
-    async for piece in pieces:
-        held.append(piece)
-        size_bytes += len(piece)
-        if size_bytes >= CHUNK_BYTES:
-            yield b"".join(held)
-            held.clear()
-            size_bytes = 0
-    if held:
-        yield b"".join(held)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -23,6 +25,7 @@ OUTBOX_MIGRATIONS = ROOT / "libs" / "outbox" / "migrations"
 
 PoolFor = Callable[[str], Awaitable[Pool]]
 SignalsFor = Callable[[str], Awaitable[Signals]]
+StartService = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +96,36 @@ async def bus(stack: Stack, namespace: str) -> AsyncIterator[Bus]:
     """A bus whose streams no other test sees."""
     async with Bus.open(stack.nats_url, namespace) as bus:
         yield bus
+
+
+@pytest.fixture
+async def start_service(stack: Stack, namespace: str, tmp_path: Path) -> AsyncIterator[StartService]:
+    """`await start_service("extractor", lease_s=2)`: that service as a process, killed if it still runs at the end."""
+    started: list[asyncio.subprocess.Process] = []
+
+    async def start(service: str, **settings: object) -> asyncio.subprocess.Process:
+        told = {
+            "database_url": stack.postgres_url,
+            "nats_url": stack.nats_url,
+            "s3_url": stack.bucket_url(namespace),
+            "namespace": namespace,
+            "http_host": "127.0.0.1",
+            "http_port": 0,
+            **settings,
+        }
+        environment = {f"SLIPWAY_{name.upper()}": str(value) for name, value in told.items()}
+        with (tmp_path / f"{service}-{len(started)}.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", f"services.{service}", cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @pytest.fixture

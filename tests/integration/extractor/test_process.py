@@ -6,17 +6,15 @@ import asyncio
 import gzip
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
 from libs.contracts import ArchiveExtracted, ArchiveProgressed, Part
 from libs.contracts.keys import part_key
 from tests.integration.extractor.given import Given, Upload, tar_of
+from tests.support.fixtures import StartService
 from tests.support.processes import peak_bytes
-from tests.support.stack import Stack
 from tests.support.tarblocks import END, header
 
 MIB = 1024 * 1024
@@ -26,34 +24,13 @@ Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
 
 @pytest.fixture
-async def start(stack: Stack, namespace: str, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start `python -m services.extractor` with these settings; whatever still runs at the end is killed."""
-    started: list[asyncio.subprocess.Process] = []
+def start(start_service: StartService) -> Start:
+    """Start the extractor; settings may be given."""
 
     async def start(**settings: float) -> asyncio.subprocess.Process:
-        defaults = {
-            "database_url": stack.postgres_url,
-            "nats_url": stack.nats_url,
-            "s3_url": stack.bucket_url(namespace),
-            "namespace": namespace,
-            "http_host": "127.0.0.1",
-            "http_port": 0,
-            "lease_s": 2,
-            "progress_every_s": 0.05,
-        }
-        environment = {f"SLIPWAY_{name.upper()}": str(value) for name, value in (defaults | settings).items()}
-        with (tmp_path / f"{len(started)}.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "services.extractor", env=environment, stdout=log, stderr=log
-            )
-        started.append(process)
-        return process
+        return await start_service("extractor", **{"lease_s": 2, "progress_every_s": 0.05, **settings})
 
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    return start
 
 
 async def given_half(given: Given) -> Upload:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
@@ -16,42 +15,15 @@ from libs.contracts import Event, ObjectDeleted, encode_event, event_type
 from tests.integration.lifecycle.given import aborted, dropped, given_upload, keys_in, members, registered
 from tests.support import emitted
 from tests.support.bus import eventually
-from tests.support.fixtures import PoolFor
-from tests.support.stack import Stack
+from tests.support.fixtures import PoolFor, StartService
 
 Start = Callable[[], Awaitable[asyncio.subprocess.Process]]
 
 
 @pytest.fixture
-async def start(stack: Stack, namespace: str, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start `python -m services.lifecycle`; whatever still runs at the end is killed."""
-    started: list[asyncio.subprocess.Process] = []
-
-    async def start() -> asyncio.subprocess.Process:
-        settings = {
-            "database_url": stack.postgres_url,
-            "nats_url": stack.nats_url,
-            "s3_url": stack.bucket_url(namespace),
-            "namespace": namespace,
-            "http_host": "127.0.0.1",
-            "http_port": 0,
-            "lease_s": 1,
-            "poll_s": 0.1,
-            "purge_pauses_s": "0.1,0.1",
-        }
-        environment = {f"SLIPWAY_{name.upper()}": str(value) for name, value in settings.items()}
-        with (tmp_path / f"{len(started)}.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "services.lifecycle", env=environment, stdout=log, stderr=log
-            )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+def start(start_service: StartService) -> Start:
+    """Start lifecycle, in haste."""
+    return partial(start_service, "lifecycle", lease_s=1, poll_s=0.1, purge_pauses_s="0.1,0.1")
 
 
 async def tell(bus: Bus, *events: Event) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +18,7 @@ from deploy.local import server, unprivileged
 from deploy.local.errors import CannotRun
 from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres, binaries
-from deploy.local.process import Way
+from deploy.local.process import Way, launched
 from deploy.local.unprivileged import AS_ROOT
 
 
@@ -56,6 +59,16 @@ async def test_it_runs_below_a_directory_closed_to_others(closed: Path, way: Way
         owner = pwd.getpwuid((closed / "postgres").stat().st_uid).pw_name
         assert owner == ("nobody" if way == "nobody" else pwd.getpwuid(os.geteuid()).pw_name)
         assert (closed / "postgres").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("way", AS_ROOT)
+def test_its_programs_may_be_below_a_directory_closed_to_others(closed: Path, way: Way) -> None:
+    """They are asked for with access(2), which has rules of its own for who is not root."""
+    program = closed / "program"
+    program.touch(mode=0o700)
+    ask = f"import os, sys; sys.exit(not os.access({str(program)!r}, os.X_OK))"
+    command = launched((sys.executable, "-I", "-c", ask), possible(way), signal.SIGKILL)
+    assert subprocess.run(command, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(("first", "then"), [AS_ROOT, AS_ROOT[::-1]])

@@ -6,9 +6,8 @@ import asyncio
 import json
 import signal
 import struct
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
@@ -26,9 +25,9 @@ from libs.contracts import (
 from libs.errors import ObjectNotFound
 from tests.integration.validator.conftest import NOON, GivenStored
 from tests.support.bus import eventually, stored
+from tests.support.fixtures import StartService
 from tests.support.models import given_llama
 from tests.support.processes import peak_bytes
-from tests.support.stack import Stack
 
 MIB = 1024 * 1024
 Verdict = ModelValidated | ModelRejected
@@ -36,32 +35,9 @@ Start = Callable[[], Awaitable[asyncio.subprocess.Process]]
 
 
 @pytest.fixture
-async def start(stack: Stack, namespace: str, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start `python -m services.validator`; whatever still runs at the end is killed."""
-    started: list[asyncio.subprocess.Process] = []
-
-    async def start() -> asyncio.subprocess.Process:
-        settings = {
-            "database_url": stack.postgres_url,
-            "nats_url": stack.nats_url,
-            "s3_url": stack.bucket_url(namespace),
-            "namespace": namespace,
-            "http_host": "127.0.0.1",
-            "http_port": 0,
-        }
-        environment = {f"SLIPWAY_{name.upper()}": str(value) for name, value in settings.items()}
-        with (tmp_path / f"{len(started)}.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "services.validator", env=environment, stdout=log, stderr=log
-            )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+def start(start_service: StartService) -> Start:
+    """Start the validator."""
+    return partial(start_service, "validator")
 
 
 async def publish(bus: Bus, request: ModelValidationRequested) -> None:
