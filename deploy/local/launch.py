@@ -13,9 +13,10 @@ import pwd
 import signal
 import sys
 
-# <linux/prctl.h>, <linux/sched.h>, <linux/capability.h>
+# <linux/prctl.h>, <linux/securebits.h>, <linux/sched.h>, <linux/capability.h>
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CLONE_NEWUSER = 0x10000000
@@ -64,7 +65,8 @@ def become_nobody() -> None:
     So neither programs nor data below a closed home need be copied elsewhere. Raises: OSError, unless we are root.
     """
     nobody = pwd.getpwnam("nobody")
-    _check(_libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
+    # Capabilities then survive the change of user, and access(2), with which initdb looks for postgres, heeds them.
+    _check(_libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "prctl(PR_SET_SECUREBITS)")
     os.setgroups([])
     os.setresgid(nobody.pw_gid, nobody.pw_gid, nobody.pw_gid)
     os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)

@@ -107,3 +107,13 @@ def test_an_unknown_way_is_refused_with_the_known_ones(monkeypatch: pytest.Monke
     monkeypatch.setenv(unprivileged.VARIABLE, "wheel")
     with pytest.raises(CannotRun, match="direct, namespace, nobody"):
         unprivileged.choose(binaries() / "postgres")
+
+
+def test_where_namespaces_are_forbidden_it_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unprivileged.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(unprivileged, "why_not", lambda way, _: "forbidden" if way == "namespace" else None)
+    assert unprivileged.choose(Path("postgres")) == "nobody"
+
+    monkeypatch.setattr(unprivileged, "why_not", lambda way, _: f"no {way}")
+    with pytest.raises(CannotRun, match="namespace: no namespace; nobody: no nobody"):
+        unprivileged.choose(Path("postgres"))
