@@ -167,6 +167,12 @@ class FilesMissing(Rejected):
     code = "required_files_missing"
 
 
+class ProcessingFailed(Rejected):
+    """The upload could not be processed, for a reason that is not its client's."""
+
+    code = "processing_failed"
+
+
 class ArchiveRejected(Rejected):
     """The archive was refused."""
 

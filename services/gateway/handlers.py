@@ -23,7 +23,7 @@ from libs.contracts import (
 from libs.contracts.keys import upload_of
 from libs.db import Tx
 from libs.errors import ArchiveRejected as ArchiveRejectedError
-from libs.errors import ChecksumMismatch, SlipwayError
+from libs.errors import ChecksumMismatch, ProcessingFailed
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.uploads import session
@@ -135,7 +135,7 @@ async def fail_undeliverable_upload(letter: DeadLetter, event: Event, tx: Tx) ->
     """
     upload_id = event.stream.upload_id if isinstance(event, UploadOpened) else event.upload_id  # type: ignore[attr-defined]
     upload = await sessions.lock(tx, upload_id)
-    return await session.fail(tx, upload, _undeliverable(letter), code=SlipwayError.code, at=event.at)
+    return await session.fail(tx, upload, _undeliverable(letter), code=ProcessingFailed.code, at=event.at)
 
 
 @handlers.on_dead(ModelValidationRequested, ModelValidated, ModelRejected)

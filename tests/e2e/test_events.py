@@ -113,7 +113,7 @@ def test_an_upload_whose_events_cannot_be_handled_is_an_error_with_the_reason(
 
     assert "extractor could not process upload.opened.v1" in model["status_reason"]
     answer = client.send_bytes(session, bytes(session["chunk_size"]), 0)
-    assert "extractor could not process" in refused(answer, 422, "internal_error")
+    assert "extractor could not process" in refused(answer, 422, "processing_failed")
 
 
 def test_every_event_told_again_changes_nothing(client: Client, deployment: Deployment) -> None:
