@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 PREFIX = "SLIPWAY_"
+DAY_S = 86_400
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import uvloop
 from aiohttp import web
@@ -24,7 +24,7 @@ from libs.errors import Unauthenticated, Unavailable
 from libs.signals import Signals, unless_set
 from libs.web import Principal, Readiness, Route, health_routes, make_app, serve
 
-logger = logging.getLogger("service")
+log = logging.getLogger("service")
 
 # From SIGTERM to the end it takes eight seconds at most; whoever started us waits ten.
 DRAIN_S = 6.0  # for work to finish by itself
@@ -73,6 +73,10 @@ class Service:
         """Run `run(stop)` from the end of `build` until `stop` is set; if it ends before, so does the process."""
         self._background[name] = run
 
+    def repeat(self, name: str, interval_s: float, work: Callable[[], Awaitable[object]]) -> None:
+        """Do `work()` in the background, as `every` does."""
+        self.background(name, partial(every, interval_s=interval_s, work=work, name=name))
+
     def ready(self, name: str, check: Check, *, required: bool = True) -> None:
         """Ask `check` for /readyz. What is not `required` is only shown: the service does part of its work without."""
         self._checks[name] = (check, required)
@@ -94,14 +98,14 @@ class Service:
         died = [task for task in tasks if task.done() and not self.stop.is_set()]
         self.stop.set()
         await stopping
-        logger.info("stopping")
+        log.info("stopping")
         await _drain(tasks)
         failures = {task: error for task in tasks if (error := _error_of(task)) is not None}
         for task, error in failures.items():
-            logger.critical("%s died: %s", task.get_name(), error, exc_info=error)
+            log.critical("%s died: %s", task.get_name(), error, exc_info=error)
         for task in died:
             if task not in failures:
-                logger.critical("%s ended without being told to", task.get_name())
+                log.critical("%s ended without being told to", task.get_name())
         return not died and not failures
 
     async def close(self) -> None:
@@ -110,7 +114,7 @@ class Service:
             async with asyncio.timeout(CLOSE_S):
                 await self._parts.aclose()
         except TimeoutError:
-            logger.warning("closing took longer than %s s; leaving it at that", CLOSE_S)
+            log.warning("closing took longer than %s s; leaving it at that", CLOSE_S)
 
     async def _serve_http(self, stop: asyncio.Event) -> None:
         app = self._app or make_app(self.health_routes(), authenticate=_nobody, state=None, title=self.name)
@@ -134,35 +138,28 @@ class Spine:
     bus: Bus
 
 
-async def spine(
-    service: Service,
-    config: ServiceConfig,
-    name: str,
-    migrations: Path,
-    handlers: Handlers | None = None,
-    context: Any = None,
-) -> Spine:
+async def spine(service: Service, migrations: Path, handlers: Handlers | None = None) -> Spine:
     """Add the part that services share: schema, pool, signals, bus, relay, and a consumer for `handlers`.
 
-    `context` is handed to the handlers' `prepare`. Waits until Postgres is up, and for nothing else.
+    A service whose handlers have a `prepare` makes its own consumer, with what that needs. Waits until Postgres is up,
+    and for nothing else.
     """
-    schema = schema_name(config.namespace, name)
+    config = service.config
+    schema = schema_name(config.namespace, service.name)
     await db.migrate(config.database_url, schema, outbox.MIGRATIONS, migrations)
     pool = await service.enter(await db.open_pool(config.database_url, schema, size=config.db_pool_size))
     signals = await service.enter(Signals.open(config.database_url, schema))
     bus = await service.enter(Bus.open(config.nats_url, config.namespace))
     service.background("relay", outbox.Relay(pool, signals, bus).run)
     if handlers is not None:
-        service.background("consumer", Consumer(bus, pool, handlers, context).run)
-    service.background("outbox depth", partial(every, interval_s=DEPTH_EVERY_S, work=partial(_show_depth, pool)))
+        service.background("consumer", Consumer(bus, pool, handlers).run)
+    service.repeat("outbox depth", DEPTH_EVERY_S, partial(_show_depth, pool))
     service.ready("postgres", partial(_answers, pool))
     service.ready("nats", bus.ready, required=False)  # work goes on without: the outbox waits
     return Spine(pool, signals, bus)
 
 
-async def every(
-    stop: asyncio.Event, interval_s: float, work: Callable[[], Awaitable[object]], *, name: str = "sweep"
-) -> None:
+async def every(stop: asyncio.Event, interval_s: float, work: Callable[[], Awaitable[object]], *, name: str) -> None:
     """A sweeper's loop: `work()` now and `interval_s` after each time it ended, until `stop`.
 
     Unavailable is logged, and the next round tries again; any other error is raised.
@@ -171,7 +168,7 @@ async def every(
         try:
             await work()
         except Unavailable as error:
-            logger.warning("%s: will try again: %s", name, error)
+            log.warning("%s: will try again: %s", name, error)
         try:
             async with asyncio.timeout(interval_s):
                 await stop.wait()
@@ -188,12 +185,12 @@ async def _live(service: Service, build: Callable[[Service], Awaitable[None]]) -
         healthy = service.stop.is_set() or await service.work()
     finally:
         await service.close()
-    logger.info("stopped")
+    log.info("stopped")
     return 0 if healthy else 1
 
 
 async def _built(service: Service, build: Callable[[Service], Awaitable[None]]) -> None:
-    logger.info("starting")
+    log.info("starting")
     await build(service)
 
 
@@ -205,7 +202,7 @@ async def _drain(tasks: list[asyncio.Task[None]]) -> None:
     """Wait for `tasks` to finish, then cancel those that did not."""
     _, late = await asyncio.wait(tasks, timeout=DRAIN_S)
     for task in late:
-        logger.warning("%s did not finish in time and is cancelled", task.get_name())
+        log.warning("%s did not finish in time and is cancelled", task.get_name())
         task.cancel()
     if late:
         await asyncio.wait(late, timeout=CANCEL_S)

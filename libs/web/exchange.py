@@ -16,7 +16,7 @@ from libs.errors import Invalid, SlipwayError
 from libs.web.errors import error_answer, http_error_answer, internal_error, status_of
 from libs.web.route import Principal, awaits_continue
 
-logger = logging.getLogger("web")
+log = logging.getLogger("web")
 access = logging.getLogger("access")
 
 CLIENT_GONE = 499  # nginx' number for it, in logs and metrics only
@@ -101,18 +101,18 @@ async def _answer(inner: Inner, request: web.Request, exchange: Exchange) -> web
     except Exception as error:  # the edge: logged in full here, answered without a word of the inside
         if _client_is_gone(request):
             raise ConnectionResetError("the client is gone") from error
-        logger.exception("unforeseen error in %s %s", request.method, exchange.route)
+        log.exception("unforeseen error in %s %s", request.method, exchange.route)
         answer = internal_error()
     if exchange.response is not None:
         exchange.status = answer.status
-        logger.warning("answer to %s %s broken off", request.method, exchange.route)
+        log.warning("answer to %s %s broken off", request.method, exchange.route)
         raise ConnectionResetError("the answer had begun; breaking off is all that can still tell the client")
     return answer
 
 
 def _log_refusal(error: SlipwayError) -> None:
     if status_of(error) >= 500:
-        logger.warning("%s: %s", type(error).__name__, error, exc_info=error.__cause__)
+        log.warning("%s: %s", type(error).__name__, error, exc_info=error.__cause__)
 
 
 def _client_is_gone(request: web.Request) -> bool:

@@ -14,7 +14,7 @@ from libs import telemetry
 from libs.errors import Invalid
 from libs.web.errors import error_answer, internal_error
 
-logger = logging.getLogger("web")
+log = logging.getLogger("web")
 
 # A client like `requests` sends all of its body before it reads that we refused it; we read that much of it away.
 LINGER_S = 60.0
@@ -40,10 +40,10 @@ class _Protocol(web.RequestHandler):
         with telemetry.bind(request_id=telemetry.new_request_id()) as context:
             if status < 500:
                 reason = (message or "it could not be parsed").strip().splitlines()[0].rstrip(":")
-                logger.info("malformed request: %s", reason, extra={"remote": request.remote})
+                log.info("malformed request: %s", reason, extra={"remote": request.remote})
                 answer = error_answer(Invalid(f"This is not a valid HTTP request: {reason}.", retryable=False))
             else:
-                logger.error("unforeseen error outside of any route", exc_info=exc)
+                log.error("unforeseen error outside of any route", exc_info=exc)
                 answer = internal_error()
         answer.headers["x-request-id"] = str(context.request_id)
         answer.force_close()
@@ -77,7 +77,7 @@ async def serve(app: web.Application, host: str, port: int, *, drain_s: float = 
         server = await loop.create_server(protocol, host, port, backlog=1024)
         try:
             bound: int = server.sockets[0].getsockname()[1]
-            logger.info("listening on %s:%d", host, bound, extra={"port": bound})
+            log.info("listening on %s:%d", host, bound, extra={"port": bound})
             yield bound
         finally:
             server.close()

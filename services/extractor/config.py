@@ -1,13 +1,16 @@
-"""What the extractor can be told."""
+"""What the extractor is told."""
 
 from __future__ import annotations
 
-from libs.config import Count, Seconds, ServiceConfig
+from libs.config import DAY_S, Count, Seconds, ServiceConfig
 from libs.modelfiles.archive import ArchiveLimits
 
 
 class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
-    """Memory is bounded by about 20 MiB for each of `max_open`; CPU by `cpu_threads`."""
+    """Settings of the extractor, beside those of every service.
+
+    Memory is bounded by about 20 MiB for each of `max_open`; CPU by `cpu_threads`.
+    """
 
     max_open: Count = 16  # extractions under way in this process, most of them waiting for parts
     cpu_threads: Count = 2  # for decompression and hashing
@@ -20,6 +23,7 @@ class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     max_deaths: Count = 24  # in a row, with the process: more, since that may be killed for other reasons
     max_unpacked_bytes: Count = 2 * 1024**4  # of one archive
     max_ratio: Count = 20  # bytes out for each byte in, after the first 256 MiB
+    forget_after_s: Seconds = 30 * DAY_S  # results, to be told again; longer than the broker keeps any event
 
     def archive_limits(self) -> ArchiveLimits:
         """How much one archive may become."""

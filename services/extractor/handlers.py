@@ -1,4 +1,4 @@
-"""What the extractor does about events: they become rows, and a signal to whoever waits for them."""
+"""What the extractor does about each event: rows, and a signal to whoever works on them."""
 
 from __future__ import annotations
 

@@ -269,13 +269,13 @@ async def parts_from(tx: Tx, stream_id: str, first: int) -> list[Part]:
     return [Part(row["number"], row["attempt"], row["size_bytes"]) for row in rows]
 
 
-async def prune(tx: Tx, keep_days: int) -> None:
-    """Forget what ended long ago, and the parts that were told of after the end."""
-    await tx.execute("DELETE FROM extraction WHERE ended_at < now() - make_interval(days => $1)", keep_days)
+async def forget(tx: Tx, older_than_s: float) -> None:
+    """Remove the rows of what ended so long ago, and the parts that were told of after the end."""
+    await tx.execute("DELETE FROM extraction WHERE ended_at < now() - make_interval(secs => $1)", older_than_s)
     await tx.execute(
         """
-        WITH old AS (DELETE FROM ended_upload WHERE ended_at < now() - make_interval(days => $1) RETURNING upload_id)
+        WITH old AS (DELETE FROM ended_upload WHERE ended_at < now() - make_interval(secs => $1) RETURNING upload_id)
         DELETE FROM extraction_part WHERE upload_id IN (SELECT upload_id FROM old)
         """,
-        keep_days,
+        older_than_s,
     )

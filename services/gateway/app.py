@@ -1,4 +1,4 @@
-"""Puts the gateway together; the only place that makes its clients."""
+"""Puts the gateway together; the only place that creates clients."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from libs.blobs import Blobs
-from libs.service import Service, every, spine
+from libs.service import Service, spine
 from libs.web import Route, make_app
 from services.gateway.config import GatewayConfig
 from services.gateway.handlers import handlers
@@ -24,12 +24,9 @@ ROUTES: list[Route] = [*UPLOADS, *MODELS, *PROJECTS]
 async def build(config: GatewayConfig, service: Service) -> None:
     """The public API over the registry, and the handlers and sweepers that keep the registry up to date."""
     blobs = await service.enter(Blobs.open(config.s3_url))
-    shared = await spine(service, config, service.name, MIGRATIONS, handlers)
+    shared = await spine(service, MIGRATIONS, handlers)
     state = Gateway(shared.pool, shared.signals, blobs, config, service.stop)
-    service.background(
-        "sweepers",
-        partial(every, interval_s=config.sweep_interval_s, work=partial(sweep, shared.pool, config), name="sweepers"),
-    )
+    service.repeat("sweepers", config.sweep_interval_s, partial(sweep, shared.pool, config))
     service.ready("s3", blobs.ping, required=False)  # what needs no bytes goes on without
     service.serve(
         make_app(

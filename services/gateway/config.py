@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from libs.config import Count, Seconds, ServiceConfig
+from libs.config import DAY_S, Count, Seconds, ServiceConfig
 
 OperatorKey = Annotated[str, msgspec.Meta(min_length=16)]
 PublicUrl = Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")]
@@ -18,7 +18,7 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     operator_key: OperatorKey  # opens /admin/v1
     public_url: PublicUrl | None = None  # for URLs in answers; else they are made from the request's own
     chunk_size_bytes: Count = 100 * 1024 * 1024  # of a part of an archive
-    session_ttl_s: Seconds = 86400  # how long an upload may take
+    session_ttl_s: Seconds = DAY_S  # how long an upload may take
     max_model_bytes: Count = 2 * 1024**4
     complete_wait_s: Seconds = 60  # how long `complete` waits for the model before it answers 202
     complete_wait_max_s: Seconds = 600  # the same, at most, where the client says by `Prefer: wait=N`

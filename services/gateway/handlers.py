@@ -1,4 +1,4 @@
-"""What the gateway does about other services' events: the registry as clients see it follows them."""
+"""What the gateway does about each event: the registry as clients see it follows the other services."""
 
 from __future__ import annotations
 

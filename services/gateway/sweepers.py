@@ -14,7 +14,7 @@ from services.gateway.models.store import models
 from services.gateway.uploads import session
 from services.gateway.uploads.store import sessions, streams
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 async def sweep(pool: Pool, config: GatewayConfig) -> None:
@@ -29,7 +29,7 @@ async def expire_sessions(pool: Pool, now: datetime) -> None:
     """open -> expired, past `expires_at`. Emits: UploadExpired."""
     async with transaction(pool) as tx:
         for upload in await sessions.expired(tx, now):
-            logger.info("upload expired", extra={"upload_id": upload.id})
+            log.info("upload expired", extra={"upload_id": upload.id})
             await emit(tx, await session.expire(tx, upload, at=now))
 
 
@@ -37,7 +37,7 @@ async def tell_streams_again(pool: Pool, now: datetime, next_deadline: datetime)
     """Streams with parts that no extractor has reported on. Emits: UploadOpened, with all that is known."""
     async with transaction(pool) as tx:
         for stream in await streams.overdue(tx, now, next_deadline):
-            logger.info("telling of a waiting stream again", extra={"stream_id": stream.id})
+            log.info("telling of a waiting stream again", extra={"stream_id": stream.id})
             await emit(tx, [await session.opened(tx, stream, at=now)])
 
 
@@ -46,7 +46,7 @@ async def ask_verdicts_again(pool: Pool, now: datetime, next_deadline: datetime)
     async with transaction(pool) as tx:
         again: list[Event] = []
         for model in await models.overdue(tx, now, next_deadline):
-            logger.info("asking for a verdict again", extra={"model_id": model.id})
+            log.info("asking for a verdict again", extra={"model_id": model.id})
             again.append(
                 ModelValidationRequested(
                     model_id=model.id,

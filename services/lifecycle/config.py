@@ -6,9 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from libs.config import Count, Seconds, ServiceConfig
-
-DAY_S = 86_400
+from libs.config import DAY_S, Count, Seconds, ServiceConfig
 
 Pauses = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?(,\d+(\.\d+)?)*$")]  # seconds, by commas
 

@@ -1,4 +1,4 @@
-"""Validator: files -> verdict.
+"""The validator: files -> verdict.
 
 Consumes: model.validation_requested.
 Emits: model.validated or model.rejected, again for each repeat of the request.

@@ -1,4 +1,4 @@
-"""Everything that the validator does."""
+"""What the validator does about each event: it reads the model, judges it, and tells the verdict."""
 
 from __future__ import annotations
 

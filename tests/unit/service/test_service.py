@@ -193,4 +193,4 @@ async def test_a_sweeper_does_not_hide_an_error_that_nobody_foresaw() -> None:
         raise NotFound
 
     with pytest.raises(NotFound):
-        await every(asyncio.Event(), 1, work)
+        await every(asyncio.Event(), 1, work, name="sweep")
