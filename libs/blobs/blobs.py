@@ -66,12 +66,12 @@ class Blobs:
         else:
             await self._transport.stream("PUT", key, {}, body, size_bytes)
 
-    async def put_bytes(self, key: str, data: Buffer) -> None:
-        """Store `data`; repeated for some seconds while the store has trouble.
+    async def put_bytes(self, key: str, content: Buffer) -> None:
+        """Store `content`; repeated for some seconds while the store has trouble.
 
         Raises: Unavailable.
         """
-        await self._transport.call("PUT", key, data=data)
+        await self._transport.call("PUT", key, body=content)
 
     @asynccontextmanager
     async def writer(self, key: str, size_bytes: int | None) -> AsyncIterator[Writer]:

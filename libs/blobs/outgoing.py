@@ -35,9 +35,9 @@ async def exactly(body: AsyncIterable[Buffer], size_bytes: int) -> AsyncGenerato
         yield held
 
 
-def slices(data: Buffer) -> Iterator[memoryview]:
-    """Views of `data`, small enough for progress to be seen between them."""
-    view = memoryview(data).cast("B")
+def slices(content: Buffer) -> Iterator[memoryview]:
+    """Views of `content`, small enough for progress to be seen between them."""
+    view = memoryview(content).cast("B")
     for start in range(0, len(view), SLICE_BYTES):
         yield view[start : start + SLICE_BYTES]
 

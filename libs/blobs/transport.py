@@ -92,7 +92,7 @@ class Transport:
         )
 
     async def call(
-        self, method: str, key: str | None, query: Mapping[str, str] | None = None, data: Buffer = b""
+        self, method: str, key: str | None, query: Mapping[str, str] | None = None, body: Buffer = b""
     ) -> Answer:
         """Send a request that may be repeated; repeat it while the trouble looks passing.
 
@@ -102,18 +102,18 @@ class Transport:
         async def attempt() -> Answer:
             if not self._bucket_seen:
                 await self.find_bucket()
-            return await self.once(method, key, query or {}, data)
+            return await self.once(method, key, query or {}, body)
 
         return await self.repeatedly(attempt)
 
-    async def once(self, method: str, key: str | None, query: Mapping[str, str], data: Buffer = b"") -> Answer:
+    async def once(self, method: str, key: str | None, query: Mapping[str, str], body: Buffer = b"") -> Answer:
         """Send a request once, and read the whole answer.
 
         Raises: Unavailable (Refused where the server answered).
         """
-        if len(data) > READ_BYTES:
-            return await self.stream(method, key, query, _pieces(data), len(data), session=self._requests)
-        async with self.open(method, key, query=query, data=data if len(data) > 0 else None) as response:
+        if len(body) > READ_BYTES:
+            return await self.stream(method, key, query, _pieces(body), len(body), session=self._requests)
+        async with self.open(method, key, query=query, body=body if len(body) > 0 else None) as response:
             return Answer(response.status, response.headers, await response.read())
 
     async def repeatedly(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -139,7 +139,7 @@ class Transport:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        data: Buffer | Pipe | None = None,
+        body: Buffer | Pipe | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request once, and give the answer with its body still to be read.
@@ -149,7 +149,7 @@ class Transport:
         url = URL(self.address.sign(method, key, query or {}, SIGNED_FOR_S), encoded=True)
         try:
             async with (session or self._requests).request(
-                method, url, headers=headers, data=data, allow_redirects=False
+                method, url, headers=headers, data=body, allow_redirects=False
             ) as response:
                 if response.status >= 300:
                     refusal = await _refusal(method, key, response)
@@ -243,15 +243,15 @@ class Transport:
         self, method: str, key: str | None, query: Mapping[str, str], pipe: Pipe, session: aiohttp.ClientSession
     ) -> Answer:
         try:
-            async with self.open(method, key, query=query, data=pipe, session=session) as response:
+            async with self.open(method, key, query=query, body=pipe, session=session) as response:
                 return Answer(response.status, response.headers, await response.read())
         except BaseException:
             pipe.abort()
             raise
 
 
-async def _pieces(data: Buffer) -> AsyncIterator[Buffer]:
-    for view in slices(data):
+async def _pieces(body: Buffer) -> AsyncIterator[Buffer]:
+    for view in slices(body):
         yield view
 
 

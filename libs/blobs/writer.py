@@ -47,12 +47,12 @@ class Writer:
         self._etags: list[str] = []
         self.size_bytes = 0  # written so far
 
-    async def write(self, data: Buffer) -> None:
+    async def write(self, chunk: Buffer) -> None:
         """Append; copies what it keeps, so that the caller may reuse its buffer.
 
         Raises: Unavailable; Invalid beyond the declared size.
         """
-        view = memoryview(data).cast("B")
+        view = memoryview(chunk).cast("B")
         self.size_bytes += len(view)
         if self._declared is not None and self.size_bytes > self._declared:
             raise Invalid(f"The object is longer than the {self._declared:,} bytes that were declared.")
@@ -71,7 +71,7 @@ class Writer:
         if self._declared is not None and self.size_bytes != self._declared:
             raise Invalid(f"The object ended after {self.size_bytes:,} bytes; {self._declared:,} were declared.")
         if self._upload_id is None:
-            await self._transport.call("PUT", self._key, data=self._filling)
+            await self._transport.call("PUT", self._key, body=self._filling)
             return
         await self._launch()
         await self._landed()

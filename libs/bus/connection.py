@@ -58,7 +58,7 @@ class Bus:
                 return self._session
 
     async def publish(
-        self, subject: str, data: bytes, headers: Mapping[str, str] | None = None, msg_id: str = ""
+        self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, msg_id: str = ""
     ) -> None:
         """Store a message on the stream of `subject` (without namespace); returns after the broker's PubAck.
 
@@ -68,7 +68,7 @@ class Bus:
         """
         if self._session is None or self._session.lost.is_set():
             raise Unavailable("The message broker is not connected.")
-        await self._session.publish(subject, data, headers or {}, msg_id)
+        await self._session.publish(subject, body, headers or {}, msg_id)
 
     async def _run(self) -> None:
         """Hold a session, and when it is lost, the next."""

@@ -30,7 +30,7 @@ class Job:
     def __init__(self, msg: Msg, tag: str) -> None:
         """`tag`: the message's subject without the installation's prefix."""
         self.tag = tag
-        self.data = msg.data
+        self.body = msg.data
         self.headers: dict[str, str] = msg.headers or {}
         self.delivered = msg.metadata.num_delivered
         self.key = _key(msg)

@@ -58,25 +58,25 @@ class Session:
             await session._close()
             await end(probing)
 
-    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str], msg_id: str) -> None:
+    async def publish(self, subject: str, body: bytes, headers: Mapping[str, str], msg_id: str) -> None:
         """Store a message; returns after the broker's PubAck. A stream that is gone is made again.
 
         Raises: Unavailable, promptly also where the connection is lost meanwhile; Invalid if it is too large.
         """
-        if len(data) + _HEADROOM_BYTES > self._client.max_payload:
-            raise Invalid(f"{len(data)} bytes are more than the broker takes ({self._client.max_payload}).")
+        if len(body) + _HEADROOM_BYTES > self._client.max_payload:
+            raise Invalid(f"{len(body)} bytes are more than the broker takes ({self._client.max_payload}).")
         try:
             try:
-                await self._publish(subject, data, headers, msg_id)
+                await self._publish(subject, body, headers, msg_id)
             except NoStreamResponseError:
                 await self.ensure_streams()
-                await self._publish(subject, data, headers, msg_id)
+                await self._publish(subject, body, headers, msg_id)
         except (OSError, nats.errors.Error) as error:
             raise Unavailable(f"The message broker is not answering ({error or type(error).__name__}).") from error
 
-    async def _publish(self, subject: str, data: bytes, headers: Mapping[str, str], msg_id: str) -> None:
+    async def _publish(self, subject: str, body: bytes, headers: Mapping[str, str], msg_id: str) -> None:
         ack = await self.js.publish_async(
-            prefixed(self.namespace, subject), data, headers={**headers, "Nats-Msg-Id": msg_id}
+            prefixed(self.namespace, subject), body, headers={**headers, "Nats-Msg-Id": msg_id}
         )
         self._acks.add(ack)
         try:

@@ -139,7 +139,7 @@ class EventWork(Work):
     def read(self, job: Job) -> Event:
         if job.tag not in self._routes:
             raise Invalid(f"{self._name} handles no {job.tag}.")
-        return _decode(job.tag, job.data)
+        return _decode(job.tag, job.body)
 
     async def apply(self, job: Job, event: Event) -> None:
         route = self._routes[job.tag]
@@ -160,7 +160,7 @@ class EventWork(Work):
             delivered=job.delivered,
             at=datetime.now(UTC),
             request_id=job.headers.get(REQUEST_ID_HEADER),
-            original=job.data,
+            original=job.body,
         )
         sequence, stored_at = job.key
         msg_id = f"{self._name}:{sequence}:{stored_at.isoformat()}"  # the same at each attempt to bury it
@@ -218,7 +218,7 @@ def _decode(tag: str, raw: bytes) -> Event:
 
 def _letter(job: Job) -> DeadLetter:
     try:
-        return DeadLetter.decode(job.data)
+        return DeadLetter.decode(job.body)
     except msgspec.DecodeError as error:
         raise Invalid(f"The bytes are no dead letter: {error}") from error
 

@@ -43,14 +43,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class MemberStarted:
-    """A file begins; `size_bytes` of `Data` and a `MemberEnded` follow."""
+    """A file begins; `size_bytes` of `Content` and a `MemberEnded` follow."""
 
     path: str
     size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class Content:
     """The next bytes of the file, without a copy: a view of what was fed."""
 
     view: memoryview
@@ -68,7 +68,7 @@ class MemberDropped:
     path: str
 
 
-MemberEvent = MemberStarted | Data | MemberEnded | MemberDropped
+MemberEvent = MemberStarted | Content | MemberEnded | MemberDropped
 
 
 class TarReader:
@@ -143,7 +143,7 @@ class TarReader:
         taken = min(self._left, len(view))
         self._left -= taken
         if not self._skipping:
-            events.append(Data(view[:taken]))
+            events.append(Content(view[:taken]))
         if not self._left:
             self._end_member(events)
         return taken

@@ -17,7 +17,7 @@ from typing import Protocol
 from libs.contracts import Format
 from libs.modelfiles.archive import MIB, ArchiveLimits, BadArchive, refusal
 from libs.modelfiles.decompress import BZIP2, GZIP, Stored, Streams
-from libs.modelfiles.tar import Data, MemberEnded, MemberEvent, MemberStarted, TarReader
+from libs.modelfiles.tar import Content, MemberEnded, MemberEvent, MemberStarted, TarReader
 
 STEP_BYTES = MIB  # a step ends after so much content, or one slice later
 
@@ -42,7 +42,7 @@ class FileReader:
         self._left -= len(chunk)
         if self._left < 0:
             raise self._wrong_size("more")
-        return [*self._begin(), Data(chunk)]
+        return [*self._begin(), Content(chunk)]
 
     def close(self) -> list[MemberEvent]:
         """There are no more bytes. Raises: BadArchive if there were fewer than was said."""

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class Publisher(Protocol):
     """What the relay needs of the bus."""
 
-    async def publish(self, subject: str, data: bytes, headers: Mapping[str, str], msg_id: str) -> None:
+    async def publish(self, subject: str, body: bytes, headers: Mapping[str, str], msg_id: str) -> None:
         """Returns when the broker has stored it. Raises: Unavailable; Invalid if it is too large."""
 
     def ready(self) -> bool:

@@ -21,7 +21,7 @@ from libs.blobs import Blobs
 from libs.contracts import PartStream, StoredFile
 from libs.contracts.keys import member_key
 from libs.modelfiles.archive import BadArchive
-from libs.modelfiles.tar import Data, MemberDropped, MemberEnded, MemberEvent, MemberStarted
+from libs.modelfiles.tar import Content, MemberDropped, MemberEnded, MemberEvent, MemberStarted
 from libs.modelfiles.unpack import Unpacker
 
 STEPS_AHEAD = 2
@@ -39,7 +39,7 @@ class Hashed:
     sha256: str
 
 
-Event = MemberStarted | Data | Hashed | MemberDropped
+Event = MemberStarted | Content | Hashed | MemberDropped
 
 
 class Hashing:
@@ -56,7 +56,7 @@ class Hashing:
                 hashed.append(Hashed(self._digest.hexdigest()))
                 self._digest = hashlib.sha256()
                 continue
-            if isinstance(event, Data):
+            if isinstance(event, Content):
                 self._digest.update(event.view)
             hashed.append(event)
         return hashed
@@ -157,7 +157,7 @@ class Unpacking:
         async for event in events:
             if isinstance(event, Hashed):
                 return event.sha256
-            if isinstance(event, Data):
+            if isinstance(event, Content):
                 await write(event.view)
                 self.bytes_out += len(event.view)
         raise AssertionError("a file that starts also ends, or an error is raised")

@@ -13,7 +13,7 @@ import pytest
 from isal import igzip
 
 from libs.modelfiles.archive import ArchiveLimits
-from libs.modelfiles.tar import Data, MemberEnded
+from libs.modelfiles.tar import Content, MemberEnded
 from libs.modelfiles.unpack import unpack_archive
 from tests.support.tarblocks import END, header, padded
 
@@ -59,7 +59,7 @@ def unpacked(archive: bytes) -> list[str]:
         unpacker.feed(archive[at : at + CHUNK_BYTES])
         while not unpacker.hungry:
             for event in unpacker.step():
-                if isinstance(event, Data):
+                if isinstance(event, Content):
                     digest.update(event.view)
                 elif isinstance(event, MemberEnded):
                     digests.append(digest.hexdigest())

@@ -55,7 +55,7 @@ async def send_object(request: web.Request, blobs: Blobs, file: StoredFile) -> w
     await response.prepare(request)
     await response.write(first)
     if body is not None:
-        async for data in body:
-            await response.write(data)
+        async for chunk in body:
+            await response.write(chunk)
     await response.write_eof()
     return response

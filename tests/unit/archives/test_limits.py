@@ -11,7 +11,7 @@ import pytest
 
 from libs.modelfiles.archive import MIB, ArchiveLimits, BadArchive
 from libs.modelfiles.paths import PathLimits
-from libs.modelfiles.tar import Data
+from libs.modelfiles.tar import Content
 from libs.modelfiles.unpack import STEP_BYTES, join_parts, unpack_archive
 from tests.support.tarblocks import END, header, member, padded
 from tests.unit.archives.unpacked import drained, unpacked
@@ -124,5 +124,5 @@ def test_content_is_handed_on_without_a_copy() -> None:
     archive = header("a", 1000) + padded(b"x" * 1000)
     unpacker.feed(archive)
     [_, data, _] = unpacker.step()
-    assert isinstance(data, Data)
+    assert isinstance(data, Content)
     assert data.view.obj is archive

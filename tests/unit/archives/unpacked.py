@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from libs.contracts import Format
 from libs.modelfiles.archive import ArchiveLimits
-from libs.modelfiles.tar import Data, MemberDropped, MemberEnded, MemberEvent, MemberStarted
+from libs.modelfiles.tar import Content, MemberDropped, MemberEnded, MemberEvent, MemberStarted
 from libs.modelfiles.unpack import Unpacker, unpack_archive
 
 
@@ -26,7 +26,7 @@ class Files:
                 case MemberStarted():
                     assert self._present is None
                     self._present = event
-                case Data(view):
+                case Content(view):
                     assert self._present is not None
                     self._content += view
                 case MemberEnded():
