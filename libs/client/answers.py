@@ -243,13 +243,6 @@ class ModelReport(msgspec.Struct, frozen=True):
     validated_at: str | None = None
 
 
-class ModelDeleted(msgspec.Struct, frozen=True, rename="camel"):
-    """A model that is gone."""
-
-    deleted: bool
-    model_id: str
-
-
 # Operator
 
 

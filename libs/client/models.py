@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from libs.client.answers import Model, ModelDeleted, ModelFile, ModelPage, ModelReport, ModelSummary, Page
+from libs.client.answers import Model, ModelFile, ModelPage, ModelReport, ModelSummary, Page
 from libs.client.transport import Transport
 
 _PATIENCE_S = 90.0  # whoever waits for a verdict waits through a restart of the server, too
@@ -41,10 +41,6 @@ class Models:
     async def report(self, model: str) -> ModelReport:
         """The validator's verdict on it."""
         return await self._transport.call("GET", f"{_path(model)}/report", ModelReport)
-
-    async def delete(self, model: str) -> ModelDeleted:
-        """Delete it, with whatever serves it."""
-        return await self._transport.call("DELETE", _path(model), ModelDeleted)
 
 
 def _path(model: str) -> str:

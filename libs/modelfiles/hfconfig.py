@@ -128,11 +128,6 @@ class ModelConfig(msgspec.Struct, frozen=True):
         return isinstance(self.whole.get("auto_map"), dict)
 
     @property
-    def tied(self) -> bool:
-        """Whether input and output embeddings are said to be one tensor."""
-        return any(part.get("tie_word_embeddings") is True for part in (self.whole, self.text))
-
-    @property
     def architectures(self) -> list[str]:
         """The architectures named, or the one that vLLM assumes for the model type; empty if there is none.
 

@@ -21,14 +21,3 @@ class Range(NamedTuple):
 
 
 Reader = Generator[Range, bytes, T]
-
-
-def read_from(content: bytes, reader: Reader[T]) -> T:
-    """Drive `reader` over a file that is wholly in memory."""
-    try:
-        wanted = next(reader)
-        while True:
-            wanted = reader.send(content[wanted.start : wanted.start + wanted.length])
-    except StopIteration as done:
-        result: T = done.value
-        return result

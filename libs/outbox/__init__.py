@@ -11,7 +11,7 @@ from pathlib import Path
 
 from libs.outbox.inbox import Handler, apply_once, begin_attempt, excuse_attempt, seen
 from libs.outbox.outbox import CHANNEL, MAX_EVENT_BYTES, depth, emit, replay
-from libs.outbox.relay import REQUEST_ID_HEADER, TRACEPARENT_HEADER, Publisher, Relay, prune
+from libs.outbox.relay import REQUEST_ID_HEADER, TRACEPARENT_HEADER, Relay, prune
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -22,7 +22,6 @@ __all__ = [
     "REQUEST_ID_HEADER",
     "TRACEPARENT_HEADER",
     "Handler",
-    "Publisher",
     "Relay",
     "apply_once",
     "begin_attempt",

@@ -1,7 +1,6 @@
 """A route table -> authorization, decoding, encoding, errors, metrics and OpenAPI; over aiohttp."""
 
 from libs.web.app import make_app
-from libs.web.errors import ErrorEnvelope, error_answer
 from libs.web.health import Readiness, health_routes
 from libs.web.route import Answer, Authenticate, Call, Handler, Principal, Role, Route, Scope
 from libs.web.server import serve
@@ -10,14 +9,12 @@ __all__ = [
     "Answer",
     "Authenticate",
     "Call",
-    "ErrorEnvelope",
     "Handler",
     "Principal",
     "Readiness",
     "Role",
     "Route",
     "Scope",
-    "error_answer",
     "health_routes",
     "make_app",
     "serve",

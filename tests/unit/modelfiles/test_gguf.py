@@ -7,10 +7,10 @@ import struct
 import pytest
 
 from libs.modelfiles import gguf
-from libs.modelfiles.ranges import Range, read_from
+from libs.modelfiles.ranges import Range
 from libs.modelfiles.unreadable import Unreadable
 from tests.support.ggufs import ARRAY, BOOL, F32, STRING, U8, U32, U64, gguf_header, given_gguf, string, text, u32
-from tests.support.ranges import read_watched
+from tests.support.ranges import read_from, read_watched
 
 
 def read(file: bytes) -> gguf.Header:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from libs.modelfiles import safetensors
-from libs.modelfiles.ranges import Range, read_from
+from libs.modelfiles.ranges import Range
 from libs.modelfiles.safetensors import Header
 from libs.modelfiles.unreadable import Unreadable
+from tests.support.ranges import read_from
 
 
 def given_file(header: str | bytes | dict[str, Any], body: bytes = b"", length: int | None = None) -> bytes:

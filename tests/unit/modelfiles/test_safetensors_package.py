@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
 
 from libs.modelfiles import safetensors
-from libs.modelfiles.ranges import read_from
 from libs.modelfiles.tensors import DTYPE_BITS
 from libs.modelfiles.unreadable import Unreadable
+from tests.support.ranges import read_from
 
 # A busy machine is no reason to fail
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])

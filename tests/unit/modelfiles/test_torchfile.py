@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from libs.modelfiles import pickles, torchfile
-from libs.modelfiles.ranges import read_from
 from libs.modelfiles.torchfile import PickleScan
-from tests.support.ranges import read_watched
+from tests.support.ranges import read_from, read_watched
 from tests.support.torchfiles import calling, given_torch, legacy_torch, state_dict, text, torch_zip, zipped
 
 REAL = Path(__file__).parent / "torch_files"  # written by torch 2.13
