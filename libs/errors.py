@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 
 class SlipwayError(Exception):
@@ -98,8 +99,8 @@ class Unavailable(SlipwayError):
 
     code = "unavailable"
 
-    def __init__(self, message: str | None = None, *, retry_after_s: int = 2, **rest: object) -> None:
-        super().__init__(message, retry_after_s=retry_after_s, **rest)  # type: ignore[arg-type]
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 2, **rest: Any) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, **rest)
 
 
 # Leaves: authorization

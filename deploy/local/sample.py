@@ -57,7 +57,7 @@ def _download(folder: Path) -> Path:
 def pack(model: LocalDirectory, target: Path, moved: Callable[[int], None]) -> None:
     """Archive the files of `model` as `target` (.tar.gz), as `tar -chzf` would; `moved` is told of bytes read."""
     with (
-        igzip_threaded.open(target, "wb", threads=1) as stream,  # type: ignore[no-untyped-call]
+        igzip_threaded.open(target, "wb", threads=1) as stream,
         tarfile.open(fileobj=stream, mode="w|", dereference=True) as tar,
     ):
         for file in model.files:

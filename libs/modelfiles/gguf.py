@@ -98,8 +98,8 @@ class _Cursor:
     def take(self, layout: str) -> int | float | bool:
         start = self.at
         self.skip(struct.calcsize(f"<{layout}"))
-        (value,) = struct.unpack_from(f"<{layout}", self.content, start)
-        return value  # type: ignore[no-any-return]  # of the type that the layout says
+        value: int | float | bool = struct.unpack_from(f"<{layout}", self.content, start)[0]
+        return value
 
     def count(self, layout: str = "Q") -> int:
         return int(self.take(layout))

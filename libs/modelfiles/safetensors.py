@@ -230,10 +230,9 @@ def _repeated(name: str) -> Unreadable:
 
 def _wrong_tensor(name: str, value: object) -> Unreadable:
     """Say what keeps `value` from being a tensor's entry."""
-    fields = dict(value) if isinstance(value, _Object) else None
-    if fields is None:
+    if not isinstance(value, _Object):
         what = "is not an object"
-    elif len(fields) != len(value):  # type: ignore[arg-type]
+    elif len(fields := dict(value)) != len(value):
         what = "has a field twice"
     elif missing := {"dtype", "shape", "data_offsets"} - fields.keys():
         what = f"lacks {', '.join(sorted(missing))}"

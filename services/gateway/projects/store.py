@@ -53,7 +53,7 @@ _KEY = "id, project_id, name, prefix, scopes, role, created_at, expires_at, revo
 async def insert_project(tx: Tx, project_id: str, name: str, slug: str) -> Project | None:
     """Add a project; None if its name or its slug (or, once in an age, its id) is taken."""
     row = await tx.fetchrow(
-        f"INSERT INTO project (id, name, slug) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING {_PROJECT}",  # noqa: S608
+        f"INSERT INTO project (id, name, slug) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING {_PROJECT}",
         project_id,
         name,
         slug,
@@ -63,25 +63,25 @@ async def insert_project(tx: Tx, project_id: str, name: str, slug: str) -> Proje
 
 async def project_named(tx: Tx, name: str) -> Project | None:
     """The project of that name."""
-    row = await tx.fetchrow(f"SELECT {_PROJECT} FROM project WHERE name = $1", name)  # noqa: S608
+    row = await tx.fetchrow(f"SELECT {_PROJECT} FROM project WHERE name = $1", name)
     return Project(**row) if row else None
 
 
 async def get_project(tx: Tx, project_id: str) -> Project:
     """Raises: NotFound."""
-    row = await tx.fetchrow(f"SELECT {_PROJECT} FROM project WHERE id = $1", project_id)  # noqa: S608
+    row = await tx.fetchrow(f"SELECT {_PROJECT} FROM project WHERE id = $1", project_id)
     return Project(**_there(row, "project", project_id))
 
 
 async def list_projects(tx: Tx) -> list[Project]:
     """All of them, in order of creation."""
-    return [Project(**row) for row in await tx.fetch(f"SELECT {_PROJECT} FROM project ORDER BY serial")]  # noqa: S608
+    return [Project(**row) for row in await tx.fetch(f"SELECT {_PROJECT} FROM project ORDER BY serial")]
 
 
 async def revoke_project(tx: Tx, project_id: str) -> Project:
     """End a project's keys from now on; a second time changes nothing. Raises: NotFound."""
     row = await tx.fetchrow(
-        f"UPDATE project SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING {_PROJECT}",  # noqa: S608
+        f"UPDATE project SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING {_PROJECT}",
         project_id,
     )
     return Project(**_there(row, "project", project_id))
@@ -107,7 +107,7 @@ async def insert_key(
           FROM project
          WHERE id = $2 AND revoked_at IS NULL
         RETURNING {_KEY}
-        """,  # noqa: S608
+        """,
         key_id,
         project_id,
         name,
@@ -122,7 +122,7 @@ async def insert_key(
 
 async def list_keys(tx: Tx, project_id: str) -> list[Key]:
     """All keys of a project, in order of creation, the expired and revoked ones too."""
-    rows = await tx.fetch(f"SELECT {_KEY} FROM api_key WHERE project_id = $1 ORDER BY serial", project_id)  # noqa: S608
+    rows = await tx.fetch(f"SELECT {_KEY} FROM api_key WHERE project_id = $1 ORDER BY serial", project_id)
     return [Key(**row) for row in rows]
 
 
@@ -133,7 +133,7 @@ async def revoke_key(tx: Tx, project_id: str, key_id: str) -> Key:
         UPDATE api_key SET revoked_at = coalesce(revoked_at, now())
          WHERE project_id = $1 AND id = $2
         RETURNING {_KEY}
-        """,  # noqa: S608
+        """,
         project_id,
         key_id,
     )
