@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from libs.bus.connection import Bus
 from libs.bus.handlers import Handlers
@@ -24,37 +25,30 @@ class Consumer:
         concurrency: int = 16,
         ack_wait_s: float = 30.0,
         max_deliver: int = 8,
-        source: str = "EVENTS",
     ) -> None:
-        """`context` is what `prepare` gets; `source` is the stream of the events.
+        """`context` is what `prepare` gets.
 
         `ack_wait_s`: after a process has died, how long until another gets what it was working on.
         `max_deliver`: attempts at an event whose handler raises an error that nobody named.
         """
-        service = handlers.service
+        intake = partial(Intake, bus, concurrency=concurrency, ack_wait_s=ack_wait_s)
         self._intakes: list[Intake] = []
         if handlers.events:
             self._intakes.append(
-                Intake(
-                    bus,
-                    stream=source,
-                    name=service,
+                intake(
+                    stream="EVENTS",
+                    name=handlers.service,
                     filters=sorted(handlers.events),
                     work=EventWork(bus, pool, handlers, context, max_deliver),
-                    concurrency=concurrency,
-                    ack_wait_s=ack_wait_s,
                 )
             )
         if handlers.letters:
             self._intakes.append(
-                Intake(
-                    bus,
+                intake(
                     stream="DEAD",
-                    name=f"{service}-dead",
+                    name=f"{handlers.service}-dead",
                     filters=[f"dead.*.{tag}" for tag in sorted(handlers.letters)],
                     work=LetterWork(pool, handlers, max_deliver),
-                    concurrency=concurrency,
-                    ack_wait_s=ack_wait_s,
                 )
             )
 

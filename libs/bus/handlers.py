@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from libs.contracts import Event, event_type
 
-Work = TypeVar("Work", bound=Callable[..., Awaitable[list[Event]]])
+H = TypeVar("H", bound=Callable[..., Awaitable[list[Event]]])
 Prepare = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -29,7 +29,7 @@ class Handlers:
         self.events: dict[str, Route] = {}  # by tag
         self.letters: dict[str, Route] = {}  # by the tag of the event that died
 
-    def on(self, *event_types: type[Event], prepare: Prepare | None = None) -> Callable[[Work], Work]:
+    def on(self, *event_types: type[Event], prepare: Prepare | None = None) -> Callable[[H], H]:
         """Handle these events with `async (event, tx) -> list[Event]`.
 
         With `prepare`, an `async (event, context) -> T` that may be slow and touches no transaction, the handler is
@@ -37,14 +37,14 @@ class Handlers:
         """
         return self._into(self.events, event_types, prepare)
 
-    def on_dead(self, *event_types: type[Event]) -> Callable[[Work], Work]:
+    def on_dead(self, *event_types: type[Event]) -> Callable[[H], H]:
         """Handle dead letters of these events, whoever gave them up: `async (letter, event, tx) -> list[Event]`."""
         return self._into(self.letters, event_types, None)
 
     def _into(
         self, routes: dict[str, Route], event_types: tuple[type[Event], ...], prepare: Prepare | None
-    ) -> Callable[[Work], Work]:
-        def register(work: Work) -> Work:
+    ) -> Callable[[H], H]:
+        def register(work: H) -> H:
             for kind in event_types:
                 tag = event_type(kind)
                 if tag in routes:

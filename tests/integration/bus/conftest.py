@@ -9,7 +9,7 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from libs.bus import Bus, Consumer, DeadLetter, Handlers, verdict
-from libs.contracts import Event, encode_event, event_type
+from libs.contracts import Event, UploadAborted, encode_event, event_type
 from libs.db import Pool, Tx
 from libs.signals import Signals
 from tests.support.bus import stored
@@ -53,6 +53,15 @@ class Bench:
     async def apply(self, event: Event, tx: Tx) -> None:
         """An effect of a handler's transaction."""
         await tx.execute("INSERT INTO applied (event_id) VALUES ($1)", event.id)
+
+    def apply_each(self) -> None:
+        """Handle UploadAborted by its effect alone."""
+
+        @self.handlers.on(UploadAborted)
+        async def handle(event: UploadAborted, tx: Tx) -> list[Event]:
+            await self.apply(event, tx)
+            await self.called(event)
+            return []
 
     async def applied(self) -> list[str]:
         """The ids of events whose effect was committed, once for each time."""

@@ -15,19 +15,10 @@ from libs.outbox import Relay, emit
 from tests.integration.bus.conftest import Bench
 from tests.support.bus import an_event, eventually, running
 from tests.support.outbox import emitted
-from tests.support.stack import Stack
-
-
-def apply_each(bench: Bench) -> None:
-    @bench.handlers.on(UploadAborted)
-    async def handle(event: UploadAborted, tx: Tx) -> list[Event]:
-        await bench.apply(event, tx)
-        await bench.called(event)
-        return []
 
 
 async def test_an_event_is_applied_answered_and_what_it_emits_is_sent_on(bench: Bench) -> None:
-    apply_each(bench)
+    bench.apply_each()
     answer = UploadExpired(at=an_event().at, upload_id="u", project_id="p", model_id="m")
 
     @bench.handlers.on(UploadExpired)
@@ -44,7 +35,7 @@ async def test_an_event_is_applied_answered_and_what_it_emits_is_sent_on(bench: 
 
 
 async def test_a_message_delivered_twice_takes_effect_once(bench: Bench) -> None:
-    apply_each(bench)
+    bench.apply_each()
     event, last = an_event(), an_event()
     async with running(bench.consumer(concurrency=1).run):
         await bench.send(event)
@@ -189,7 +180,7 @@ async def test_a_place_that_comes_free_is_used_while_others_are_busy(bench: Benc
 
 
 async def test_two_replicas_share_the_work(bench: Bench) -> None:
-    apply_each(bench)
+    bench.apply_each()
     events = [an_event() for _ in range(100)]
     async with running(bench.consumer().run, bench.consumer().run):
         for event in events:
@@ -261,7 +252,7 @@ async def test_what_does_not_finish_in_time_is_put_back_for_another_replica(
 
 
 async def test_consumers_start_and_stop_a_hundred_times_and_lose_nothing(bench: Bench) -> None:
-    apply_each(bench)
+    bench.apply_each()
     events = [an_event() for _ in range(100)]
     for event in events:
         async with running(bench.consumer(ack_wait_s=1).run):
@@ -269,90 +260,3 @@ async def test_consumers_start_and_stop_a_hundred_times_and_lose_nothing(bench: 
     async with running(bench.consumer(ack_wait_s=1).run):
         await eventually(lambda: bench.has_applied(*events))
     assert len(await bench.applied()) == 100
-
-
-async def test_a_restart_of_nats_delays_and_loses_nothing(stack: Stack, bench: Bench) -> None:
-    apply_each(bench)
-    before, after = an_event(), an_event()
-    async with running(bench.consumer().run):
-        await bench.send(before)
-        await eventually(lambda: bench.has_applied(before))
-        await stack.restart("nats")
-        await eventually(lambda: _ready(bench))
-        await bench.send(after)
-        await eventually(lambda: bench.has_applied(after))
-
-
-async def test_a_broker_that_comes_back_empty_gets_its_consumer_back(stack: Stack, bench: Bench) -> None:
-    apply_each(bench)
-    before, after = an_event(), an_event()
-    async with running(bench.consumer().run, Relay(bench.pool, bench.signals, bench.bus).run):
-        await bench.send(before)
-        await eventually(lambda: bench.has_applied(before))
-        await stack.lose_messages()
-        async with transaction(bench.pool) as tx:  # what a sweeper does
-            await emit(tx, [before, after])
-        await eventually(lambda: bench.has_applied(after))
-        await eventually(bench.is_settled)
-    assert sorted(await bench.applied()) == sorted([before.id, after.id])
-
-
-async def test_a_consumer_that_was_deleted_is_made_again(bench: Bench) -> None:
-    apply_each(bench)
-    before, after = an_event(), an_event()
-    async with running(bench.consumer().run):
-        await bench.send(before)
-        await eventually(lambda: bench.has_applied(before))
-        js = (await bench.bus.session()).js
-        await js.delete_consumer(f"{bench.bus.namespace}_EVENTS", f"{bench.bus.namespace}_spine")
-        await bench.send(after)
-        await eventually(lambda: bench.has_applied(after))
-    assert sorted(await bench.applied()) == sorted([before.id, after.id])
-
-
-async def test_work_that_outlives_its_session_is_not_begun_a_second_time(stack: Stack, bench: Bench) -> None:
-    """Its message is delivered again on the new session; the answer goes there, and the work is done once."""
-    gate = asyncio.Event()
-
-    async def slow(event: UploadAborted, _: object) -> None:
-        await bench.called(event)
-        await gate.wait()
-
-    @bench.handlers.on(UploadAborted, prepare=slow)
-    async def handle(event: UploadAborted, tx: Tx, _: None) -> list[Event]:
-        await bench.apply(event, tx)
-        return []
-
-    event, witness = an_event(), an_event()
-    async with running(bench.consumer(ack_wait_s=1).run):
-        await bench.send(event)
-        await bench.wait_for_calls(1)
-        await stack.restart("nats")
-        await eventually(lambda: _ready(bench))
-        await bench.send(witness)
-        await bench.wait_for_calls(2)
-        await asyncio.sleep(2.5)  # passes twice ack_wait: it was delivered again by now
-        gate.set()
-        await eventually(lambda: bench.has_applied(event, witness))
-        await eventually(bench.is_settled)
-    assert bench.calls == [event.id, witness.id]
-
-
-async def test_a_restart_of_postgres_delays_and_loses_nothing(stack: Stack, bench: Bench) -> None:
-    apply_each(bench)
-    events = [an_event() for _ in range(50)]
-    async with running(bench.consumer(max_deliver=2).run):
-        for event in events[:25]:
-            await bench.send(event)
-        await stack.kill("postgres")
-        for event in events[25:]:
-            await bench.send(event)
-        await stack.start("postgres")
-        await eventually(lambda: bench.has_applied(*events))
-        await eventually(bench.is_settled)
-    assert len(await bench.applied()) == 50
-    assert await bench.letters() == []
-
-
-async def _ready(bench: Bench) -> bool:
-    return bench.bus.ready()
