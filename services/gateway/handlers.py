@@ -30,7 +30,8 @@ from services.gateway.uploads import session
 from services.gateway.uploads.states import LIVE
 from services.gateway.uploads.store import files, sessions, streams
 
-# How long the extractor and the validator have before they are asked again, from the event that starts the wait.
+# How long the extractor and the validator have before they are asked again, from the event that starts the wait. No
+# setting, since a handler reads none; from the second time on the sweepers ask every `stale_after_s`.
 PATIENCE = timedelta(seconds=30)
 
 CHECKSUM_RULES = ("archive-checksum", "file-checksum")  # the extractor's, where not the format but the bytes are wrong
@@ -57,6 +58,7 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
     """List what was unpacked; register the model if its client has completed the upload and this was the last.
 
     Emits: ModelRegistered, ModelValidationRequested; or UploadFailed, if files are missing without which no model is.
+    Raises: UploadNotFound.
     """
     upload = await sessions.lock(tx, event.upload_id)
     if upload.status not in LIVE:
@@ -86,6 +88,7 @@ async def refuse_upload(event: ArchiveRejected, tx: Tx) -> list[Event]:
     """The content is no model: the session fails, and the next part is answered with the finding.
 
     Emits: UploadFailed.
+    Raises: UploadNotFound.
     """
     upload = await sessions.lock(tx, event.upload_id)
     code = ChecksumMismatch.code if event.finding.rule in CHECKSUM_RULES else ArchiveRejectedError.code
@@ -128,12 +131,17 @@ async def drop_unclaimed(event: ObjectUnclaimed, tx: Tx) -> list[Event]:
 
 
 @handlers.on_dead(UploadOpened, UploadPartStored, UploadCompleted, ArchiveExtracted, ArchiveRejected)
-async def fail_undeliverable_upload(letter: DeadLetter, event: Event, tx: Tx) -> list[Event]:
+async def fail_undeliverable_upload(
+    letter: DeadLetter,
+    event: UploadOpened | UploadPartStored | UploadCompleted | ArchiveExtracted | ArchiveRejected,
+    tx: Tx,
+) -> list[Event]:
     """An upload that some service could not work on is in error for that reason, not waiting for ever.
 
     Emits: UploadFailed.
+    Raises: UploadNotFound.
     """
-    upload_id = event.stream.upload_id if isinstance(event, UploadOpened) else event.upload_id  # type: ignore[attr-defined]
+    upload_id = event.stream.upload_id if isinstance(event, UploadOpened) else event.upload_id
     upload = await sessions.lock(tx, upload_id)
     return await session.fail(tx, upload, _undeliverable(letter), code=ProcessingFailed.code, at=event.at)
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 
 FIRST = "1.0.0"
-PATTERN = r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$(?!\n)"
 
 _NUMBERED = re.compile(r"^(\d{1,9})\.(\d{1,9})\.(\d{1,9})$")
 

@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from libs.web import Role, Scope
+from services.gateway.patterns import NAME
 
 Name = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=100,
-        pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$",
+        pattern=NAME,
         description="a name without control characters, and without space at either end",
     ),
 ]

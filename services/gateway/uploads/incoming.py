@@ -242,7 +242,7 @@ async def _count(tx: Tx, state: Gateway, upload: Upload, stream: Stream, part: S
     event: Event
     [stored] = streams.as_event_parts([part])
     if counted.parts_stored == 1:
-        event = await session.opened(tx, part_stream(upload, counted), at=now)
+        event = await session.opened(tx, _part_stream(upload, counted), at=now)
     else:
         event = UploadPartStored(upload_id=upload.id, stream_id=stream.id, part=stored, at=now)
     await emit(tx, [event])
@@ -260,7 +260,7 @@ def _require_sum(stream: Stream, part: StoredPart) -> None:
         )
 
 
-def part_stream(upload: Upload, stream: Stream) -> PartStream:
+def _part_stream(upload: Upload, stream: Stream) -> PartStream:
     """The stream as events carry it."""
     return PartStream(
         id=stream.id,
@@ -268,7 +268,7 @@ def part_stream(upload: Upload, stream: Stream) -> PartStream:
         project_id=upload.project_id,
         model_id=upload.model_id,
         number=stream.number,
-        format=stream.format,  # type: ignore[arg-type]  # a CHECK constraint holds it to Format
+        format=stream.format,
         size_bytes=stream.size_bytes,
         total_parts=stream.total_parts,
         path=stream.path,

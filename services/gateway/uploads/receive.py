@@ -11,9 +11,10 @@ import msgspec
 from libs.digest import Digest
 from libs.errors import ChecksumMismatch, Conflict, Invalid, PartConflict, PartSizeMismatch
 from libs.web import Call
+from services.gateway.patterns import SHA256
 from services.gateway.state import Gateway
 
-_HEX = re.compile(r"^[0-9a-fA-F]{64}$")
+_SHA256 = re.compile(SHA256)
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ def declared_checksum(call: Call, header: str) -> str | None:
     value = call.request.headers.get(header)
     if value is None:
         return None
-    if not _HEX.match(value):
+    if not _SHA256.match(value):
         raise Invalid(f"{header} is not a SHA-256: 64 hexadecimal digits are expected.", param=header)
     return value.lower()
 
@@ -94,11 +95,11 @@ async def _bounded(call: Call, expected: Expected) -> AsyncIterator[bytes]:
     """The body's bytes, ended with PartSizeMismatch where they are too many or too few."""
     total = 0
     content = await call.content()
-    async for data in content.iter_any():
-        total += len(data)
+    async for chunk in content.iter_any():
+        total += len(chunk)
         if total > (expected.max_bytes if expected.size_bytes is None else expected.size_bytes):
             raise _wrong_size(expected, total, at_least=True)
-        yield data
+        yield chunk
     if expected.size_bytes is not None and total != expected.size_bytes:
         raise _wrong_size(expected, total)
 

@@ -6,23 +6,22 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from services.gateway.models.versions import PATTERN
+from services.gateway.patterns import NAME, SHA256, VERSION
 from services.gateway.uploads.states import UploadStatus
 
-# `$(?!\n)`, since in Python `$` alone lets a newline follow.
 ModelName = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=200,
-        pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$(?!\n)",
+        pattern=NAME,
         description="a name of up to 200 printable characters, without blanks at its ends",
     ),
 ]
 Version = Annotated[
-    str, Meta(pattern=PATTERN, description="a version of up to 64 letters, digits, '.', '+' and '-', such as 1.0.0")
+    str, Meta(pattern=VERSION, description="a version of up to 64 letters, digits, '.', '+' and '-', such as 1.0.0")
 ]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}$(?!\n)", description="a SHA-256 as 64 hexadecimal digits")]
+Sha256 = Annotated[str, Meta(pattern=SHA256, description="a SHA-256 as 64 hexadecimal digits")]
 Size = Annotated[int, Meta(ge=0, le=2**62)]
 Range = tuple[int, int]  # first and last part number, inclusive
 

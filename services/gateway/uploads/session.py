@@ -41,6 +41,7 @@ NAMED_AT_MOST = 20  # files in one message
 async def complete(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
     """Take the client's word that everything has been sent, if it has: open -> processing (and on, if it can).
 
+    Emits: UploadCompleted; or what `register` does, if nothing is left to unpack.
     Raises: PartsMissing, naming what is missing.
     """
     all_streams = await streams.of_upload(tx, upload.id)
@@ -92,7 +93,10 @@ async def _require_files(tx: Tx, upload: Upload) -> None:
 
 
 async def register(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
-    """Everything is unpacked: enter the files into the registry, each content once, and ask for the verdict."""
+    """Everything is unpacked: enter the files into the registry, each content once, and ask for the verdict.
+
+    Emits: ModelRegistered, ModelValidationRequested; or UploadFailed, if files are missing without which no model is.
+    """
     for path in await files.unmark_vanished(tx, upload.id, upload.project_id):
         return await fail(tx, upload, _vanished(path), code=FilesMissing.code, at=at)
     brought = [
@@ -145,7 +149,7 @@ def _vanished(path: str) -> Finding:
 async def fail(tx: Tx, upload: Upload, finding: Finding, *, code: str, at: datetime) -> list[Event]:
     """The upload cannot become a model: the session and the model say why, and what was stored goes.
 
-    Emits nothing if the session has ended already.
+    Emits: UploadFailed; nothing if the session has ended already.
     """
     reason = finding.sentence()
     error = {"message": reason, "code": code, "finding": msgspec.to_builtins(finding)}
@@ -160,7 +164,10 @@ async def fail(tx: Tx, upload: Upload, finding: Finding, *, code: str, at: datet
 
 
 async def abort(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
-    """The client gives up: the model's row goes, and what was stored; nothing if the session has ended already."""
+    """The client gives up: the model's row goes, and what was stored.
+
+    Emits: UploadAborted; nothing if the session has ended already.
+    """
     if not await sessions.move(tx, upload.id, "aborted"):
         return []
     await models.discard(tx, upload.model_id)
@@ -169,7 +176,10 @@ async def abort(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
 
 
 async def expire(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
-    """The session was not completed in time: its model is in error for that reason, and what was stored goes."""
+    """The session was not completed in time: its model is in error for that reason, and what was stored goes.
+
+    Emits: UploadExpired; nothing if the session has ended already.
+    """
     ttl = upload.expires_at - upload.created_at
     reason = f"The upload was not completed within {_in_words(ttl)}. Upload the model again."
     error = {"message": reason, "code": "upload_expired", "finding": None}

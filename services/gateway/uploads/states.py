@@ -14,8 +14,8 @@ UploadStatus = Literal["open", "processing", "completed", "failed", "aborted", "
 
 LIVE: tuple[UploadStatus, ...] = ("open", "processing")
 
-# What a client is told that comes to a session which has ended otherwise than well.
-ENDED: dict[str, str] = {
+# What a client is told that would send to a session, or end it, which is not open.
+CLOSED: dict[str, str] = {
     "completed": "This upload is complete; start a new one to upload another version.",
     "processing": "This upload was completed by its client and is being processed; nothing more can be sent.",
     "aborted": "This upload was aborted; start a new one.",

@@ -91,7 +91,7 @@ async def test_a_name_is_given_once_however_many_ask_at_the_same_time(operator: 
     assert project["id"] in refusal["message"]
 
 
-@pytest.mark.parametrize("name", ["", " ", " padded", "tab\there", "x" * 101, None, 3])
+@pytest.mark.parametrize("name", ["", " ", " padded", "tab\there", "line\n", "x" * 101, None, 3])
 async def test_a_name_has_to_be_one(operator: Operator, name: object) -> None:
     status, body = await operator.call("POST", PROJECTS, json={"name": name})
     assert (status, body["error"]["param"]) == (400, "name")

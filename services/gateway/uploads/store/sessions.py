@@ -9,7 +9,7 @@ import msgspec
 
 from libs.db import Tx
 from libs.errors import Rejected, SlipwayError, UploadNotFound, WrongState
-from services.gateway.uploads.states import ENDED, LIVE, UploadStatus
+from services.gateway.uploads.states import CLOSED, LIVE, UploadStatus
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ async def lock(tx: Tx, upload_id: str) -> Upload:
 async def hold_open(tx: Tx, upload_id: str) -> None:
     """Keep the session open until this transaction ends; many may hold it at once.
 
-    Raises: what `why_closed` says, if it is not open.
+    Raises: UploadNotFound; what `why_closed` says, if it is not open.
     """
     row = await tx.fetchrow("SELECT * FROM upload WHERE id = $1 FOR SHARE", upload_id)
     if row is None:
@@ -100,7 +100,7 @@ def why_closed(upload: Upload) -> SlipwayError:
             details={"finding": upload.error.get("finding")},
             retryable=False,
         )
-    return WrongState(ENDED[upload.status], retryable=False)
+    return WrongState(CLOSED[upload.status], retryable=False)
 
 
 async def move(

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from libs.contracts import Part, PartStream
+from libs.contracts import Format, Part, PartStream
 from libs.db import Tx
 
 
@@ -17,7 +17,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     upload_id: str
     number: int
-    format: str
+    format: Format
     path: str | None
     size_bytes: int
     total_parts: int
@@ -52,17 +52,12 @@ class StoredPart(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-def stream_id(upload_id: str, number: int) -> str:
-    """The id that the extractor knows the stream by."""
-    return f"{upload_id}-{number}"
-
-
 async def insert(
     tx: Tx,
     *,
     upload_id: str,
     number: int,
-    format: str,  # noqa: A002  # the column's name
+    format: Format,  # noqa: A002  # the column's name
     path: str | None,
     size_bytes: int,
     total_parts: int,
@@ -75,7 +70,7 @@ async def insert(
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         ON CONFLICT (id) DO NOTHING
         """,
-        stream_id(upload_id, number),
+        f"{upload_id}-{number}",
         upload_id,
         number,
         format,
@@ -98,20 +93,20 @@ async def get(tx: Tx, upload_id: str, number: int) -> Stream | None:
     return None if row is None else Stream(**row)
 
 
-async def part(tx: Tx, stream: str, number: int) -> StoredPart | None:
+async def part(tx: Tx, stream_id: str, number: int) -> StoredPart | None:
     """One stored part."""
     row = await tx.fetchrow(
         "SELECT number, attempt, size_bytes, sha256 FROM upload_part WHERE stream_id = $1 AND number = $2",
-        stream,
+        stream_id,
         number,
     )
     return None if row is None else StoredPart(**row)
 
 
-async def parts(tx: Tx, stream: str) -> list[StoredPart]:
+async def parts(tx: Tx, stream_id: str) -> list[StoredPart]:
     """All stored parts of a stream, by number."""
     rows = await tx.fetch(
-        "SELECT number, attempt, size_bytes, sha256 FROM upload_part WHERE stream_id = $1 ORDER BY number", stream
+        "SELECT number, attempt, size_bytes, sha256 FROM upload_part WHERE stream_id = $1 ORDER BY number", stream_id
     )
     return [StoredPart(**row) for row in rows]
 
@@ -129,14 +124,14 @@ async def numbers_by_stream(tx: Tx, upload_id: str) -> dict[str, list[int]]:
     return {row["stream_id"]: row["numbers"] for row in rows}
 
 
-async def add_part(tx: Tx, stream: str, part: StoredPart) -> bool:
+async def add_part(tx: Tx, stream_id: str, part: StoredPart) -> bool:
     """Record a part; False if one of this number is recorded already: of two racing requests, one wins."""
     added = await tx.fetchval(
         """
         INSERT INTO upload_part (stream_id, number, attempt, size_bytes, sha256) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT DO NOTHING RETURNING number
         """,
-        stream,
+        stream_id,
         part.number,
         part.attempt,
         part.size_bytes,
@@ -145,7 +140,7 @@ async def add_part(tx: Tx, stream: str, part: StoredPart) -> bool:
     return added is not None
 
 
-async def count_part(tx: Tx, stream: str, size_bytes: int, deadline_at: datetime) -> Stream:
+async def count_part(tx: Tx, stream_id: str, size_bytes: int, deadline_at: datetime) -> Stream:
     """Count a part that `add_part` recorded, and (re)start the stream's clock; locks the stream."""
     row = await tx.fetchrow(
         """
@@ -153,23 +148,23 @@ async def count_part(tx: Tx, stream: str, size_bytes: int, deadline_at: datetime
            SET parts_stored = parts_stored + 1, bytes_stored = bytes_stored + $2, deadline_at = $3
          WHERE id = $1 RETURNING *
         """,
-        stream,
+        stream_id,
         size_bytes,
         deadline_at,
     )
     return Stream(**row)
 
 
-async def lock(tx: Tx, stream: str) -> Stream:
+async def lock(tx: Tx, stream_id: str) -> Stream:
     """A stream whose counts this transaction alone will change.
 
     NO KEY, since every transaction that has added a part holds a key share of the row: two of them would deadlock.
     """
-    return Stream(**await tx.fetchrow("SELECT * FROM upload_stream WHERE id = $1 FOR NO KEY UPDATE", stream))
+    return Stream(**await tx.fetchrow("SELECT * FROM upload_stream WHERE id = $1 FOR NO KEY UPDATE", stream_id))
 
 
 async def progress(
-    tx: Tx, stream: str, *, parts_done: int, members: int, bytes_out: int, deadline_at: datetime
+    tx: Tx, stream_id: str, *, parts_done: int, members: int, bytes_out: int, deadline_at: datetime
 ) -> None:
     """How far the extractor is; reports may come late or twice, so the numbers only grow."""
     await tx.execute(
@@ -179,7 +174,7 @@ async def progress(
                bytes_out = greatest(bytes_out, $4), deadline_at = $5
          WHERE id = $1 AND NOT unpacked
         """,
-        stream,
+        stream_id,
         parts_done,
         members,
         bytes_out,
@@ -188,7 +183,7 @@ async def progress(
 
 
 async def finish(
-    tx: Tx, stream: str, *, members: int, bytes_out: int, stripped_prefix: str | None, dropped: Sequence[str]
+    tx: Tx, stream_id: str, *, members: int, bytes_out: int, stripped_prefix: str | None, dropped: Sequence[str]
 ) -> Stream | None:
     """Mark a stream as unpacked; None if it was already, or is not known."""
     row = await tx.fetchrow(
@@ -198,7 +193,7 @@ async def finish(
                dropped = $5, deadline_at = NULL
          WHERE id = $1 AND NOT unpacked RETURNING *
         """,
-        stream,
+        stream_id,
         members,
         bytes_out,
         stripped_prefix,
