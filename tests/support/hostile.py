@@ -41,6 +41,7 @@ def hostile_archives() -> Iterator[Hostile]:
     """All of them."""
     yield from _kinds()
     yield from _names()
+    yield from _names_by_header()
     yield from _collisions()
     yield from _headers()
     yield from _extended_headers()
@@ -74,18 +75,20 @@ def _kinds() -> Iterator[Hostile]:
     yield Hostile("folder with content", folder, "tar-folder-with-content", "5 bytes", "Make the archive again", "sub/")
 
 
+_RELATIVE = "relative to the model's folder"
+
+
 def _names() -> Iterator[Hostile]:
     def named(name: str, raw: str | bytes, rule: str, message: str, fix: str, file: str | None = None) -> Hostile:
         shown = file if file is not None else str(raw)
         return Hostile(name, member() + gnu_long(raw) + header(raw) + END, rule, message, fix, shown)
 
-    relative = "relative to the model's folder"
-    yield named("absolute path", "/etc/passwd", "path-absolute", "absolute", relative)
-    yield named("parent", "../evil", "path-escapes", "'..'", relative)
-    yield named("parent inside", "a/../../evil", "path-escapes", "'..'", relative)
-    yield named("parent at the end", "a/..", "path-escapes", "'..'", relative)
-    yield named("parent by look-alikes", "\u2024\u2024/evil", "path-escapes", "'..'", relative)
-    yield named("drive letter", "C:/windows", "path-drive-letter", "drive letter", relative)
+    yield named("absolute path", "/etc/passwd", "path-absolute", "absolute", _RELATIVE)
+    yield named("parent", "../evil", "path-escapes", "'..'", _RELATIVE)
+    yield named("parent inside", "a/../../evil", "path-escapes", "'..'", _RELATIVE)
+    yield named("parent at the end", "a/..", "path-escapes", "'..'", _RELATIVE)
+    yield named("parent by look-alikes", "\u2024\u2024/evil", "path-escapes", "'..'", _RELATIVE)
+    yield named("drive letter", "C:/windows", "path-drive-letter", "drive letter", _RELATIVE)
     yield named("backslash", "a\\b", "path-backslash", "backslash", "Separate folders with '/'")
     yield named("line feed", "a\nb", "path-control-character", "U+000A", "Rename", "a\\nb")
     yield named("escape sequence", "a\x1b[31mb", "path-control-character", "U+001B", "Rename", "a\\x1b[31mb")
@@ -102,6 +105,11 @@ def _names() -> Iterator[Hostile]:
     yield named("long name in UTF-8", "ü" * 128, "path-name-too-long", "longer than 255 bytes", "Shorten")
     yield named("deep path", "/".join("abcdefghijklmnopq"), "path-too-deep", "more than 16 levels", "fewer folders")
     yield named("slash at a file's end", "model/", "path-empty", "names no file", "Give every file a name")
+
+
+def _names_by_header() -> Iterator[Hostile]:
+    """Names that are what they are by the fields, or the extended headers, that they are put together from."""
+
     zero = gnu_long("a\0b") + header("a") + END
     yield Hostile("zero in a long name", zero, "path-control-character", "U+0000", "Rename", "a\\x00b")
     zero_pax = pax(("path", "a\0b")) + header("a") + END
@@ -109,13 +117,13 @@ def _names() -> Iterator[Hostile]:
     yield Hostile("no name", member(b"") + END, "path-empty", "names no file", "Give every file a name", "")
     yield Hostile("only a dot", member(".") + END, "path-empty", "names no file", "Give every file a name", ".")
     root = header("/", type_=b"5") + END
-    yield Hostile("the root folder", root, "path-absolute", "absolute", relative, "/")
+    yield Hostile("the root folder", root, "path-absolute", "absolute", _RELATIVE, "/")
     by_prefix = header("passwd", prefix=b"/etc") + END
-    yield Hostile("absolute by its prefix", by_prefix, "path-absolute", "absolute", relative, "/etc/passwd")
+    yield Hostile("absolute by its prefix", by_prefix, "path-absolute", "absolute", _RELATIVE, "/etc/passwd")
     by_pax = pax(("path", "../../evil")) + header("harmless") + END
-    yield Hostile("parent by PAX", by_pax, "path-escapes", "'..'", relative, "../../evil")
+    yield Hostile("parent by PAX", by_pax, "path-escapes", "'..'", _RELATIVE, "../../evil")
     parent = header("../sub/", type_=b"5") + END
-    yield Hostile("parent as a folder", parent, "path-escapes", "'..'", relative, "../sub")
+    yield Hostile("parent as a folder", parent, "path-escapes", "'..'", _RELATIVE, "../sub")
 
 
 def _collisions() -> Iterator[Hostile]:
