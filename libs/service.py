@@ -21,7 +21,8 @@ from libs.bus import Bus, Consumer, Handlers
 from libs.config import ServiceConfig, load, schema_name
 from libs.db import Pool
 from libs.errors import Unauthenticated, Unavailable
-from libs.signals import Signals, unless_set
+from libs.signals import Signals
+from libs.tasks import unless_set
 from libs.web import Principal, Readiness, Route, health_routes, make_app, serve
 
 log = logging.getLogger("service")

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
 
 import asyncpg
 from asyncpg.exceptions import InterfaceError, PostgresError
 
 from libs.db import Tx
+from libs.tasks import end
 
 _CONNECT_TIMEOUT_S = 10.0
 _PROBE_S = 15.0  # how often a silent connection is asked whether it still lives
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
-
-_CANCEL_AGAIN_S = 0.5
 
 _TROUBLE = (OSError, PostgresError, InterfaceError)
 
@@ -31,29 +29,6 @@ log = logging.getLogger(__name__)
 async def notify(tx: Tx, channel: str, key: str = "") -> None:
     """Signal `channel` of this schema when `tx` commits; `key` reaches those who asked for it, "" reaches all."""
     await tx.execute("SELECT pg_notify(current_schema() || '_' || $1, $2)", channel, key)
-
-
-async def unless_set(stop: asyncio.Event, work: Coroutine[object, object, object]) -> None:
-    """Await `work`, but no longer than until `stop` is set; then it is cancelled. Its error is raised."""
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await end(working, stopping)
-    if not working.cancelled():
-        working.result()
-
-
-async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel what is not done, and return when all have ended.
-
-    Again and again: asyncio.wait_for before Python 3.12, which nats-py and asyncpg await answers with, loses a
-    cancellation that comes together with the answer.
-    """
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 class Subscription:

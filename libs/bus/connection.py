@@ -11,7 +11,7 @@ import nats.errors
 
 from libs.bus.session import Session
 from libs.errors import Unavailable
-from libs.signals import end
+from libs.tasks import end
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 

@@ -15,7 +15,7 @@ from libs.bus.connection import Bus
 from libs.bus.pull import Pull, PullLostError
 from libs.bus.streams import prefixed, stream_name
 from libs.outbox import REQUEST_ID_HEADER, TRACEPARENT_HEADER
-from libs.signals import end, unless_set
+from libs.tasks import end, unless_set
 
 DRAIN_S = 5.0  # how long running handlers may go on after a stop
 _MAX_ACK_PENDING = 20_000  # messages put back for later count too, and are not to hold up the others

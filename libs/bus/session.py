@@ -21,7 +21,7 @@ from nats.js.errors import NoStreamResponseError
 
 from libs.bus.streams import ensure_streams, prefixed, stream_name, unprefixed
 from libs.errors import Invalid, Unavailable
-from libs.signals import end, unless_set
+from libs.tasks import end, unless_set
 
 _CONNECT_TIMEOUT_S = 2
 _ANSWER_TIMEOUT_S = 5.0

@@ -15,7 +15,8 @@ from libs.db import Pool, transaction
 from libs.errors import SlipwayError, Unavailable
 from libs.outbox import store
 from libs.outbox.outbox import CHANNEL
-from libs.signals import Signals, unless_set
+from libs.signals import Signals
+from libs.tasks import unless_set
 
 KEEP_PUBLISHED = timedelta(days=7)  # as long as EVENTS keeps them: what can be replayed
 KEEP_SEEN = timedelta(days=14)  # longer than anything may be redelivered or replayed

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from libs.blobs import Blobs
 from libs.db import Pool, transaction
 from libs.errors import Unavailable
-from libs.signals import Signals, Subscription, unless_set
+from libs.signals import Signals, Subscription
+from libs.tasks import unless_set
 from services.extractor import metrics, store
 from services.extractor.attempt import Attempt, Tools
 from services.extractor.config import ExtractorConfig

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from libs.errors import Unavailable
-from libs.signals import Signals, unless_set
+from libs.signals import Signals
+from libs.tasks import unless_set
 
 log = logging.getLogger(__name__)
 

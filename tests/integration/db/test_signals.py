@@ -8,7 +8,8 @@ from contextlib import suppress
 import pytest
 
 from libs.db import Pool, transaction
-from libs.signals import Signals, Subscription, notify, unless_set
+from libs.signals import Signals, Subscription, notify
+from libs.tasks import unless_set
 from tests.support.fixtures import PoolFor, SignalsFor
 from tests.support.stack import Stack
 
