@@ -33,6 +33,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
+        """The stream's."""
         return self.stream.id
 
 

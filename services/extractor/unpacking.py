@@ -39,7 +39,7 @@ class Hashed:
     sha256: str
 
 
-Event = MemberStarted | Content | Hashed | MemberDropped
+HashedEvent = MemberStarted | Content | Hashed | MemberDropped
 
 
 class Hashing:
@@ -48,9 +48,9 @@ class Hashing:
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
-    def add(self, events: list[MemberEvent]) -> list[Event]:
+    def add(self, events: list[MemberEvent]) -> list[HashedEvent]:
         """The same events, once their content is hashed."""
-        hashed: list[Event] = []
+        hashed: list[HashedEvent] = []
         for event in events:
             if isinstance(event, MemberEnded):
                 hashed.append(Hashed(self._digest.hexdigest()))
@@ -105,7 +105,7 @@ class Unpacking:
 
     async def _hashed(
         self, steps: asyncio.Queue[list[MemberEvent] | None], check: Callable[[], None]
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[HashedEvent, None]:
         """The events one by one, each once its content is hashed."""
         hashing = Hashing()
         while (events := await steps.get()) is not None:
@@ -113,7 +113,7 @@ class Unpacking:
                 yield event
             check()
 
-    async def _store(self, events: AsyncGenerator[Event, None], group: asyncio.TaskGroup) -> None:
+    async def _store(self, events: AsyncGenerator[HashedEvent, None], group: asyncio.TaskGroup) -> None:
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, MemberDropped):
@@ -123,14 +123,14 @@ class Unpacking:
                 elif isinstance(event, MemberStarted):
                     await self._store_large(event, events)
 
-    async def _store_large(self, file: MemberStarted, events: AsyncGenerator[Event, None]) -> None:
+    async def _store_large(self, file: MemberStarted, events: AsyncGenerator[HashedEvent, None]) -> None:
         key = self._next_key()
         async with self._blobs.writer(key, file.size_bytes) as writer:
             sha256 = await self._pass_on(events, writer.write)
         self.files.append(StoredFile(path=file.path, size_bytes=file.size_bytes, sha256=sha256, key=key))
 
     async def _store_small(
-        self, file: MemberStarted, events: AsyncGenerator[Event, None], group: asyncio.TaskGroup
+        self, file: MemberStarted, events: AsyncGenerator[HashedEvent, None], group: asyncio.TaskGroup
     ) -> None:
         """Hold the file, and write it while the next ones are being unpacked."""
         key = self._next_key()
@@ -151,7 +151,7 @@ class Unpacking:
             self._small_slots.release()
 
     async def _pass_on(
-        self, events: AsyncGenerator[Event, None], write: Callable[[memoryview], Awaitable[None]]
+        self, events: AsyncGenerator[HashedEvent, None], write: Callable[[memoryview], Awaitable[None]]
     ) -> str:
         """Give the content of the present file to `write`; its digest."""
         async for event in events:

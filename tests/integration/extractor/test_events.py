@@ -15,6 +15,8 @@ from libs.contracts import (
     UploadExpired,
     UploadFailed,
 )
+from libs.db import transaction
+from services.extractor import store
 from tests.integration.extractor.given import NOON, PROJECT, Given, Upload, tar_of
 
 FILES = {"config.json": b"{}", "model.bin": random.Random(1).randbytes(400_000)}
@@ -46,6 +48,20 @@ async def test_lost_part_events_are_repaired_by_the_stream_told_again(given: Giv
         await upload.open(0)
         await upload.open(*everything)
         await upload.extracted()
+
+
+async def test_what_ended_long_ago_is_forgotten_and_nothing_else(given: Given) -> None:
+    stopped, waiting = given.upload(tar_of(FILES)), given.upload(tar_of(FILES))
+    for upload in (stopped, waiting):
+        await upload.open(0)
+    await given.tell(UploadAborted(**ids(stopped), at=NOON))
+    for after_s in (60.0, -60.0):  # nothing has ended a minute ago; everything, before a minute from now
+        kept = {stopped.stream.id, waiting.stream.id} if after_s > 0 else {waiting.stream.id}
+        async with transaction(given.pool) as tx:
+            await store.forget(tx, after_s)
+        assert {row["stream_id"] for row in await given.pool.fetch("SELECT stream_id FROM extraction")} == kept
+    assert await given.pool.fetchval("SELECT count(*) FROM ended_upload") == 0
+    assert await given.pool.fetchval("SELECT count(*) FROM extraction_part") == 1
 
 
 @pytest.mark.parametrize("again", ["opened", "completed"])
