@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from libs.db import connection, transaction
 from libs.outbox import emit
-from libs.signals import unless_set
+from libs.tasks import unless_set
 from libs.web import Answer, Call, Route
 from services.gateway.models.store import files as model_files
 from services.gateway.state import Gateway
@@ -87,10 +88,11 @@ async def complete_upload(call: Call) -> schemas.Completed | Answer:
     limit_s = state.config.complete_wait_s if wait_s is None else min(wait_s, state.config.complete_wait_max_s)
     with state.signals.subscribe(session.CHANNEL, upload_id) as changed:
         await _complete(state, project_id, upload_id)
-        until = datetime.now(UTC) + timedelta(seconds=limit_s)
+        clock = asyncio.get_running_loop().time
+        until = clock() + limit_s
         while True:
             answer = await _completed(state, project_id, upload_id)
-            left_s = (until - datetime.now(UTC)).total_seconds()
+            left_s = until - clock()
             if answer is not None:
                 return answer
             if left_s <= 0 or state.stop.is_set():
