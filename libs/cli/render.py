@@ -19,6 +19,7 @@ Justify = Literal["left", "right"]
 
 
 def show_models(console: Console, models: Sequence[ModelSummary]) -> None:
+    """The models, a line each."""
     rows = (
         (m.name, m.version or "", state(m.status), m.format or "", _size(m.size_bytes), ago(m.created_at), m.id)
         for m in models
@@ -27,6 +28,7 @@ def show_models(console: Console, models: Sequence[ModelSummary]) -> None:
 
 
 def show_model(console: Console, model: Model, files: Sequence[ModelFile], report: ModelReport | None) -> None:
+    """One model, as a panel."""
     console.print(model_card(model, files, report))
 
 
@@ -54,6 +56,7 @@ def _took(outcome: Outcome) -> str:
 
 
 def show_sessions(console: Console, sessions: Sequence[Session]) -> None:
+    """The uploads, a line each."""
     rows = (
         (s.model_name, s.version or "", s.kind, state(s.status), f"{s.progress:.0f} %", ago(s.created_at), s.session_id)
         for s in sessions
@@ -99,6 +102,7 @@ def _unpacked(session: Session) -> str | None:
 
 
 def show_projects(console: Console, projects: Sequence[Project]) -> None:
+    """The projects, a line each."""
     rows = ((p.name, p.slug, _until(p.revoked_at), ago(p.created_at), p.id) for p in projects)
     _table(console, ("name", "slug", "state", "created", "id"), rows, "No projects yet: slipway admin project create")
 
@@ -110,6 +114,7 @@ def show_key(console: Console, key: Key) -> None:
 
 
 def show_keys(console: Console, keys: Sequence[Key]) -> None:
+    """The keys of a project, a line each, without the keys themselves."""
     rows = (
         (k.name or "", ", ".join(k.scopes or []), k.role or "", _until(k.revoked_at), ago(k.created_at), k.id)
         for k in keys

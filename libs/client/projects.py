@@ -18,9 +18,11 @@ class Projects:
         self._transport = transport
 
     async def create(self, name: str) -> Project:
+        """Make a project; not repeated once the server may have made it."""
         return await self._transport.call("POST", _ROOT, Project, json={"name": name}, repeatable=False)
 
     async def all(self) -> list[Project]:
+        """Every project, revoked ones too, in order of creation."""
         return (await self._transport.call("GET", _ROOT, Page[Project])).data
 
     async def revoke(self, project_id: str) -> None:
@@ -33,6 +35,7 @@ class Projects:
         return await self._transport.call("POST", f"{_path(project_id)}/keys", Key, json=body, repeatable=False)
 
     async def keys(self, project_id: str) -> list[Key]:
+        """Every key of a project, expired and revoked ones too, each without its `key`."""
         return (await self._transport.call("GET", f"{_path(project_id)}/keys", Page[Key])).data
 
     async def revoke_key(self, project_id: str, key_id: str) -> None:

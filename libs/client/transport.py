@@ -63,6 +63,7 @@ class Transport:
         )
 
     async def close(self) -> None:
+        """Close the connections; whatever is under way breaks off."""
         await self._session.close()
 
     async def call(

@@ -44,6 +44,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
+        """The model is there, and in error."""
         return self.model is not None and self.model.status == "error"
 
 

@@ -97,4 +97,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
+        """No finding is an error."""
         return not any(finding.severity == "error" for finding in self.findings)

@@ -34,7 +34,6 @@ class Header(msgspec.Struct, frozen=True):
 
     tensors: dict[str, Tensor]  # by name
     metadata: dict[str, str]
-    length_bytes: int  # of the JSON, without the eight bytes before it
 
 
 def read_header(size_bytes: int) -> Reader[Header]:
@@ -102,7 +101,7 @@ def parse_header(raw: bytes, size_bytes: int) -> Header:
             layout.SAVE_AGAIN,
             expected,
         )
-    return Header(tensors=tensors, metadata=metadata, length_bytes=len(raw))
+    return Header(tensors=tensors, metadata=metadata)
 
 
 # JSON
