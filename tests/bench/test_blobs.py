@@ -46,7 +46,7 @@ async def test_bytes_stream_at_nearly_the_speed_of_the_store(
             peak_bytes = json.loads(answer)["peak_bytes"]
     ratio = min(direct_s) / min(through_s)
     for name, value in {"direct_s": direct_s, "through_s": through_s, "ratio": ratio, "peak_bytes": peak_bytes}.items():
-        record_property(name, value)  # type: ignore[operator]
+        record_property(name, value)
     print(
         f"\n{SIZE_MIB} MiB: {speed(direct_s)} MB/s directly, {speed(through_s)} MB/s hashed, "
         f"ratio {ratio:.2f}, peak {peak_bytes / MIB:.0f} MiB"

@@ -1,4 +1,4 @@
-"""The one place where tests wait for something that announces itself to nobody."""
+"""Waiting, from outside of the processes, for what announces itself to nobody."""
 
 from __future__ import annotations
 

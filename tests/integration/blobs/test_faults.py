@@ -132,7 +132,7 @@ async def test_wrong_credentials_are_the_operators_business(
 @pytest.mark.parametrize("fault", [deaf, mute], ids=["deaf", "mute"])
 async def test_a_server_that_stalls_is_given_up(faulty: Faulty, fault: object) -> None:
     """Not by the length of a transfer, but for want of progress."""
-    await faulty.proxy.arm(fault())  # type: ignore[operator]
+    await faulty.proxy.arm(fault())
     async with asyncio.timeout(20 * STALL_S):
         with pytest.raises(Unavailable):
             await faulty.blobs.put("key", in_chunks(content(30 * MIB)), 30 * MIB)
@@ -185,7 +185,7 @@ async def test_a_completion_whose_answer_was_lost_has_happened(faulty: Faulty, b
         await writer._landed()
         await faulty.proxy.arm(lost_answer())
         # what is left for the end is the completion alone
-        writer._launch = writer._landed  # type: ignore[method-assign]
+        writer._launch = writer._landed
     assert b"".join([chunk async for chunk in blobs.get("key")]) == data
 
 

@@ -31,7 +31,7 @@ class Bench:
 
     def consumer(self, context: object = None, **options: int | float) -> Consumer:
         """A consumer of this service; several may run."""
-        return Consumer(self.bus, self.pool, self.handlers, context, **options)  # type: ignore[arg-type]
+        return Consumer(self.bus, self.pool, self.handlers, context, **options)
 
     async def send(self, event: Event, copy: int = 0) -> None:
         """Put an event on the stream as another service's relay would; another `copy` passes the dedup window."""

@@ -109,7 +109,7 @@ async def test_file_that_shrinks_while_it_is_sent_is_told(api: Slipway, large: P
     "answer", [lambda _: web.Response(text="<html>"), lambda _: web.Response(status=404, text="nginx")]
 )
 async def test_another_server_is_recognized(api: Slipway, server: FakeSlipway, answer: object) -> None:
-    server.fail("models", answer)  # type: ignore[arg-type]
+    server.fail("models", answer)
 
     with pytest.raises(ApiError, match="Check the base URL"):
         await api.models.all()

@@ -24,8 +24,8 @@ async def test_models_get_as_json_has_files_and_report(slipway: Slipway, model: 
     ran = await slipway("models", "get", "m", "--json")
 
     assert ran.json["architecture"] == "BertModel"
-    assert len(ran.json["files"]) == 3  # type: ignore[arg-type]
-    assert ran.json["report"]["findings"] == []  # type: ignore[index]
+    assert len(ran.json["files"]) == 3
+    assert ran.json["report"]["findings"] == []
 
 
 async def test_lists_are_tables(slipway: Slipway, model: Path) -> None:
@@ -59,7 +59,7 @@ async def test_admin_makes_and_revokes_projects_and_keys(slipway: Slipway, serve
 
     assert project.json["id"] == "proj_team"
     assert (key.json["id"], key.json["key"]) == ("key_0", KEY)
-    assert len(listed.json["keys"]) == 1  # type: ignore[arg-type]
+    assert len(listed.json["keys"]) == 1
     assert (revoked.code, closed.code) == (0, 0)
     assert server.sent("DELETE /admin/v1/projects/proj_team/keys/key_0")
     assert server.admin.keys[0]["scopes"] == ["models"]
@@ -77,7 +77,7 @@ async def test_refusals_are_one_document_with_json(slipway: Slipway) -> None:
     ran = await slipway("models", "get", "nothing", "--json")
 
     assert ran.code == 1
-    assert ran.json["error"]["code"] == "model_not_found"  # type: ignore[index]
+    assert ran.json["error"]["code"] == "model_not_found"
 
 
 async def test_flags_win_over_the_credentials_file_on_either_side(slipway: Slipway) -> None:

@@ -168,7 +168,7 @@ async def test_refused_archive_is_one_line_and_one_document(
     ran = await slipway("upload", archive, "--name", "m", "--json")
 
     assert ran.code == 1
-    assert ran.json["error"]["finding"]["rule"] == "tar-symlink"  # type: ignore[index]
+    assert ran.json["error"]["finding"]["rule"] == "tar-symlink"
     assert ran.err.splitlines()[-1] == "Error: A symbolic link. Archive with -h."
 
 

@@ -45,7 +45,7 @@ async def test_what_nobody_told_of_is_asked_about(lifecycle: Lifecycle) -> None:
         await lifecycle.blobs.put_bytes(key, b"x")
     await lifecycle.reconcile()
     assert await unclaimed(lifecycle) == {lost, elsewhere}
-    assert {event.project_id for event in await emitted(lifecycle.pool)} == {PROJECT, "proj_b"}  # type: ignore[attr-defined]
+    assert {event.project_id for event in await emitted(lifecycle.pool)} == {PROJECT, "proj_b"}
     assert elsewhere in await keys_in(lifecycle.blobs), "asking deletes nothing"
 
 

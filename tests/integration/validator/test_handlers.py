@@ -54,7 +54,7 @@ async def handle(tools: Tools, event: ModelValidationRequested) -> None:
     """What the consumer does with one delivery."""
     verdict = await reach_verdict(event, tools)
 
-    async def told(event, tx):  # type: ignore[no-untyped-def]
+    async def told(event, tx):
         return await tell_verdict(event, tx, verdict)
 
     await apply_once(tools.pool, "validator", told, event)

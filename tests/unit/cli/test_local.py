@@ -66,7 +66,7 @@ def test_archive_is_recognized(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("make", "words"), [(lambda p: None, "nothing at"), (lambda p: p.touch(), "is empty")])
 def test_nothing_and_empty_are_refused(tmp_path: Path, make: object, words: str) -> None:
     path = tmp_path / "m.tar"
-    make(path)  # type: ignore[operator]
+    make(path)
 
     with pytest.raises(LocalProblem, match=words):
         inspect(path)

@@ -177,7 +177,7 @@ WORKLOADS = {
 def test_workload(case: str) -> None:
     told, expected = WORKLOADS[case]
     silent = {"kind": "generate", "sentence_transformer": False, "names": [], "chat_template": "", "languages": 0}
-    assert workload.guess(**(silent | told)) == expected  # type: ignore[arg-type]
+    assert workload.guess(**(silent | told)) == expected
 
 
 CARDS = {

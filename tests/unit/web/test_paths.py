@@ -12,7 +12,7 @@ async def handler(_: Call) -> Answer:
 
 
 def route(method: str, path: str, base: str = "project") -> Route:
-    return Route(method, path, handler, summary=f"{method} {path}", base=base)  # type: ignore[arg-type]
+    return Route(method, path, handler, summary=f"{method} {path}", base=base)
 
 
 TABLE = PathTable(
