@@ -33,7 +33,7 @@ test: install ## Run every test, on real embedded servers
 	$(BIN)/python -m pytest
 
 test-unit: install ## Run the quick tests that need no server, while you work
-	$(BIN)/python -m pytest -q -m "not slow" --hypothesis-profile=quick tests/unit tests/contracts
+	$(BIN)/python -m pytest -q -m "not slow" --hypothesis-profile=quick --timeout=0 tests/unit tests/contracts
 
 lint: install types ## Check style, formatting, types and who imports whom
 	$(BIN)/ruff check $(PATHS)
