@@ -6,13 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
-from email.utils import parsedate_to_datetime
 
 from libs.blobs import listing
 from libs.blobs.address import Address
 from libs.blobs.listing import ObjectInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
-from libs.blobs.reading import ranged
+from libs.blobs.reading import head, ranged
 from libs.blobs.transport import Refused, Transport
 from libs.blobs.writer import Writer, abort
 from libs.errors import Unavailable
@@ -111,17 +110,7 @@ class Blobs:
 
         Raises: Unavailable.
         """
-        try:
-            headers = (await self._transport.call("HEAD", key)).headers
-        except Refused as refused:
-            if refused.status == 404:
-                return None
-            raise
-        return ObjectInfo(
-            key=key,
-            size_bytes=int(headers["Content-Length"]),
-            modified_at=parsedate_to_datetime(headers["Last-Modified"]),
-        )
+        return await head(self._transport, key)
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Every object whose key begins so, in order of keys, a page of up to 1,000 at a time.

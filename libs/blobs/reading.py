@@ -7,15 +7,35 @@ import logging
 import random
 import re
 from collections.abc import AsyncGenerator
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 
+from libs.blobs.listing import ObjectInfo
 from libs.blobs.transport import ATTEMPTS, BACKOFF_S, Refused, Transport
 from libs.errors import ObjectNotFound, Unavailable
 
 log = logging.getLogger(__name__)
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")  # RFC 9110, section 14.4
+
+
+async def head(transport: Transport, key: str) -> ObjectInfo | None:
+    """What is stored under the key; None if nothing is.
+
+    Raises: Unavailable.
+    """
+    try:
+        headers = (await transport.call("HEAD", key)).headers
+    except Refused as refused:
+        if refused.status == 404:
+            return None
+        raise
+    return ObjectInfo(
+        key=key,
+        size_bytes=int(headers["Content-Length"]),
+        modified_at=parsedate_to_datetime(headers["Last-Modified"]),
+    )
 
 
 async def ranged(transport: Transport, key: str, start: int, length: int | None) -> AsyncGenerator[bytes, None]:

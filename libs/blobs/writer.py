@@ -7,6 +7,7 @@ import logging
 
 from libs.blobs import listing
 from libs.blobs.outgoing import Buffer
+from libs.blobs.reading import head
 from libs.blobs.transport import Refused, Transport
 from libs.errors import Invalid, Unavailable
 
@@ -132,13 +133,8 @@ class Writer:
         await self._transport.repeatedly(attempt)
 
     async def _is_there(self) -> bool:
-        try:
-            head = await self._transport.call("HEAD", self._key)
-        except Refused as refused:
-            if refused.status == 404:
-                return False
-            raise
-        return int(head.headers["Content-Length"]) == self.size_bytes
+        stored = await head(self._transport, self._key)
+        return stored is not None and stored.size_bytes == self.size_bytes
 
 
 async def create(transport: Transport, key: str) -> str:

@@ -85,8 +85,7 @@ async def download_file(call: Call) -> web.StreamResponse:
     state: Gateway = call.state
     model = await _model(call)
     async with connection(state.pool) as tx:
-        files = await model_files.of_model(tx, model.id)
-    file = next((file for file in files if file.path == call.params["path"]), None)
+        file = await model_files.get(tx, model.id, call.params["path"])
     if file is None:
         raise NotFound(
             f"Model {model.name!r} has no file {call.params['path']!r}; GET models/{model.id}/files lists them."

@@ -59,6 +59,20 @@ async def of_model(tx: Tx, model_id: str) -> list[StoredFile]:
     return [StoredFile(**row) for row in rows]
 
 
+async def get(tx: Tx, model_id: str, path: str) -> StoredFile | None:
+    """One file of the model and its object."""
+    row = await tx.fetchrow(
+        """
+        SELECT f.path, b.size_bytes, b.sha256, b.key
+          FROM model_file f JOIN blob b USING (project_id, sha256)
+         WHERE f.model_id = $1 AND f.path = $2
+        """,
+        model_id,
+        path,
+    )
+    return None if row is None else StoredFile(**row)
+
+
 async def claimed(tx: Tx, keys: Sequence[str]) -> set[str]:
     """Which of these objects the registry refers to."""
     rows = await tx.fetch("SELECT key FROM blob WHERE key = ANY ($1)", list(keys))
