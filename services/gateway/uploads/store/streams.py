@@ -63,12 +63,15 @@ async def insert(
     total_parts: int,
     sha256: str | None,
 ) -> None:
-    """Announce a stream; a stream of this number that is there already is left as it is."""
+    """Announce a stream; a stream of this number that is there already is left as it is.
+
+    No conflict target: two first chunks that race may collide on either of the table's unique constraints.
+    """
     await tx.execute(
         """
         INSERT INTO upload_stream (id, upload_id, number, format, path, size_bytes, total_parts, sha256)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-        ON CONFLICT (id) DO NOTHING
+        ON CONFLICT DO NOTHING
         """,
         f"{upload_id}-{number}",
         upload_id,
