@@ -105,6 +105,14 @@ async def connection(pool: Pool) -> AsyncIterator[Tx]:
         await pool.release(tx)
 
 
+def columns(row: type[msgspec.Struct]) -> str:
+    """The columns that `row` is made of, for SELECT and RETURNING: "id, name".
+
+    Named, never `*`: the next release adds columns while this one still runs, and a row must not change under it.
+    """
+    return ", ".join(row.__struct_fields__)
+
+
 async def migrate(url: str, schema: str, *folders: Path) -> list[str]:
     """Apply every `*.sql` of each folder that `schema` has not seen, in order of name, each in a transaction.
 

@@ -41,15 +41,25 @@ class Handlers:
         """Handle dead letters of these events, whoever gave them up: `async (letter, event, tx) -> list[Event]`."""
         return self._into(self.letters, event_types, None)
 
+    def include(self, other: Handlers) -> None:
+        """Take over the table of one of the service's resources. Raises: ValueError if both handle an event."""
+        for mine, theirs in ((self.events, other.events), (self.letters, other.letters)):
+            for tag, route in theirs.items():
+                _add(mine, self.service, tag, route)
+
     def _into(
         self, routes: dict[str, Route], event_types: tuple[type[Event], ...], prepare: Prepare | None
     ) -> Callable[[H], H]:
         def register(work: H) -> H:
             for kind in event_types:
                 tag = event_type(kind)
-                if tag in routes:
-                    raise ValueError(f"{self.service} handles {tag} twice")
-                routes[tag] = Route(work, prepare)
+                _add(routes, self.service, tag, Route(work, prepare))
             return work
 
         return register
+
+
+def _add(routes: dict[str, Route], service: str, tag: str, route: Route) -> None:
+    if tag in routes:
+        raise ValueError(f"{service} handles {tag} twice")
+    routes[tag] = route

@@ -69,7 +69,8 @@ async def add_parts(tx: Tx, upload_id: str, stream_id: str, parts: Sequence[Part
     await tx.execute(
         """
         INSERT INTO extraction_part (stream_id, number, attempt, size_bytes, upload_id)
-        SELECT $2, part.*, $1 FROM unnest($3::int[], $4::text[], $5::bigint[]) AS part
+        SELECT $2, part.number, part.attempt, part.size_bytes, $1
+          FROM unnest($3::int[], $4::text[], $5::bigint[]) AS part (number, attempt, size_bytes)
          WHERE NOT EXISTS (SELECT FROM ended_upload WHERE upload_id = $1)
            AND NOT EXISTS (SELECT FROM extraction WHERE stream_id = $2 AND state <> 'open')
         ON CONFLICT (stream_id, number) DO NOTHING
@@ -259,7 +260,7 @@ async def parts_from(tx: Tx, stream_id: str, first: int) -> list[Part]:
     rows = await tx.fetch(
         """
         SELECT number, attempt, size_bytes
-          FROM (SELECT *, row_number() OVER (ORDER BY number) AS nth
+          FROM (SELECT number, attempt, size_bytes, row_number() OVER (ORDER BY number) AS nth
                   FROM extraction_part WHERE stream_id = $1 AND number >= $2) AS ahead
          WHERE number = $2 + nth - 1
          ORDER BY number

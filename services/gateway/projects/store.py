@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from libs.db import Tx
+from libs.db import Tx, columns
 from libs.errors import NotFound
 from libs.web import Role, Scope
 
@@ -46,8 +46,8 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
 
 
-_PROJECT = "id, name, slug, created_at, revoked_at"
-_KEY = "id, project_id, name, prefix, scopes, role, created_at, expires_at, revoked_at"
+_PROJECT = columns(Project)
+_KEY = columns(Key)
 
 
 async def insert_project(tx: Tx, project_id: str, name: str, slug: str) -> Project | None:

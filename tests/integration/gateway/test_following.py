@@ -29,7 +29,8 @@ from libs.contracts import (
 from libs.contracts.keys import member_key, part_key
 from libs.db import transaction
 from services.gateway.handlers import handlers
-from services.gateway.sweepers import ask_verdicts_again, expire_sessions, tell_streams_again
+from services.gateway.models.sweepers import ask_verdicts_again
+from services.gateway.uploads.sweepers import expire_sessions, tell_streams_again
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads, extracted
 
 SYMLINK = Finding(rule="tar-symlink", severity="error", message="is a link.", fix="Use tar -h.", file="a.json")

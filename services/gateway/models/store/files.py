@@ -21,7 +21,8 @@ async def claim(tx: Tx, project_id: str, files: Sequence[StoredFile]) -> dict[st
         await tx.execute(
             """
             INSERT INTO blob (project_id, sha256, size_bytes, key)
-            SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::text[]) AS new (sha256, size_bytes, key)
+            SELECT $1, sha256, size_bytes, key
+              FROM unnest($2::text[], $3::bigint[], $4::text[]) AS new (sha256, size_bytes, key)
             ON CONFLICT (project_id, sha256) DO NOTHING
             """,
             project_id,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from libs.contracts import Report, new_id
-from libs.db import Tx
+from libs.db import Tx, columns
 from libs.errors import Conflict, ModelNotFound
 from services.gateway.models.versions import next_version
 
@@ -49,6 +49,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+_MODEL = columns(Model)
 
 
 async def create(tx: Tx, project_id: str, name: str, version: str | None) -> tuple[str, str]:
@@ -154,7 +157,7 @@ async def record_verdict(
     """'validating' -> 'ready', or 'error' where there is a `reason`; None if this verdict is not awaited."""
     found = report.metadata
     row = await tx.fetchrow(
-        """
+        f"""
         UPDATE model
            SET status = CASE WHEN $3::text IS NULL THEN 'ready' ELSE 'error' END, status_reason = $3, report = $4,
                validated_at = $5, deadline_at = NULL, updated_at = now(),
@@ -162,7 +165,7 @@ async def record_verdict(
                context_length = $10, parameter_count = $11, hidden_size = $12, num_layers = $13, vocab_size = $14,
                dtype = $15, workload_type = $16, memory = $17, deployable = $18, deployable_reason = $19
          WHERE id = $1 AND validation_id = $2 AND status = 'validating'
-        RETURNING *
+        RETURNING {_MODEL}
         """,
         model_id,
         validation_id,
@@ -211,11 +214,11 @@ async def become_latest(tx: Tx, model: Model) -> None:
 async def overdue(tx: Tx, now: datetime, next_deadline: datetime, limit: int = 20) -> list[Model]:
     """Models whose verdict should have come by now; each gets a new deadline."""
     rows = await tx.fetch(
-        """
+        f"""
         UPDATE model SET deadline_at = $2
          WHERE id IN (SELECT id FROM model WHERE status = 'validating' AND deadline_at < $1
                        ORDER BY deadline_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-        RETURNING *
+        RETURNING {_MODEL}
         """,
         now,
         next_deadline,
@@ -227,8 +230,8 @@ async def overdue(tx: Tx, now: datetime, next_deadline: datetime, limit: int = 2
 async def get(tx: Tx, project_id: str, id_or_name: str) -> Model:
     """A model by id, or the latest version of a name. Raises: ModelNotFound."""
     row = await tx.fetchrow(
-        """
-        SELECT * FROM model WHERE project_id = $1 AND (id = $2 OR (name = $2 AND is_latest))
+        f"""
+        SELECT {_MODEL} FROM model WHERE project_id = $1 AND (id = $2 OR (name = $2 AND is_latest))
          ORDER BY (id = $2) DESC LIMIT 1
         """,
         project_id,
@@ -244,8 +247,8 @@ async def page(
 ) -> list[Model]:
     """Up to `limit` models of the project, newest first, after the model `after`."""
     rows = await tx.fetch(
-        """
-        SELECT * FROM model
+        f"""
+        SELECT {_MODEL} FROM model
          WHERE project_id = $1
            AND ($2::text IS NULL OR name = $2)
            AND ($3::text IS NULL OR status = $3)

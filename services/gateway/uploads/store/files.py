@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from libs.contracts import StoredFile
-from libs.db import Tx
+from libs.db import Tx, columns
 
 
 class UploadFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +21,9 @@ class UploadFile(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None
     key: str | None
     present: bool
+
+
+_FILE = columns(UploadFile)
 
 
 async def insert_manifest(tx: Tx, upload_id: str, files: Sequence[tuple[str, int, str | None]]) -> None:
@@ -62,13 +65,13 @@ async def unmark_vanished(tx: Tx, upload_id: str, project_id: str) -> list[str]:
 
 async def of_upload(tx: Tx, upload_id: str) -> list[UploadFile]:
     """All files of a session, in the order of the manifest."""
-    rows = await tx.fetch("SELECT * FROM upload_file WHERE upload_id = $1 ORDER BY number", upload_id)
+    rows = await tx.fetch(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 ORDER BY number", upload_id)
     return [UploadFile(**row) for row in rows]
 
 
 async def get(tx: Tx, upload_id: str, path: str) -> UploadFile | None:
     """One file of a session by its path."""
-    row = await tx.fetchrow("SELECT * FROM upload_file WHERE upload_id = $1 AND path = $2", upload_id, path)
+    row = await tx.fetchrow(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 AND path = $2", upload_id, path)
     return None if row is None else UploadFile(**row)
 
 

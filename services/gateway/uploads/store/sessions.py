@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from libs.db import Tx
+from libs.db import Tx, columns
 from libs.errors import Rejected, SlipwayError, UploadNotFound, WrongState
 from services.gateway.uploads.states import CLOSED, LIVE, UploadStatus
 
@@ -27,6 +27,9 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     error: dict[str, Any] | None
     created_at: datetime
     expires_at: datetime
+
+
+_UPLOAD = columns(Upload)
 
 
 async def insert(
@@ -60,7 +63,7 @@ async def insert(
 
 async def get(tx: Tx, project_id: str, upload_id: str) -> Upload:
     """The session, of this project only. Raises: UploadNotFound."""
-    row = await tx.fetchrow("SELECT * FROM upload WHERE id = $1 AND project_id = $2", upload_id, project_id)
+    row = await tx.fetchrow(f"SELECT {_UPLOAD} FROM upload WHERE id = $1 AND project_id = $2", upload_id, project_id)
     if row is None:
         raise UploadNotFound()
     return Upload(**row)
@@ -68,7 +71,7 @@ async def get(tx: Tx, project_id: str, upload_id: str) -> Upload:
 
 async def lock(tx: Tx, upload_id: str) -> Upload:
     """The session, to be moved by this transaction alone. Raises: UploadNotFound."""
-    row = await tx.fetchrow("SELECT * FROM upload WHERE id = $1 FOR UPDATE", upload_id)
+    row = await tx.fetchrow(f"SELECT {_UPLOAD} FROM upload WHERE id = $1 FOR UPDATE", upload_id)
     if row is None:
         raise UploadNotFound()
     return Upload(**row)
@@ -79,7 +82,7 @@ async def hold_open(tx: Tx, upload_id: str) -> None:
 
     Raises: UploadNotFound; what `why_closed` says, if it is not open.
     """
-    row = await tx.fetchrow("SELECT * FROM upload WHERE id = $1 FOR SHARE", upload_id)
+    row = await tx.fetchrow(f"SELECT {_UPLOAD} FROM upload WHERE id = $1 FOR SHARE", upload_id)
     if row is None:
         raise UploadNotFound()
     require_open(Upload(**row))
@@ -125,8 +128,8 @@ async def move(
 async def expired(tx: Tx, now: datetime, limit: int = 100) -> list[Upload]:
     """Sessions past their time, locked; those that another transaction is moving are left to it."""
     rows = await tx.fetch(
-        """
-        SELECT * FROM upload WHERE status = 'open' AND expires_at < $1
+        f"""
+        SELECT {_UPLOAD} FROM upload WHERE status = 'open' AND expires_at < $1
          ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
         """,
         now,
@@ -140,8 +143,8 @@ async def page(
 ) -> list[Upload]:
     """Up to `limit` sessions of the project, newest first, after the session `after`."""
     rows = await tx.fetch(
-        """
-        SELECT * FROM upload
+        f"""
+        SELECT {_UPLOAD} FROM upload
          WHERE project_id = $1
            AND ($2::text IS NULL OR status = $2)
            AND ($3::text IS NULL OR model_name = $3)
@@ -160,8 +163,8 @@ async def page(
 async def that_brought(tx: Tx, keys: list[str]) -> list[Upload]:
     """The completed uploads whose models have any of these objects."""
     rows = await tx.fetch(
-        """
-        SELECT * FROM upload
+        f"""
+        SELECT {_UPLOAD} FROM upload
          WHERE status = 'completed'
            AND model_id IN (SELECT f.model_id FROM model_file f JOIN blob b USING (project_id, sha256)
                              WHERE b.key = ANY ($1))

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from libs.contracts import Format, Part, PartStream
-from libs.db import Tx
+from libs.db import Tx, columns
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +52,10 @@ class StoredPart(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+_STREAM = columns(Stream)
+_PART = columns(StoredPart)
+
+
 async def insert(
     tx: Tx,
     *,
@@ -86,20 +90,22 @@ async def insert(
 
 async def of_upload(tx: Tx, upload_id: str) -> list[Stream]:
     """All streams of a session, by number."""
-    rows = await tx.fetch("SELECT * FROM upload_stream WHERE upload_id = $1 ORDER BY number", upload_id)
+    rows = await tx.fetch(f"SELECT {_STREAM} FROM upload_stream WHERE upload_id = $1 ORDER BY number", upload_id)
     return [Stream(**row) for row in rows]
 
 
 async def get(tx: Tx, upload_id: str, number: int) -> Stream | None:
     """One stream of a session."""
-    row = await tx.fetchrow("SELECT * FROM upload_stream WHERE upload_id = $1 AND number = $2", upload_id, number)
+    row = await tx.fetchrow(
+        f"SELECT {_STREAM} FROM upload_stream WHERE upload_id = $1 AND number = $2", upload_id, number
+    )
     return None if row is None else Stream(**row)
 
 
 async def part(tx: Tx, stream_id: str, number: int) -> StoredPart | None:
     """One stored part."""
     row = await tx.fetchrow(
-        "SELECT number, attempt, size_bytes, sha256 FROM upload_part WHERE stream_id = $1 AND number = $2",
+        f"SELECT {_PART} FROM upload_part WHERE stream_id = $1 AND number = $2",
         stream_id,
         number,
     )
@@ -108,9 +114,7 @@ async def part(tx: Tx, stream_id: str, number: int) -> StoredPart | None:
 
 async def parts(tx: Tx, stream_id: str) -> list[StoredPart]:
     """All stored parts of a stream, by number."""
-    rows = await tx.fetch(
-        "SELECT number, attempt, size_bytes, sha256 FROM upload_part WHERE stream_id = $1 ORDER BY number", stream_id
-    )
+    rows = await tx.fetch(f"SELECT {_PART} FROM upload_part WHERE stream_id = $1 ORDER BY number", stream_id)
     return [StoredPart(**row) for row in rows]
 
 
@@ -146,10 +150,10 @@ async def add_part(tx: Tx, stream_id: str, part: StoredPart) -> bool:
 async def count_part(tx: Tx, stream_id: str, size_bytes: int, deadline_at: datetime) -> Stream:
     """Count a part that `add_part` recorded, and (re)start the stream's clock; locks the stream."""
     row = await tx.fetchrow(
-        """
+        f"""
         UPDATE upload_stream
            SET parts_stored = parts_stored + 1, bytes_stored = bytes_stored + $2, deadline_at = $3
-         WHERE id = $1 RETURNING *
+         WHERE id = $1 RETURNING {_STREAM}
         """,
         stream_id,
         size_bytes,
@@ -163,7 +167,9 @@ async def lock(tx: Tx, stream_id: str) -> Stream:
 
     NO KEY, since every transaction that has added a part holds a key share of the row: two of them would deadlock.
     """
-    return Stream(**await tx.fetchrow("SELECT * FROM upload_stream WHERE id = $1 FOR NO KEY UPDATE", stream_id))
+    return Stream(
+        **await tx.fetchrow(f"SELECT {_STREAM} FROM upload_stream WHERE id = $1 FOR NO KEY UPDATE", stream_id)
+    )
 
 
 async def progress(
@@ -190,11 +196,11 @@ async def finish(
 ) -> Stream | None:
     """Mark a stream as unpacked; None if it was already, or is not known."""
     row = await tx.fetchrow(
-        """
+        f"""
         UPDATE upload_stream
            SET unpacked = true, parts_done = total_parts, members = $2, bytes_out = $3, stripped_prefix = $4,
                dropped = $5, deadline_at = NULL
-         WHERE id = $1 AND NOT unpacked RETURNING *
+         WHERE id = $1 AND NOT unpacked RETURNING {_STREAM}
         """,
         stream_id,
         members,
@@ -216,19 +222,14 @@ async def overdue(tx: Tx, now: datetime, next_deadline: datetime, limit: int = 2
                          WHERE NOT w.unpacked AND w.deadline_at < $1 AND o.status IN ('open', 'processing')
                            AND (w.parts_done < w.parts_stored OR w.parts_stored = w.total_parts)
                          ORDER BY w.deadline_at LIMIT $3 FOR UPDATE OF w SKIP LOCKED)
-        RETURNING s.*, u.project_id, u.model_id
+        RETURNING s.id, s.upload_id, u.project_id, u.model_id, s.number, s.format, s.size_bytes, s.total_parts, s.path,
+                  s.sha256
         """,
         now,
         next_deadline,
         limit,
     )
-    return [
-        msgspec.convert(
-            {name: row[name] for name in PartStream.__struct_fields__},
-            PartStream,
-        )
-        for row in rows
-    ]
+    return [msgspec.convert(dict(row), PartStream) for row in rows]
 
 
 def as_event_parts(stored: Sequence[StoredPart]) -> list[Part]:

@@ -1,0 +1,16 @@
+"""What is told of an event that some service could not handle."""
+
+from __future__ import annotations
+
+from libs.bus import DeadLetter
+from libs.contracts import Finding
+
+
+def undeliverable(letter: DeadLetter) -> Finding:
+    """The finding that an upload or a model is shown with."""
+    return Finding(
+        rule="processing-failed",
+        severity="error",
+        message=f"{letter.consumer} could not process {letter.event_type}: {letter.reason}",
+        fix="Tell the operator of this installation; the dead letter has the details.",
+    )

@@ -1,0 +1,103 @@
+"""What uploads do about each event: sessions follow the extractor."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from libs.bus import DeadLetter, Handlers
+from libs.contracts import (
+    ArchiveExtracted,
+    ArchiveProgressed,
+    ArchiveRejected,
+    Event,
+    UploadCompleted,
+    UploadOpened,
+    UploadPartStored,
+)
+from libs.db import Tx
+from libs.errors import ArchiveRejected as ArchiveRejectedError
+from libs.errors import ChecksumMismatch, ProcessingFailed
+from services.gateway.deadletters import undeliverable
+from services.gateway.uploads import session
+from services.gateway.uploads.states import LIVE
+from services.gateway.uploads.store import files, sessions, streams
+
+# How long others have before they are asked again, from the event that starts the wait. No setting, since a handler
+# reads none; from the second time on the sweepers ask every `stale_after_s`.
+PATIENCE = timedelta(seconds=30)
+
+CHECKSUM_RULES = ("archive-checksum", "file-checksum")  # the extractor's, where not the format but the bytes are wrong
+
+handlers = Handlers("gateway")
+
+
+@handlers.on(ArchiveProgressed)
+async def show_progress(event: ArchiveProgressed, tx: Tx) -> list[Event]:
+    """Show how far the extractor is, and give it more time."""
+    await streams.progress(
+        tx,
+        event.stream_id,
+        parts_done=event.parts_done,
+        members=event.members,
+        bytes_out=event.bytes_out,
+        deadline_at=event.at + PATIENCE,
+    )
+    return []
+
+
+@handlers.on(ArchiveExtracted)
+async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
+    """List what was unpacked; register the model if its client has completed the upload and this was the last.
+
+    Emits: ModelRegistered, ModelValidationRequested; or UploadFailed, if files are missing without which no model is.
+    Raises: UploadNotFound.
+    """
+    upload = await sessions.lock(tx, event.upload_id)
+    if upload.status not in LIVE:
+        return []
+    stream = await streams.finish(
+        tx,
+        event.stream_id,
+        members=len(event.files),
+        bytes_out=sum(file.size_bytes for file in event.files),
+        stripped_prefix=event.stripped_prefix,
+        dropped=event.dropped,
+    )
+    if stream is None:
+        return []
+    if stream.format == "raw":
+        [file] = event.files
+        await files.receive(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
+    else:
+        await files.insert_unpacked(tx, upload.id, event.files)
+    if upload.status == "open" or any(other.pending for other in await streams.of_upload(tx, upload.id)):
+        return []
+    return await session.register(tx, upload, at=event.at, deadline_at=event.at + PATIENCE)
+
+
+@handlers.on(ArchiveRejected)
+async def refuse_upload(event: ArchiveRejected, tx: Tx) -> list[Event]:
+    """The content is no model: the session fails, and the next part is answered with the finding.
+
+    Emits: UploadFailed.
+    Raises: UploadNotFound.
+    """
+    upload = await sessions.lock(tx, event.upload_id)
+    code = ChecksumMismatch.code if event.finding.rule in CHECKSUM_RULES else ArchiveRejectedError.code
+    return await session.fail(tx, upload, event.finding, code=code, at=event.at)
+
+
+@handlers.on_dead(UploadOpened, UploadPartStored, UploadCompleted, ArchiveExtracted, ArchiveRejected)
+async def fail_undeliverable_upload(
+    letter: DeadLetter,
+    event: UploadOpened | UploadPartStored | UploadCompleted | ArchiveExtracted | ArchiveRejected,
+    tx: Tx,
+) -> list[Event]:
+    """An upload that some service could not work on is in error for that reason, not waiting for ever.
+
+    Emits: UploadFailed.
+    Raises: UploadNotFound.
+    """
+    upload_id = event.stream.upload_id if isinstance(event, UploadOpened) else event.upload_id
+    upload = await sessions.lock(tx, upload_id)
+    return await session.fail(tx, upload, undeliverable(letter), code=ProcessingFailed.code, at=event.at)
