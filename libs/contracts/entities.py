@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-Format = Literal["tar", "tar.gz", "tar.bz2", "raw"]  # raw: the parts of one file, to be joined
+# raw: the parts of one file, to be joined; object: one file that is one object already, to be hashed
+Format = Literal["tar", "tar.gz", "tar.bz2", "raw", "object"]
 Severity = Literal["error", "warning", "info"]
 WorkloadType = Literal["chat", "code", "reasoning", "embedding", "multilingual"]
 
@@ -20,7 +21,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PartStream(msgspec.Struct, frozen=True, kw_only=True):
-    """An ordered sequence of parts to be unpacked: an archive, or one file sent in chunks (`raw`)."""
+    """An ordered sequence of parts to be unpacked: an archive, one file sent in chunks (`raw`), or one to be hashed."""
 
     id: str  # "{upload_id}-{number}"
     upload_id: str
@@ -31,7 +32,19 @@ class PartStream(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int  # of all parts together
     total_parts: int
     path: str | None = None  # raw: the file's relative path
-    sha256: str | None = None  # raw: of the file, archive: of the archive; as declared, to be verified
+    sha256: str | None = None  # of the file or of the archive; as declared, to be verified
+    key: str | None = None  # object: where the file is; it has one part, which is all of it
+
+
+class StreamProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the extractor is with one stream. Not an event: it is only worth knowing now, and may get lost."""
+
+    upload_id: str
+    stream_id: str
+    parts_known: int  # how many of its parts the extractor has been told of
+    parts_done: int
+    members: int
+    bytes_out: int
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,14 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
+def id_of(*what: object) -> str:
+    """The identifier of an event that asks for `what`: the same for the same, so that repeats collapse."""
+    return str(uuid.uuid5(_ASKED, "/".join(str(each) for each in what)))
+
+
+_ASKED = uuid.UUID("6f1d3f0a-5d0c-4b62-9c6b-3d1f4f1f9f55")
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Something that happened, told once or more, in any order."""
 
@@ -80,11 +88,18 @@ class UploadFailed(Event, tag="upload.failed.v1"):
     reason: str
 
 
+class UploadResumeRequested(Event, tag="upload.resume_requested.v1"):
+    """An operator wants what is parked of this upload to be tried again now."""
+
+    upload_id: str
+    stream_ids: list[str]
+
+
 # The extractor tells of streams
 
 
 class ArchiveProgressed(Event, tag="archive.progressed.v1"):
-    """How far a stream has been unpacked; only ever grows within one attempt."""
+    """How far a stream has been unpacked. Release 0.1 sent it; since then StreamProgress does without the outbox."""
 
     upload_id: str
     stream_id: str
@@ -112,6 +127,18 @@ class ArchiveRejected(Event, tag="archive.rejected.v1"):
     finding: Finding
 
 
+class ArchiveParked(Event, tag="archive.parked.v1"):
+    """The stream cannot be unpacked now, for a reason that is not its client's; nothing of it is lost.
+
+    It is tried again at `retry_at`, or when an operator says so.
+    """
+
+    upload_id: str
+    stream_id: str
+    reason: str
+    retry_at: datetime  # UTC
+
+
 # The gateway tells of models, the validator answers
 
 
@@ -131,6 +158,7 @@ class ModelValidationRequested(Event, tag="model.validation_requested.v1"):
     project_id: str
     validation_id: str
     files: list[StoredFile]
+    resume: bool = False  # an operator wants it to be tried again now, if it is parked
 
 
 class ModelValidated(Event, tag="model.validated.v1"):
@@ -147,6 +175,15 @@ class ModelRejected(Event, tag="model.rejected.v1"):
     model_id: str
     validation_id: str
     report: Report
+
+
+class ModelValidationParked(Event, tag="model.validation_parked.v1"):
+    """The model cannot be checked now, for a reason that is not its client's; it is tried again at `retry_at`."""
+
+    model_id: str
+    validation_id: str
+    reason: str
+    retry_at: datetime  # UTC
 
 
 # Objects: the gateway drops, lifecycle deletes and asks
@@ -167,6 +204,41 @@ class ObjectUnclaimed(Event, tag="object.unclaimed.v1"):
     keys: list[str]
 
 
+class ObjectMissing(Event, tag="object.missing.v1"):
+    """Registered objects are not in storage: their models lack files, and nothing new may rely on them."""
+
+    project_id: str
+    keys: list[str]
+
+
+class ObjectFound(Event, tag="object.found.v1"):
+    """Objects that were missing are in storage again."""
+
+    project_id: str
+    keys: list[str]
+
+
+class ObjectAuditRequested(Event, tag="object.audit_requested.v1"):
+    """An operator wants storage to be compared with the registry now.
+
+    With `fix`, what no model is known to have goes, however much it is; without, it is only counted.
+    """
+
+    fix: bool = False
+
+
+class ObjectAudited(Event, tag="object.audited.v1"):
+    """Storage was compared with what is registered."""
+
+    objects: int  # in storage, below this installation's projects
+    size_bytes: int
+    unclaimed: int  # objects that no model is known to have
+    missing: int  # registered objects that are not in storage
+    foreign: int  # objects below what is no project of this installation; never touched
+    stopped: str | None = None  # why nothing was deleted, where an operator has to decide
+    keys: list[str] = []  # some of the unclaimed ones, for people to look at
+
+
 class ObjectDeleted(Event, tag="object.deleted.v1"):
     """The objects are gone from storage."""
 
@@ -181,15 +253,22 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     UploadAborted,
     UploadExpired,
     UploadFailed,
+    UploadResumeRequested,
     ArchiveProgressed,
     ArchiveExtracted,
     ArchiveRejected,
+    ArchiveParked,
     ModelRegistered,
     ModelValidationRequested,
     ModelValidated,
     ModelRejected,
+    ModelValidationParked,
     ObjectDropped,
     ObjectUnclaimed,
+    ObjectMissing,
+    ObjectFound,
+    ObjectAuditRequested,
+    ObjectAudited,
     ObjectDeleted,
 )
 

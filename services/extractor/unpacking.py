@@ -165,7 +165,7 @@ class Unpacking:
     def _next_key(self) -> str:
         """The same for the same file at each attempt, so that a retry overwrites its own bytes."""
         stream = self._stream
-        return member_key(stream.project_id, stream.upload_id, stream.number, len(self.files))
+        return member_key(stream.project_id, stream.upload_id, stream.number, 0, len(self.files))
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))

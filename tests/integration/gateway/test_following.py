@@ -144,8 +144,8 @@ async def test_unclaimed_objects_are_dropped_unless_a_model_or_a_live_upload_cla
     [asked] = await uploads.emitted(ModelValidationRequested)
     live = (await given_part(uploads))["session_id"]
     mine = [file.key for file in asked.files]
-    writing = [part_key(PROJECT, live, 0, 0, "ab"), member_key(PROJECT, live, 0, 3)]
-    orphans = [member_key(PROJECT, "gone", 0, 0), "strange-key", member_key(PROJECT, done["model_id"], 0, 9)]
+    writing = [part_key(PROJECT, live, 0, 0, "ab"), member_key(PROJECT, live, 0, 1, 3)]
+    orphans = [member_key(PROJECT, "gone", 0, 1, 0), "strange-key", member_key(PROJECT, done["model_id"], 0, 1, 9)]
     await uploads.tell(ObjectUnclaimed(project_id=PROJECT, keys=[*mine, *writing, *orphans], at=NOON))
 
     [dropped] = await uploads.emitted(ObjectDropped)

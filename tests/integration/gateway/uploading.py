@@ -109,7 +109,7 @@ def stored_files(upload_id: str, files: dict[str, bytes] = FILES) -> list[Stored
             path=path,
             size_bytes=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
-            key=member_key(PROJECT, upload_id, 0, number),
+            key=member_key(PROJECT, upload_id, 0, 1, number),
         )
         for number, (path, data) in enumerate(files.items())
     ]

@@ -30,7 +30,7 @@ def stored(key: str, content: bytes = b"x") -> StoredFile:
 
 def members(upload_id: str, count: int = 3) -> list[str]:
     """The keys of files that were unpacked from an upload's archive."""
-    return [member_key(PROJECT, upload_id, 0, number) for number in range(count)]
+    return [member_key(PROJECT, upload_id, 0, 1, number) for number in range(count)]
 
 
 async def given_upload(blobs: Blobs, *, files: int = 3, parts: int = 2, upload_id: str | None = None) -> str:
