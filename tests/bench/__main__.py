@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tests.bench import answers, simulation, uploads
 from tests.bench.rows import Measure, Row, row, show, write
-from tests.bench.stage import FULL, TINY, Stage
+from tests.bench.stage import FULL, TINY, Sizes, Stage
 from tests.bench.unpacking import unpacking
 
 RESULTS = Path("bench-results")
@@ -38,23 +38,24 @@ WITHOUT_DOWNLOADS = MEASURES | {"directory": Measure("directory by the CLI, to r
 
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice(list(MEASURES)), help="This row; may be repeated.")
+@click.option("--share", type=click.FloatRange(0.05, 1), default=1.0, help="That share of the sizes, to see sooner.")
 @click.option("--tiny", is_flag=True, help="Sizes that show that everything works, and nothing else; no downloads.")
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS, show_default=True)
-def bench(only: tuple[str, ...], tiny: bool, results: Path) -> None:
+def bench(only: tuple[str, ...], share: float, tiny: bool, results: Path) -> None:
     """Measure, print a table, and write it as JSON. Exit code 1 if a row could not be measured."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     measures = WITHOUT_DOWNLOADS if tiny else MEASURES
     with tempfile.TemporaryDirectory(prefix="slipway-bench-", ignore_cleanup_errors=True) as folder:
         chosen = [measures[name] for name in only or measures]
-        rows = asyncio.run(_measured(chosen, Path(folder), tiny, console))
+        rows = asyncio.run(_measured(chosen, Path(folder), TINY if tiny else FULL.share(share), console))
     show(rows, console)
-    console.print(f"\nWritten to {write(rows, {'commit': _commit(), 'tiny': tiny}, results)}")
+    console.print(f"\nWritten to {write(rows, {'commit': _commit(), 'share': 0 if tiny else share}, results)}")
     sys.exit(1 if any(each.failed for each in rows) else 0)
 
 
-async def _measured(measures: list[Measure], folder: Path, tiny: bool, console: Console) -> list[Row]:
+async def _measured(measures: list[Measure], folder: Path, sizes: Sizes, console: Console) -> list[Row]:
     rows = []
-    async with Stage.open(folder, TINY if tiny else FULL, console.print) as stage:
+    async with Stage.open(folder, sizes, console.print) as stage:
         for measure in measures:
             rows.append(await row(measure, stage))
             console.print(rows[-1], markup=False)

@@ -113,7 +113,7 @@ async def _counted(stage: Stage) -> tuple[float, float, float]:
     connection = await asyncpg.connect(stage.settings["SLIPWAY_DATABASE_URL"])
     try:
         row = await connection.fetchrow(
-            "SELECT sum(xact_commit + xact_rollback) AS transactions, sum(tup_returned) AS returned FROM pg_stat_database"
+            "SELECT sum(xact_commit + xact_rollback) AS done, sum(tup_returned) AS returned FROM pg_stat_database"
         )
     finally:
         await connection.close()
@@ -122,4 +122,4 @@ async def _counted(stage: Stage) -> tuple[float, float, float]:
         streams = await client.jetstream().streams_info()
     finally:
         await client.close()
-    return float(row["transactions"]), float(row["returned"]), float(sum(stream.state.last_seq for stream in streams))
+    return float(row["done"]), float(row["returned"]), float(sum(stream.state.last_seq for stream in streams))

@@ -12,7 +12,7 @@ import tarfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,22 @@ class Sizes:
     upload_bytes: int
     open_uploads: int
     idle_s: float
+
+    def share(self, share: float) -> Sizes:
+        """That share of the bytes, requests and open uploads, once each; as many at once."""
+        mib = 1 << 20
+        return replace(
+            self,
+            repeats=max(1, round(self.repeats * share)),
+            part_bytes=max(mib, int(self.part_bytes * share) // mib * mib),
+            model_bytes=int(self.model_bytes * share),
+            archive_bytes=int(self.archive_bytes * share),
+            member_bytes=int(self.member_bytes * share),
+            requests=int(self.requests * share),
+            upload_bytes=max(mib, int(self.upload_bytes * share) // mib * mib),
+            open_uploads=int(self.open_uploads * share),
+            idle_s=self.idle_s * share,
+        )
 
 
 FULL = Sizes(3, 96 << 20, 500 * MB, 1 << 30, 256 << 20, 30, 4000, 50, 16 << 20, 10_000, 30.0)
