@@ -24,3 +24,4 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     complete_wait_max_s: Seconds = 600  # the same, at most, where the client says by `Prefer: wait=N`
     sweep_interval_s: Seconds = 5
     stale_after_s: Seconds = 30  # how long others may be silent before they are told again
+    give_up_after_s: Seconds = 7 * DAY_S  # how long an upload or a model may wait for what is not its client's fault
