@@ -8,6 +8,7 @@ from pathlib import Path
 from libs.blobs import Blobs
 from libs.service import Service, spine
 from libs.web import Route, make_app
+from services.gateway.admin.routes import ROUTES as ADMIN
 from services.gateway.config import GatewayConfig
 from services.gateway.handlers import handlers
 from services.gateway.models.routes import ROUTES as MODELS
@@ -18,14 +19,14 @@ from services.gateway.sweepers import sweep
 from services.gateway.uploads.routes import ROUTES as UPLOADS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-ROUTES: list[Route] = [*UPLOADS, *MODELS, *PROJECTS]
+ROUTES: list[Route] = [*UPLOADS, *MODELS, *PROJECTS, *ADMIN]
 
 
 async def build(config: GatewayConfig, service: Service) -> None:
     """The public API over the registry, and the handlers and sweepers that keep the registry up to date."""
     blobs = await service.enter(Blobs.open(config.s3_url))
     shared = await spine(service, MIGRATIONS, handlers)
-    state = Gateway(shared.pool, shared.signals, blobs, config, service.stop)
+    state = Gateway(shared.pool, shared.signals, blobs, shared.bus, config, service.stop)
     service.repeat("sweepers", config.sweep_interval_s, partial(sweep, shared.pool, config))
     service.ready("s3", blobs.ping, required=False)  # what needs no bytes goes on without
     service.serve(

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from libs.blobs import Blobs
+from libs.bus import Bus
 from libs.db import Pool
 from libs.signals import Signals
 from services.gateway.config import GatewayConfig
@@ -18,5 +19,6 @@ class Gateway:
     pool: Pool
     signals: Signals
     blobs: Blobs
+    bus: Bus
     config: GatewayConfig
     stop: asyncio.Event = field(default_factory=asyncio.Event)  # set when this process is to end: stop waiting

@@ -15,4 +15,4 @@ CREATE INDEX model_validating ON model ((coalesce(validating_since, updated_at))
 CREATE INDEX model_parked ON model (parked_since) WHERE status = 'validating' AND parked_since IS NOT NULL;
 
 -- Which upload brought a model: for what lifecycle asks about.
-CREATE INDEX upload_model ON upload (model_id);
+CREATE INDEX IF NOT EXISTS upload_model ON upload (model_id);

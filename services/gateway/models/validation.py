@@ -51,9 +51,17 @@ async def begin_again(
     return question(first, files, at=at)
 
 
-async def ask_again(tx: Tx, model: Waiting, *, at: datetime, resume: bool = False) -> ModelValidationRequested:
-    """One more question about a model, whose number is counted already; `resume`: an operator's."""
-    return question(model, await model_files.of_model(tx, model.id), at=at, resume=resume)
+async def ask_again(tx: Tx, model: Waiting, *, at: datetime) -> ModelValidationRequested:
+    """One more question about a model, whose number is counted already."""
+    return question(model, await model_files.of_model(tx, model.id), at=at)
+
+
+async def ask_now(tx: Tx, model_id: str, *, at: datetime) -> ModelValidationRequested | None:
+    """An operator's question about a model that waits for its verdict, or did until it was given up; else None."""
+    model = await verdicts.ask_now(tx, model_id, at, at + PAUSES[0])
+    if model is None:
+        return None
+    return question(model, await model_files.of_model(tx, model.id), at=at, resume=True)
 
 
 def question(

@@ -26,6 +26,7 @@ from services.gateway.models.store.files import Claimed
 from services.gateway.models.sweepers import ask_verdicts_again
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads
 from tests.integration.gateway.verdicts import SYMLINK, asked_for, report
+from tests.support.bus import eventually
 
 LATER = NOON + timedelta(hours=1)
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -230,12 +231,16 @@ async def test_a_registration_that_finds_the_object_being_lost_brings_its_own(up
 
 async def someone_waits_for_a_lock(uploads: Uploads) -> None:
     """Return once a statement of this test's schema waits for another's transaction."""
-    async with connection(uploads.pool) as tx:
-        waits = False
-        while not waits:
-            waits = await tx.fetchval(
-                """
-                SELECT EXISTS (SELECT FROM pg_stat_activity
-                                WHERE application_name = current_schema() AND wait_event_type = 'Lock')
-                """
+
+    async def waits() -> bool:
+        async with connection(uploads.pool) as tx:
+            return bool(
+                await tx.fetchval(
+                    """
+                    SELECT EXISTS (SELECT FROM pg_stat_activity
+                                    WHERE application_name = current_schema() AND wait_event_type = 'Lock')
+                    """
+                )
             )
+
+    await eventually(waits)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from libs.contracts import ModelRegistered, ObjectUnclaimed
 from libs.contracts.keys import member_key
 from libs.db import Tx, transaction
+from services.gateway.admin import store as admin
 from services.gateway.models import missing, validation
 from services.gateway.models.handlers import drop_unclaimed
 from services.gateway.models.store import models, verdicts
@@ -44,7 +45,7 @@ async def sweep(tx: Tx) -> None:
 
 
 async def look(tx: Tx) -> None:
-    assert len(await verdicts.parked(tx, 10)) == 10
+    assert len(await admin.parked_models(tx, 10)) == 10
     assert len(await models.page(tx, LARGE_PROJECT, ListedModel, limit=100)) == 100
     assert len(await models.page(tx, LARGE_PROJECT, ListedModel, after=large_model(50), limit=10)) == 10
     [version] = await models.page(tx, LARGE_PROJECT, Model, name="model 0", limit=10)

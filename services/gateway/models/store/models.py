@@ -202,6 +202,12 @@ async def get(tx: Tx, project_id: str, id_or_name: str, row: type[R]) -> R:
     return msgspec.convert(dict(found), row)
 
 
+async def status_of(tx: Tx, model_id: str) -> str | None:
+    """The state of a model of any project; None if there is no such model."""
+    status: str | None = await tx.fetchval("SELECT status FROM model WHERE id = $1", model_id)
+    return status
+
+
 async def page(
     tx: Tx,
     project_id: str,

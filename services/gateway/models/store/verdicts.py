@@ -21,17 +21,6 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     asked: int  # how often, this time included
 
 
-class Parked(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that cannot be checked now."""
-
-    id: str
-    project_id: str
-    name: str
-    version: str
-    status_reason: str | None
-    parked_since: datetime
-
-
 _WAITING = columns(Waiting)
 _VERSION = columns(Version)
 
@@ -210,15 +199,3 @@ async def give_up(tx: Tx, waiting_since: datetime, asked: int, why: str, otherwi
         limit,
     )
     return [row["id"] for row in rows]
-
-
-async def parked(tx: Tx, limit: int) -> list[Parked]:
-    """The models that have waited longest for what keeps them from being checked."""
-    rows = await tx.fetch(
-        f"""
-        SELECT {columns(Parked)} FROM model WHERE status = 'validating' AND parked_since IS NOT NULL
-         ORDER BY parked_since LIMIT $1
-        """,
-        limit,
-    )
-    return [Parked(**row) for row in rows]
