@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from libs.admission import Slots
 from libs.blobs import Blobs
 from libs.bus import Bus
 from libs.db import Pool
@@ -21,4 +22,5 @@ class Gateway:
     blobs: Blobs
     bus: Bus
     config: GatewayConfig
+    downloads: Slots = field(default_factory=lambda: Slots(128, 32))  # bodies being sent, by project
     stop: asyncio.Event = field(default_factory=asyncio.Event)  # set when this process is to end: stop waiting

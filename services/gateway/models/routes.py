@@ -96,7 +96,7 @@ async def download_file(call: Call) -> web.StreamResponse:
             f"Model {model.name!r} has no file {call.params['path']!r}; GET models/{model.id}/files lists them."
         )
     try:
-        return await send_object(call.request, state.blobs, file)
+        return await send_object(call, file)
     except ObjectNotFound as error:
         raise FileMissing(missing.reason([file.path]), retryable=False) from error
 
