@@ -40,6 +40,7 @@ from services.extractor.leases import Lease, LeaseLost
 from services.extractor.parts import Parked, Parts
 from services.extractor.unpacking import Unpacking
 
+ONE_FILE = ("raw", "object")  # formats of streams that are no archives
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
 FINISH_AGAIN_S = 0.5
 
@@ -68,7 +69,7 @@ class Attempt:
         self._told = (0, 0, 0)  # the progress that was last told: parts done, files, bytes out
         self.parts = Parts(self._stream, pool=tools.pool, blobs=tools.blobs, signals=tools.signals, config=tools.config)
         self._unpacking = Unpacking(
-            self._stream, _unpacker(self._stream, tools.config), blobs=tools.blobs, threads=tools.threads
+            self._claim, _unpacker(self._stream, tools.config), blobs=tools.blobs, threads=tools.threads
         )
 
     async def run(self) -> None:
@@ -105,7 +106,7 @@ class Attempt:
         metrics.unpacked_bytes.inc(self._unpacking.bytes_out)
         files = self._unpacking.files
         prefix = None
-        if self._stream.format == "raw":
+        if self._stream.format in ONE_FILE:
             _verify(files[0], self._stream.sha256)
         elif prefix := common_folder([file.path for file in files]):
             files = [msgspec.structs.replace(file, path=file.path[len(prefix) + 1 :]) for file in files]
@@ -219,13 +220,13 @@ class Attempt:
 
 
 def _unpacker(stream: PartStream, config: ExtractorConfig) -> Unpacker:
-    if stream.format == "raw":
+    if stream.format in ONE_FILE:
         return join_parts(stream.path or "", stream.size_bytes)
     return unpack_archive(stream.format, config.archive_limits(), size_bytes=stream.size_bytes, sha256=stream.sha256)
 
 
 def _verify(file: StoredFile, declared_sha256: str | None) -> None:
-    """Raises: BadArchive if the joined file is not what was declared."""
+    """Raises: BadArchive if the file is not what was declared."""
     if declared_sha256 not in (None, file.sha256):
         found = f"its SHA-256 is {file.sha256}, not {declared_sha256} as declared."
         raise refusal("file-checksum", found, "Send the file again.", file=file.path)

@@ -88,12 +88,16 @@ class Parts:
             return []
 
     async def _read(self, part: Part) -> AsyncGenerator[bytes, None]:
-        stream = self._stream
-        key = part_key(stream.project_id, stream.upload_id, stream.number, part.number, part.attempt)
         size_bytes = 0
-        async with aclosing(self._blobs.get(key)) as body, aclosing(rechunked(body, CHUNK_BYTES)) as chunks:
+        async with aclosing(self._blobs.get(self._key(part))) as body, aclosing(rechunked(body, CHUNK_BYTES)) as chunks:
             async for chunk in chunks:
                 size_bytes += len(chunk)
                 yield chunk
         if size_bytes != part.size_bytes:
             raise PartDamaged(f"Part {part.number} has {size_bytes} bytes in storage instead of {part.size_bytes}.")
+
+    def _key(self, part: Part) -> str:
+        stream = self._stream
+        if stream.key is not None:
+            return stream.key
+        return part_key(stream.project_id, stream.upload_id, stream.number, part.number, part.attempt)

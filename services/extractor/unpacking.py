@@ -18,11 +18,12 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from libs.blobs import Blobs
-from libs.contracts import PartStream, StoredFile
+from libs.contracts import StoredFile
 from libs.contracts.keys import member_key
 from libs.modelfiles.archive import BadArchive
 from libs.modelfiles.tar import Content, MemberDropped, MemberEnded, MemberEvent, MemberStarted
 from libs.modelfiles.unpack import Unpacker
+from services.extractor.store import Claim
 
 STEPS_AHEAD = 2
 SMALL_BYTES = 1024 * 1024  # files up to this size are held whole and written beside the next ones
@@ -65,8 +66,9 @@ class Hashing:
 class Unpacking:
     """One pass over one stream."""
 
-    def __init__(self, stream: PartStream, unpacker: Unpacker, *, blobs: Blobs, threads: ThreadPoolExecutor) -> None:
-        self._stream = stream
+    def __init__(self, claim: Claim, unpacker: Unpacker, *, blobs: Blobs, threads: ThreadPoolExecutor) -> None:
+        self._stream = claim.stream
+        self._fence = claim.fence
         self._unpacker = unpacker
         self._blobs = blobs
         self._threads = threads
@@ -118,10 +120,20 @@ class Unpacking:
             async for event in events:
                 if isinstance(event, MemberDropped):
                     self.dropped.append(event.path)
+                elif isinstance(event, MemberStarted) and self._stream.key is not None:
+                    await self._keep(event, events, self._stream.key)
                 elif isinstance(event, MemberStarted) and event.size_bytes <= SMALL_BYTES:
                     await self._store_small(event, events, group)
                 elif isinstance(event, MemberStarted):
                     await self._store_large(event, events)
+
+    async def _keep(self, file: MemberStarted, events: AsyncGenerator[HashedEvent, None], key: str) -> None:
+        """The stream is an object already: it was only to be hashed."""
+
+        async def pass_by(_: memoryview) -> None: ...
+
+        sha256 = await self._pass_on(events, pass_by)
+        self.files.append(StoredFile(path=file.path, size_bytes=file.size_bytes, sha256=sha256, key=key))
 
     async def _store_large(self, file: MemberStarted, events: AsyncGenerator[HashedEvent, None]) -> None:
         key = self._next_key()
@@ -163,9 +175,9 @@ class Unpacking:
         raise AssertionError("a file that starts also ends, or an error is raised")
 
     def _next_key(self) -> str:
-        """The same for the same file at each attempt, so that a retry overwrites its own bytes."""
+        """It carries the fence, so that an attempt that has lost its lease overwrites nothing of the next one's."""
         stream = self._stream
-        return member_key(stream.project_id, stream.upload_id, stream.number, 0, len(self.files))
+        return member_key(stream.project_id, stream.upload_id, stream.number, self._fence, len(self.files))
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))

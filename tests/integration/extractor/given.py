@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -54,6 +54,32 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return target.getvalue()
+
+
+class CountingBlobs:
+    """Object storage that remembers what was asked of it."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self.written: list[str] = []
+        self.bytes_read = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._blobs, name)
+
+    async def put_bytes(self, key: str, content: bytes) -> None:
+        self.written.append(key)
+        await self._blobs.put_bytes(key, content)
+
+    def writer(self, key: str, size_bytes: int | None) -> AbstractAsyncContextManager[object]:
+        self.written.append(key)
+        return self._blobs.writer(key, size_bytes)
+
+    async def get(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._blobs.get(key, start, length)) as chunks:
+            async for chunk in chunks:
+                self.bytes_read += len(chunk)
+                yield chunk
 
 
 @dataclass
@@ -164,6 +190,7 @@ class Given:
         path: str | None = None,
         sha256: str | None = None,
         number: int = 0,
+        key: str | None = None,
     ) -> Upload:
         """An upload of `content` in parts of which none is stored yet."""
         pieces = [content[at : at + part_bytes] for at in range(0, len(content), part_bytes)]
@@ -179,6 +206,7 @@ class Given:
             total_parts=len(pieces),
             path=path,
             sha256=sha256,
+            key=key,
         )
         parts = [Part(number, "a", len(piece)) for number, piece in enumerate(pieces)]
         return Upload(self, stream, pieces, parts)
@@ -245,4 +273,6 @@ class Upload:
 
     def _key(self, number: int) -> str:
         stream = self.stream
+        if stream.key is not None:
+            return stream.key
         return part_key(stream.project_id, stream.upload_id, stream.number, number, self.parts[number].attempt)

@@ -10,7 +10,8 @@ import random
 import pytest
 
 from libs.contracts import ArchiveExtracted, ArchiveProgressed, Format
-from tests.integration.extractor.given import Given, tar_of
+from libs.contracts.keys import file_key, member_key
+from tests.integration.extractor.given import PROJECT, CountingBlobs, Given, tar_of
 
 FILES = {
     "config.json": b'{"model_type": "llama"}',
@@ -73,6 +74,35 @@ async def test_chunks_of_one_file_are_joined(given: Given) -> None:
     assert await given.contents(extracted) == {"deep/model.bin": content}
     assert extracted.files[0].sha256 == sha256
     assert extracted.stripped_prefix is None
+
+
+async def test_file_that_is_one_object_already_is_read_for_its_digest_and_never_written(given: Given) -> None:
+    content = random.Random(5).randbytes(3_000_000)
+    key = file_key(PROJECT, "u1", 3, "a")
+    upload = given.upload(content, format="object", path="model.bin", part_bytes=len(content), number=3, key=key)
+    counting = CountingBlobs(given.blobs)
+    given.blobs = counting
+    async with given.working():
+        await upload.send()
+        await upload.open()
+        extracted = await upload.extracted()
+    [file] = extracted.files
+    assert (file.path, file.key, file.size_bytes) == ("model.bin", key, len(content))
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert extracted.stripped_prefix is None
+    assert counting.written == [key]  # by the client
+    assert counting.bytes_read == len(content)
+
+
+async def test_keys_carry_the_fence_of_the_claim(given: Given) -> None:
+    """An attempt that lost its lease writes elsewhere than the next one."""
+    upload = given.upload(tar_of({"a": b"b"}))
+    await upload.send()
+    await upload.open()
+    await given.pool.execute("UPDATE extraction SET fence = 6")
+    async with given.working():
+        extracted = await upload.extracted()
+    assert [file.key for file in extracted.files] == [member_key(PROJECT, upload.stream.upload_id, 0, 7, 0)]
 
 
 async def test_folders_around_the_model_are_stripped_and_litter_is_dropped(given: Given) -> None:
