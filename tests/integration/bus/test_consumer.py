@@ -93,6 +93,38 @@ async def test_a_handler_that_fails_leaves_nothing_behind_but_its_next_attempt(b
     assert len(await emitted(bench.pool)) == 1
 
 
+async def test_an_idempotent_handler_has_no_inbox_row_and_may_happen_again(bench: Bench) -> None:
+    @bench.handlers.on(UploadAborted, idempotent=True)
+    async def handle(event: UploadAborted, tx: Tx) -> list[Event]:
+        await bench.apply(event, tx)
+        return []
+
+    event, last = an_event(), an_event()
+    async with running(bench.consumer(concurrency=1).run):
+        await bench.send(event)
+        await bench.send(event, copy=1)
+        await bench.send(last)
+        await eventually(lambda: bench.has_applied(last))
+    assert await bench.applied() == [event.id, event.id, last.id]
+    assert await bench.pool.fetchval("SELECT count(*) FROM inbox") == 0
+
+
+async def test_an_idempotent_handler_that_emits_is_an_error_and_changes_nothing(bench: Bench) -> None:
+    @bench.handlers.on(UploadAborted, idempotent=True)
+    async def handle(event: UploadAborted, tx: Tx) -> list[Event]:
+        await bench.apply(event, tx)
+        return [an_event("the answer")]
+
+    async with running(bench.consumer(max_deliver=2).run):
+        await bench.send(an_event())
+
+        async def is_given_up() -> bool:
+            return bool(await bench.letters())
+
+        await eventually(is_given_up)
+    assert await bench.applied() == []
+
+
 async def test_slow_work_is_done_first_and_its_result_recorded(bench: Bench) -> None:
     async def measure(event: UploadAborted, context: dict[str, int]) -> int:
         await bench.called(event)
