@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from libs.blobs import listing
+from libs.blobs import listing, multipart
 from libs.blobs.address import Address
 from libs.blobs.listing import ObjectInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
 from libs.blobs.reading import head, ranged
 from libs.blobs.transport import Refused, Transport
-from libs.blobs.writer import Writer, abort
+from libs.blobs.writer import Writer
 from libs.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,50 @@ class Blobs:
         except BaseException:
             await writer.abort()
             raise
+
+    async def begin_multipart(self, key: str) -> str:
+        """Begin an object that is put together from parts, in any order, by any process: the id of the upload.
+
+        Nothing is visible under the key before `complete_multipart`. Every part but the last has `MIN_PART_BYTES` at
+        least, and all but the last are of one size where the object store is to be R2; `part_bytes` gives one that
+        fits. Whoever gives up calls `abort_multipart`: the store keeps the parts until then.
+        Raises: Unavailable.
+        """
+        return await multipart.begin(self._transport, key)
+
+    async def put_part(
+        self, key: str, upload_id: str, number: int, body: AsyncIterable[Buffer], size_bytes: int
+    ) -> str:
+        """Store part `number` (1 to `MAX_PARTS`) as it comes, as `put` does: its entity tag, for the completion.
+
+        A part that was there is replaced. After an error it is as before; after an Unavailable one cannot know.
+        Raises: MultipartGone; Unavailable; Invalid if the body is not of `size_bytes`; whatever the body raises.
+        """
+        return await multipart.put_part(self._transport, key, upload_id, number, body, size_bytes)
+
+    async def put_part_bytes(self, key: str, upload_id: str, number: int, content: Buffer) -> str:
+        """Store part `number` (1 to `MAX_PARTS`), repeated for some seconds as `put_bytes`: its entity tag.
+
+        Raises: MultipartGone; Unavailable.
+        """
+        return await multipart.put_part_bytes(self._transport, key, upload_id, number, content)
+
+    async def complete_multipart(
+        self, key: str, upload_id: str, etags: Sequence[tuple[int, str]], size_bytes: int
+    ) -> None:
+        """Make the object of `size_bytes` visible: its parts by number and entity tag, in any order.
+
+        Safe to repeat: where the store does not know the upload any more, an object of that size is what it became.
+        Raises: MultipartGone, if there is none; Unavailable (also for a part that is not there or too small).
+        """
+        await multipart.complete(self._transport, key, upload_id, etags, size_bytes)
+
+    async def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Let the store forget the upload and its parts; one that it does not know is fine.
+
+        Raises: Unavailable.
+        """
+        await multipart.abort(self._transport, key, upload_id)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """The object's bytes from `start`, `length` of them or all; beyond the end there are none, as in a slice.
@@ -174,7 +218,7 @@ class Blobs:
                 raise
             found, markers = listing.multiparts(answer.body)
             for key, upload_id in found:
-                await abort(self._transport, key, upload_id)
+                await multipart.abort(self._transport, key, upload_id)
             aborted += len(found)
             if markers is None:
                 return aborted

@@ -31,6 +31,8 @@ READ_BYTES = 256 * 1024
 ATTEMPTS = 5
 BACKOFF_S = 0.1  # tripled each time: about four seconds in all, the restart of a server
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
+# By name too: the bucket is made again, and an error may come in the body of a 200.
+_PASSING_CODES = frozenset({"InternalError", "NoSuchBucket", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 
 
 class Refused(Unavailable):
@@ -45,7 +47,7 @@ class Refused(Unavailable):
     @property
     def passing(self) -> bool:
         """Whether the same request may well succeed a little later."""
-        return self.status in _PASSING or self.s3_code in ("NoSuchBucket", "RequestTimeout", "SlowDown")
+        return self.status in _PASSING or self.s3_code in _PASSING_CODES
 
 
 @dataclass(frozen=True)

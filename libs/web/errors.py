@@ -26,6 +26,7 @@ class MethodNotAllowed(errors.Invalid):
 # The first that fits decides. Clients sort by the type; the code is the error class's own.
 _STATUS: tuple[tuple[type[errors.SlipwayError], int, str], ...] = (
     (MethodNotAllowed, 405, "invalid_request_error"),
+    (errors.TooSlow, 408, "invalid_request_error"),
     (errors.Invalid, 400, "invalid_request_error"),
     (errors.Unauthenticated, 401, "authentication_error"),
     (errors.Forbidden, 403, "permission_error"),

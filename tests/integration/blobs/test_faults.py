@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from libs.blobs import Blobs
-from libs.blobs.writer import PART_BYTES
+from libs.blobs.multipart import PART_BYTES
 from libs.errors import Unavailable
 from tests.integration.blobs.faulty import (
     FaultyProxy,
@@ -173,19 +173,6 @@ async def test_a_part_is_sent_again(faulty: Faulty, blobs: Blobs) -> None:
         await writer.write(data[:PART_BYTES])
         await faulty.proxy.arm(cut_request(2 * MIB), answered("503 Slow Down", "SlowDown", after_bytes=MIB))
         await writer.write(data[PART_BYTES:])
-    assert b"".join([chunk async for chunk in blobs.get("key")]) == data
-
-
-async def test_a_completion_whose_answer_was_lost_has_happened(faulty: Faulty, blobs: Blobs) -> None:
-    """Asked again, the store knows no such upload; but the object is there."""
-    data = content(PART_BYTES + 1)
-    async with faulty.blobs.writer("key", len(data)) as writer:
-        await writer.write(data)
-        await writer._launch()
-        await writer._landed()
-        await faulty.proxy.arm(lost_answer())
-        # what is left for the end is the completion alone
-        writer._launch = writer._landed
     assert b"".join([chunk async for chunk in blobs.get("key")]) == data
 
 
