@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from libs.contracts import ArchiveExtracted, ArchiveProgressed
+from libs.contracts import ArchiveExtracted
 from libs.db import transaction
 from services.extractor import store
 from tests.integration.extractor.given import NOON, Given, Upload, tar_of
@@ -30,8 +30,8 @@ async def test_stopped_process_gives_its_leases_back_at_once(given: Given) -> No
     config = given.config_with(lease_s=3600)
     upload = await given_waiting(given)
     async with given.working(config):
-        await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
-    assert await given.pool.fetchval("SELECT deaths FROM extraction WHERE leased_by IS NULL") == 0
+        await given.until_told(lambda told: told.parts_done > 0)
+    assert await given.pool.fetchval("SELECT attempts FROM extraction WHERE leased_by IS NULL") == 0
     async with given.working(config):
         await send_rest(upload)
         assert await given.contents(await upload.extracted()) == FILES
@@ -41,13 +41,14 @@ async def test_dead_process_is_replaced_when_its_lease_runs_out(given: Given) ->
     upload = await given_waiting(given)
     await send_rest(upload)
     async with transaction(given.pool) as tx:
-        [dead] = await store.claim(tx, "dead", 1, 0.5)
+        [dead] = await store.claim(tx, "dead", 1, 0.5, of_one_project=1)
     async with given.working():
         assert await given.contents(await upload.extracted()) == FILES
     async with transaction(given.pool) as tx:
         late = ArchiveExtracted(upload_id=upload.stream.upload_id, stream_id=upload.stream.id, files=[], at=NOON)
         assert not await store.finish(tx, dead, "extracted", late)
-        assert not await store.hold(tx, dead)
+        assert not await store.add_files(tx, dead, 0, [], None)
+        assert not await store.park(tx, dead, 60)
     assert len(await given.emitted(ArchiveExtracted)) == 1
 
 
@@ -55,7 +56,7 @@ async def test_lost_lease_ends_the_work_at_once(given: Given) -> None:
     """A process that was paused for too long finds its stream in other hands."""
     upload = await given_waiting(given)
     async with given.working(given.config_with(lease_s=1)) as worker:
-        await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
+        await given.until_told(lambda told: told.parts_done > 0)
         await given.pool.execute(
             "UPDATE extraction SET fence = fence + 1, leased_by = 'other', lease_until = now() + interval '1 hour'"
         )
@@ -77,7 +78,7 @@ async def test_racing_processes_claim_each_stream_once(given: Given) -> None:
 
     async def claim(owner: str) -> list[str]:
         async with transaction(given.pool) as tx:
-            return [claim.id for claim in await store.claim(tx, owner, 7, 60)]
+            return [claim.id for claim in await store.claim(tx, owner, 7, 60, of_one_project=7)]
 
     claimed = await asyncio.gather(*(claim(f"process {number}") for number in range(6)))
     every = [stream_id for some in claimed for stream_id in some]
@@ -95,18 +96,18 @@ async def test_two_processes_share_the_work(given: Given) -> None:
     assert len(await given.emitted(ArchiveExtracted)) == 6
 
 
-async def test_idle_stream_is_parked_until_twice_its_parts_are_there(given: Given) -> None:
+async def test_idle_stream_gives_way_until_twice_its_parts_are_there(given: Given) -> None:
     upload = given.upload(tar_of(FILES))
     total = len(upload.pieces)
-    async with given.working(given.config_with(park_after_s=0.2)):
+    async with given.working(given.config_with(idle_s=0.2)):
         await upload.open()
         await upload.send(range(5))
-        await given.until_parked()
+        await given.until_gave_way()
         assert await given.pool.fetchval("SELECT wanted_parts FROM extraction") == 10
         await upload.send(range(5, 9))
         assert await claims(given) == 1
         await upload.send([9])
-        await given.until_parked(claims=2)
+        await given.until_gave_way(claims=2)
         assert await given.pool.fetchval("SELECT wanted_parts FROM extraction") == 20
         await upload.send(range(10, total))
         assert await given.contents(await upload.extracted()) == FILES
@@ -115,10 +116,10 @@ async def test_idle_stream_is_parked_until_twice_its_parts_are_there(given: Give
 
 async def test_idle_stream_gives_its_place_to_one_that_has_work(given: Given) -> None:
     idle, busy = given.upload(tar_of(FILES)), given.upload(tar_of(FILES))
-    async with given.working(given.config_with(max_open=1, yield_after_s=0.1)):
+    async with given.working(given.config_with(max_open=1, idle_if_wanted_s=0.1)):
         await idle.open()
         await idle.send([0])
-        await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
+        await given.until_told(lambda told: told.parts_done > 0)
         await busy.open()
         await busy.send()
         await busy.extracted()

@@ -11,6 +11,7 @@ import pytest
 
 from libs.contracts import ArchiveExtracted, ArchiveProgressed, Format
 from libs.contracts.keys import file_key, member_key
+from services.extractor.progress import progress
 from tests.integration.extractor.given import PROJECT, CountingBlobs, Given, tar_of
 
 FILES = {
@@ -56,8 +57,8 @@ async def test_files_are_stored_while_later_parts_are_still_to_come(given: Given
     async with given.working():
         await upload.open()
         await upload.send(range(last))
-        await given.until(lambda events: any(getattr(event, "members", 0) == len(FILES) for event in events))
-        assert len(await given.objects(upload)) >= len(FILES) - 1  # small files may still be on their way
+        await given.until_told(lambda told: told.members == len(FILES))
+        assert len(await given.objects(upload)) == len(FILES)
         assert not await given.emitted(ArchiveExtracted)
         await upload.send([last])
         await upload.extracted()
@@ -133,10 +134,24 @@ async def test_progress_only_grows(given: Given) -> None:
         await upload.open()
         await upload.send()
         await upload.extracted()
-    told = [(event.parts_done, event.members, event.bytes_out) for event in await given.emitted(ArchiveProgressed)]
+    told = [(each.parts_done, each.members, each.bytes_out) for each in given.told if each.parts_done]
     assert told
     assert told == sorted(told)
     assert told[-1][2] <= sum(map(len, FILES.values()))
+    assert max(each.parts_known for each in given.told) == upload.stream.total_parts
+    assert not await given.emitted(ArchiveProgressed)
+
+
+async def test_progress_is_told_of_streams_that_nobody_reads_yet(given: Given) -> None:
+    """A queued stream shows that its parts are known, so that nobody asks for it."""
+    uploads = [given.upload(tar_of(FILES)) for _ in range(3)]
+    for upload in uploads:
+        await upload.open(0)
+        await upload.send([1, 2])
+        await upload.tell_part(1)
+    known = {told.stream_id: told.parts_known for told in progress.changed()}
+    assert known == {upload.stream.id: 3 for upload in uploads}
+    assert progress.changed() == []
 
 
 async def test_many_streams_share_one_process(given: Given) -> None:
