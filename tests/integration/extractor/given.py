@@ -105,21 +105,23 @@ class Given:
         """The same settings but for these."""
         return msgspec.structs.replace(self.config, **changes)
 
-    def worker(self, config: ExtractorConfig | None = None) -> Worker:
+    def worker(self, config: ExtractorConfig | None = None, blobs: Blobs | None = None) -> Worker:
         """One process's worth of work."""
         return Worker(
             config or self.config,
             pool=self.pool,
             lease_pool=self.lease_pool,
-            blobs=self.blobs,
+            blobs=blobs or self.blobs,
             signals=self.signals,
         )
 
     @asynccontextmanager
-    async def working(self, config: ExtractorConfig | None = None) -> AsyncIterator[asyncio.Task[None]]:
+    async def working(
+        self, config: ExtractorConfig | None = None, blobs: Blobs | None = None
+    ) -> AsyncIterator[asyncio.Task[None]]:
         """A worker, until the block ends; then it is told to stop, as by SIGTERM."""
         stop = asyncio.Event()
-        task = asyncio.create_task(self.worker(config).run(stop))
+        task = asyncio.create_task(self.worker(config, blobs).run(stop))
         listening = asyncio.create_task(self._listen())
         try:
             yield task
@@ -229,6 +231,7 @@ class Given:
         sha256: str | None = None,
         number: int = 0,
         key: str | None = None,
+        project_id: str = PROJECT,
     ) -> Upload:
         """An upload of `content` in parts of which none is stored yet."""
         pieces = [content[at : at + part_bytes] for at in range(0, len(content), part_bytes)]
@@ -236,7 +239,7 @@ class Given:
         stream = PartStream(
             id=f"{upload_id}-{number}",
             upload_id=upload_id,
-            project_id=PROJECT,
+            project_id=project_id,
             model_id=new_id(),
             number=number,
             format=format,

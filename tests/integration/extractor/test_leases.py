@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from contextlib import AsyncExitStack
+
+import pytest
 
 from libs.contracts import ArchiveExtracted
 from libs.db import transaction
 from services.extractor import store
+from services.extractor.leases import Lease, LeaseLost
 from tests.integration.extractor.given import NOON, Given, Upload, tar_of
+from tests.support.stack import Stack
 
 FILES = {"config.json": b"{}", "model.bin": random.Random(1).randbytes(1_500_000)}
 
@@ -68,6 +74,57 @@ async def test_lost_lease_ends_the_work_at_once(given: Given) -> None:
     assert not await given.emitted(ArchiveExtracted)
     assert len(await given.objects(upload)) <= 1  # config.json, perhaps, and not half of model.bin
     assert await given.pool.fetchval("SELECT leased_by FROM extraction") == "other"
+
+
+async def test_outage_of_postgres_costs_no_extraction_its_place(given: Given, stack: Stack) -> None:
+    """However long it is: the lease has run out, nobody else has claimed it, so it is renewed."""
+    upload = await given_waiting(given)
+    async with given.working(given.config_with(lease_s=0.5)):
+        await given.until_told(lambda told: told.parts_done == len(upload.pieces) // 2)
+        [lease] = [task for task in asyncio.all_tasks() if task.get_name().startswith("extraction ")]
+        await stack.stop("postgres")
+        await asyncio.sleep(1.5)  # three times what the lease lasts: that is what has to pass
+        assert not lease.done()
+        await stack.start("postgres")
+        await given.patiently(lambda: send_rest(upload))
+        assert await given.contents(await given.patiently(upload.extracted)) == FILES
+    assert await claims(given) == 1
+
+
+async def test_attempt_pauses_while_nobody_knows_whose_the_lease_is(given: Given) -> None:
+    """It stops at the next step, with all that it has, and goes on where it was."""
+    await given.upload(tar_of({"a": b"b"})).open(0)
+    async with transaction(given.pool) as tx:
+        [claim] = await store.claim(tx, "me", 1, 60, of_one_project=1)
+    lease = Lease(claim, until=time.monotonic() - 1)
+    pausing = asyncio.create_task(lease.held())
+    await asyncio.sleep(0)
+    assert not pausing.done()
+    lease.renewed(time.monotonic() - 0.5)  # run out again before it could look
+    await asyncio.sleep(0)
+    assert not pausing.done()
+    lease.renewed(time.monotonic() + 60)
+    await pausing
+    lease.lose()
+    with pytest.raises(LeaseLost):
+        await lease.held()
+
+
+async def test_busy_pool_costs_no_lease(given: Given) -> None:
+    """Leases are renewed while every other connection of the process is taken."""
+    upload = await given_waiting(given)
+    async with given.working(given.config_with(lease_s=0.5)):
+        await given.until_told(lambda told: told.parts_done == len(upload.pieces) // 2)
+        async with AsyncExitStack() as taken:
+            for _ in range(given.pool.get_max_size()):
+                await taken.enter_async_context(given.pool.acquire())
+            renewed = {await given.lease_pool.fetchval("SELECT lease_until FROM extraction")}
+            async with asyncio.timeout(60):
+                while len(renewed) < 4:
+                    renewed.add(await given.lease_pool.fetchval("SELECT lease_until FROM extraction"))
+        await send_rest(upload)
+        await upload.extracted()
+    assert await claims(given) == 1
 
 
 async def test_racing_processes_claim_each_stream_once(given: Given) -> None:
