@@ -19,7 +19,6 @@ from libs.bus.streams import prefixed, stream_name
 from libs.outbox import REQUEST_ID_HEADER, TRACEPARENT_HEADER
 from libs.tasks import end, unless_set
 
-DRAIN_S = 5.0  # how long running handlers may go on after a stop
 _MAX_ACK_PENDING = 20_000  # messages put back for later count too, and are not to hold up the others
 _PAUSE_S = 0.5
 _FIRST_LOOK_S, _LOOK_EVERY_S = 1.0, 30.0  # at the consumer's filter
@@ -82,6 +81,7 @@ class Intake:
         work: Callable[[Job], Awaitable[None]],
         concurrency: int,
         ack_wait_s: float,
+        drain_s: float,
     ) -> None:
         """`filters`: subjects without the installation's prefix."""
         self._bus = bus
@@ -91,6 +91,7 @@ class Intake:
         self._work = work
         self._concurrency = concurrency
         self._ack_wait_s = ack_wait_s
+        self._drain_s = drain_s
         self._jobs: dict[tuple[int, datetime], Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pull: Pull | None = None
@@ -101,9 +102,10 @@ class Intake:
         try:
             while not stop.is_set():
                 await unless_set(stop, self._consume())
-                await unless_set(stop, asyncio.sleep(_PAUSE_S))  # a broker in trouble is not helped by haste
-        finally:
+                await unless_set(stop, asyncio.sleep(_PAUSE_S))  # a broker that fails is not helped by haste
             await self._drain()
+        finally:
+            await end(*self._tasks)  # each puts its message back
             await end(beating)
 
     async def _consume(self) -> None:
@@ -202,13 +204,11 @@ class Intake:
                 await job.in_progress()
 
     async def _drain(self) -> None:
-        """Let what runs finish, within a limit; put the rest back for another replica."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=DRAIN_S)
-        if late:
-            log.warning("%s: %d messages put back unfinished", self._name, len(late))
-            await end(*late)
+        """Let what runs finish, within a limit."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self._drain_s)
+            if late:
+                log.warning("%s: %d messages put back unfinished", self._name, len(late))
 
 
 def _key(msg: Msg) -> tuple[int, datetime]:

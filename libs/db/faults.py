@@ -27,7 +27,7 @@ AWAY = (
 )
 
 # This transaction; the server is there for others.
-_REPEATABLE = (
+REPEATABLE = (
     asyncpg.TransactionRollbackError,  # deadlock, serialization
     asyncpg.QueryCanceledError,  # statement_timeout
     asyncpg.LockNotAvailableError,  # lock_timeout
@@ -38,7 +38,7 @@ _REPEATABLE = (
     asyncpg.DuplicatePreparedStatementError,
 )
 
-FAULTS = (*AWAY, *_REPEATABLE, InterfaceError)
+FAULTS = (*AWAY, *REPEATABLE, InterfaceError)
 
 # What makes a connection useless for whoever gets it next, although it is open.
 SPOILED = (
@@ -52,6 +52,6 @@ SPOILED = (
 def unavailable(error: BaseException) -> Unavailable:
     """What callers are told of a fault. Raises nothing."""
     said = error or type(error).__name__
-    if isinstance(error, _REPEATABLE):
+    if isinstance(error, REPEATABLE):
         return Unavailable(f"The database did not finish this ({said}); try again shortly.")
     return DatabaseAway(f"The database is not answering ({said}); try again shortly.")

@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 import asyncpg
 import msgspec
 
-from libs.db.faults import AWAY
+from libs.db.faults import AWAY, REPEATABLE
 
 Pool: TypeAlias = asyncpg.Pool
 
@@ -60,12 +60,12 @@ def session(schema: str) -> dict[str, str]:
 
 
 async def when_up(connect: Callable[[], Awaitable[T]]) -> T:
-    """What `connect` gives, tried until Postgres answers; a wrong password or database is raised at once."""
+    """What `connect` gives, tried until Postgres takes it; a wrong password or database is raised at once."""
     pause_s = _FIRST_PAUSE_S
     while True:
         try:
             return await connect()
-        except AWAY as error:
+        except (*AWAY, *REPEATABLE) as error:
             log.warning("Postgres is not up yet, trying again: %s", error or type(error).__name__)
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
