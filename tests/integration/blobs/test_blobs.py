@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from libs.blobs import Blobs
-from libs.blobs.writer import PART_BYTES, create
+from libs.blobs.multipart import PART_BYTES
 from libs.digest import Digest
 from libs.errors import Invalid, ObjectNotFound
 from tests.integration.blobs.given import MIB, content, in_chunks
@@ -169,7 +169,7 @@ async def _failing() -> None:
 async def test_incomplete_uploads_are_found_by_prefix(blobs: Blobs) -> None:
     """Those of a process that was killed; others stay."""
     for key in ("a/1", "a/2", "b/1"):
-        await create(blobs._transport, key)
+        await blobs.begin_multipart(key)
     assert await blobs.abort_multiparts("a/") == 2
     assert await blobs.abort_multiparts("") == 1
 
