@@ -116,10 +116,12 @@ CLAIM = """
                SELECT validation_id, not_before, row_number() OVER (ORDER BY repeated, not_before) AS nth
                  FROM ((SELECT validation_id, not_before, false AS repeated FROM validation
                          WHERE project_id = project.id AND (attempts > 0) = false AND not_before <= now()
+                           AND state IN ('queued', 'parked')
                          ORDER BY not_before LIMIT $2)
                         UNION ALL
                        (SELECT validation_id, not_before, true FROM validation
                          WHERE project_id = project.id AND (attempts > 0) = true AND not_before <= now()
+                           AND state IN ('queued', 'parked')
                          ORDER BY not_before LIMIT $2)) AS first
                ) AS due
     ), mine AS (
@@ -136,7 +138,9 @@ CLAIM = """
       FROM mine WHERE v.validation_id = mine.validation_id
     RETURNING v.validation_id, model_id, project_id, files, fence, attempts, parks, request_id, traceparent
 """
-NEXT_CLAIM = "SELECT extract(epoch FROM min(not_before) - now())::float8 FROM validation"
+NEXT_CLAIM = """
+    SELECT extract(epoch FROM min(not_before) - now())::float8 FROM validation WHERE state IN ('queued', 'parked')
+"""
 
 
 async def claim(tx: Tx, owner: str, limit: int, lease_s: float) -> list[Claim]:
@@ -154,21 +158,21 @@ async def next_claim_s(tx: Tx) -> float | None:
     return None if seconds is None else max(0.0, seconds)
 
 
-async def renew(tx: Tx, owner: str, claims: Sequence[Claim], lease_s: float) -> set[str]:
-    """Keep the leases, also those that ran out and nobody took: the validations that are still ours."""
+async def renew(tx: Tx, owner: str, claims: Sequence[Claim], lease_s: float) -> set[tuple[str, int]]:
+    """Keep the leases, also those that ran out and nobody took: validation id and fence of those that are still ours."""
     rows = await tx.fetch(
         """
         UPDATE validation v SET not_before = now() + make_interval(secs => $4)
           FROM unnest($2::text[], $3::bigint[]) AS mine (validation_id, fence)
          WHERE v.validation_id = mine.validation_id AND v.fence = mine.fence AND v.leased_by = $1
-        RETURNING v.validation_id
+        RETURNING v.validation_id, v.fence
         """,
         owner,
         [claim.validation_id for claim in claims],
         [claim.fence for claim in claims],
         lease_s,
     )
-    return {row["validation_id"] for row in rows}
+    return {(row["validation_id"], row["fence"]) for row in rows}
 
 
 async def release(tx: Tx, claim: Claim) -> None:

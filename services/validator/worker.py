@@ -96,7 +96,7 @@ class Worker:
             log.warning("cannot renew leases: %s", error)  # unless somebody claims them, they are ours when it is back
             return
         for task, attempt in running.items():
-            if attempt.claim.validation_id not in kept and task in self._running:
+            if (attempt.claim.validation_id, attempt.claim.fence) not in kept and task in self._running:
                 attempt.lost = True
                 task.cancel()
 
