@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -20,7 +21,7 @@ from libs.client.upload import Upload
 from tests.bench import peers
 from tests.bench.rows import Figures
 from tests.bench.stage import MB, Deployed, Project, Stage
-from tests.support.latency import far_away
+from tests.support.latency import further_away
 from tests.support.processes import peak_bytes
 from tests.support.tarblocks import BLOCK, END, header
 
@@ -103,12 +104,12 @@ async def far_store(stage: Stage) -> Figures:
     model = stage.model("member", stage.sizes.member_bytes)
     packed = await asyncio.to_thread(lambda: stage.archive(model))
     size = _size(model)
-    s3_url = stage.settings["SLIPWAY_S3_URL"]
-    async with (
-        far_away(s3_url, ONE_WAY_S) as far_url,
-        stage.deployed("far", extractor={"SLIPWAY_S3_URL": far_url}) as far,
-    ):
-        far_s = await stage.median(lambda: _extracted(far, packed))
+    s3 = urlsplit(stage.settings["SLIPWAY_S3_URL"])
+    async with further_away(str(s3.hostname), int(s3.port or 0), ONE_WAY_S) as proxy:
+        netloc = s3.netloc.replace(f":{s3.port}", f":{proxy.port}")
+        far_url = s3._replace(netloc=netloc).geturl()
+        async with stage.deployed("far", extractor={"SLIPWAY_S3_URL": far_url}) as far:
+            far_s = await stage.median(lambda: _extracted(far, packed))
     async with stage.deployed("near") as near:
         near_s = await stage.median(lambda: _extracted(near, packed))
     return Figures(size / MB / far_s, size / MB / near_s, f"{size // MB} MB, open to extracted; 0 ms away")
