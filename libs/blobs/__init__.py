@@ -8,6 +8,17 @@ chunked uploads) is not used.
 from libs.blobs.address import Address
 from libs.blobs.blobs import Blobs
 from libs.blobs.listing import ObjectInfo
+from libs.blobs.multipart import MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES, MultipartGone, part_bytes
 from libs.blobs.writer import Writer
 
-__all__ = ["Address", "Blobs", "ObjectInfo", "Writer"]
+__all__ = [
+    "MAX_PARTS",
+    "MAX_PART_BYTES",
+    "MIN_PART_BYTES",
+    "Address",
+    "Blobs",
+    "MultipartGone",
+    "ObjectInfo",
+    "Writer",
+    "part_bytes",
+]

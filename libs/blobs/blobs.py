@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from libs.blobs import listing
+from libs.blobs import listing, multipart
 from libs.blobs.address import Address
 from libs.blobs.listing import ObjectInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
+from libs.blobs.pools import Sizes
 from libs.blobs.reading import head, ranged
 from libs.blobs.transport import Refused, Transport
-from libs.blobs.writer import Writer, abort
+from libs.blobs.writer import Writer
 from libs.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
 SINGLE_PUT_BYTES = 5 * 1024**3  # S3's limit for one PUT
-CONNECTIONS = 128  # at a time, for streamed bodies, and as many for everything else; more of them wait
 STALL_S = 60.0
 PING_S = 3.0
 DELETES_AT_ONCE = 16
@@ -34,15 +34,24 @@ class Blobs:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, s3_url: str, *, connections: int = CONNECTIONS, stall_s: float = STALL_S
+        cls,
+        s3_url: str,
+        *,
+        uploads: int = Sizes.uploads,
+        downloads: int = Sizes.downloads,
+        calls: int = Sizes.calls,
+        stall_s: float = STALL_S,
     ) -> AsyncIterator[Blobs]:
         """Connect to `http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]`.
 
         Creates the bucket if it is missing; now if the store answers, else before the first write. A transfer may take
-        as long as it likes, but not pause for `stall_s`.
+        as long as it likes, but not pause for `stall_s`. `uploads`, `downloads` and `calls` are how many bodies go to
+        the store at a time, come from it, and how many small requests there are; one more waits for some seconds, then
+        is Overloaded (an Unavailable).
         Raises: ValueError for a URL of another form.
         """
-        async with Transport(Address.parse(s3_url), connections=connections, stall_s=stall_s) as transport:
+        address, sizes = Address.parse(s3_url), Sizes(uploads, downloads, calls)
+        async with Transport.to(address, sizes, stall_s=stall_s) as transport:
             blobs = cls(transport)
             if not await blobs.ping():
                 log.warning("object storage does not answer yet; starting without it")
@@ -87,6 +96,50 @@ class Blobs:
         except BaseException:
             await writer.abort()
             raise
+
+    async def begin_multipart(self, key: str) -> str:
+        """Begin an object that is put together from parts, in any order, by any process: the id of the upload.
+
+        Nothing is visible under the key before `complete_multipart`. Every part but the last has `MIN_PART_BYTES` at
+        least, and all but the last are of one size where the object store is to be R2; `part_bytes` gives one that
+        fits. Whoever gives up calls `abort_multipart`: the store keeps the parts until then.
+        Raises: Unavailable.
+        """
+        return await multipart.begin(self._transport, key)
+
+    async def put_part(
+        self, key: str, upload_id: str, number: int, body: AsyncIterable[Buffer], size_bytes: int
+    ) -> str:
+        """Store part `number` (1 to `MAX_PARTS`) as it comes, as `put` does: its entity tag, for the completion.
+
+        A part that was there is replaced. After an error it is as before; after an Unavailable one cannot know.
+        Raises: MultipartGone; Unavailable; Invalid if the body is not of `size_bytes`; whatever the body raises.
+        """
+        return await multipart.put_part(self._transport, key, upload_id, number, body, size_bytes)
+
+    async def put_part_bytes(self, key: str, upload_id: str, number: int, content: Buffer) -> str:
+        """Store part `number` (1 to `MAX_PARTS`), repeated for some seconds as `put_bytes`: its entity tag.
+
+        Raises: MultipartGone; Unavailable.
+        """
+        return await multipart.put_part_bytes(self._transport, key, upload_id, number, content)
+
+    async def complete_multipart(
+        self, key: str, upload_id: str, etags: Sequence[tuple[int, str]], size_bytes: int
+    ) -> None:
+        """Make the object of `size_bytes` visible: its parts by number and entity tag, in any order.
+
+        Safe to repeat: where the store does not know the upload any more, an object of that size is what it became.
+        Raises: MultipartGone, if there is none; Unavailable (also for a part that is not there or too small).
+        """
+        await multipart.complete(self._transport, key, upload_id, etags, size_bytes)
+
+    async def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Let the store forget the upload and its parts; one that it does not know is fine.
+
+        Raises: Unavailable.
+        """
+        await multipart.abort(self._transport, key, upload_id)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """The object's bytes from `start`, `length` of them or all; beyond the end there are none, as in a slice.
@@ -172,9 +225,10 @@ class Blobs:
                     log.debug("this object store does not let us list multipart uploads; it has to expire them itself")
                     return aborted
                 raise
-            found, markers = listing.multiparts(answer.body)
+            listed, markers = listing.multiparts(answer.body)
+            found = [each for each in listed if each[0].startswith(prefix)]  # nanio lists all
             for key, upload_id in found:
-                await abort(self._transport, key, upload_id)
+                await multipart.abort(self._transport, key, upload_id)
             aborted += len(found)
             if markers is None:
                 return aborted

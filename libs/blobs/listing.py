@@ -25,7 +25,7 @@ class ObjectInfo:
 def error_code(answer: bytes) -> str:
     """The `Code` of an Error document, e.g. "NoSuchKey"; "" for any other answer."""
     try:
-        root = ElementTree.fromstring(answer)  # noqa: S314  # our own object store's answer
+        root = ElementTree.fromstring(answer.strip())  # noqa: S314  # our own object store's answer
     except ElementTree.ParseError:
         return ""  # a proxy's page, or the empty answer to HEAD
     return root.findtext("{*}Code", "") if _name(root) == "Error" else ""
@@ -60,13 +60,12 @@ def upload_id(answer: bytes) -> str:
     return _text(_parsed(answer), "UploadId")
 
 
-def completion(etags: Sequence[str]) -> bytes:
-    """The body of CompleteMultipartUpload: parts 1, 2, … by their entity tags."""
-    parts = "".join(
-        f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
-        for number, etag in enumerate(etags, start=1)
+def completion(parts: Sequence[tuple[int, str]]) -> bytes:
+    """The body of CompleteMultipartUpload: parts by number, in ascending order, and entity tag."""
+    named = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>" for number, etag in parts
     )
-    return f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+    return f"<CompleteMultipartUpload>{named}</CompleteMultipartUpload>".encode()
 
 
 def location(region: str) -> bytes:

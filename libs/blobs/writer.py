@@ -5,29 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from libs.blobs import listing
+from libs.blobs import multipart
+from libs.blobs.multipart import MAX_PARTS, part_bytes
 from libs.blobs.outgoing import Buffer
-from libs.blobs.reading import head
-from libs.blobs.transport import Refused, Transport
+from libs.blobs.transport import Transport
 from libs.errors import Invalid, Unavailable
 
 log = logging.getLogger(__name__)
 
-MIB = 1024 * 1024
-PART_BYTES = 8 * MIB
-MAX_PARTS = 10_000  # S3's limit
 ABORT_S = 5.0
-
-
-def part_bytes(size_bytes: int | None) -> int:
-    """The size of every part but the last (R2 wants them equal): 8 MiB, or what 10,000 parts of a larger object take.
-
-    A size that is not known gets 16 MiB, that is at most 156 GiB.
-    """
-    if size_bytes is None:
-        return 2 * PART_BYTES
-    smallest = -(-size_bytes // MAX_PARTS)
-    return max(PART_BYTES, -(-smallest // MIB) * MIB)
 
 
 class Writer:
@@ -45,7 +31,7 @@ class Writer:
         self._filling = bytearray()
         self._upload_id: str | None = None
         self._flying: asyncio.Task[str] | None = None
-        self._etags: list[str] = []
+        self._etags: list[tuple[int, str]] = []
         self.size_bytes = 0  # written so far
 
     async def write(self, chunk: Buffer) -> None:
@@ -76,7 +62,7 @@ class Writer:
             return
         await self._launch()
         await self._landed()
-        await self._complete(self._upload_id)
+        await multipart.complete(self._transport, self._key, self._upload_id, self._etags, self.size_bytes)
 
     async def abort(self) -> None:
         """Give up what was sent; the store forgets the parts.
@@ -90,7 +76,7 @@ class Writer:
             return
         try:
             async with asyncio.timeout(ABORT_S):
-                await abort(self._transport, self._key, self._upload_id)
+                await multipart.abort(self._transport, self._key, self._upload_id)
         except (Unavailable, TimeoutError) as trouble:
             log.warning("multipart upload of %s left behind: %s", self._key, trouble)
 
@@ -98,60 +84,16 @@ class Writer:
         """Send the full part, as soon as the one before has landed."""
         await self._landed()
         if self._upload_id is None:
-            self._upload_id = await create(self._transport, self._key)
+            self._upload_id = await multipart.begin(self._transport, self._key)
         if len(self._etags) == MAX_PARTS:
             raise Invalid(f"The object is larger than {MAX_PARTS:,} parts of {self._part_bytes:,} bytes.")
         part, self._filling = self._filling, bytearray()
-        query = {"partNumber": str(len(self._etags) + 1), "uploadId": self._upload_id}
-        self._flying = asyncio.create_task(self._send(query, part))
-
-    async def _send(self, query: dict[str, str], part: bytearray) -> str:
-        return (await self._transport.call("PUT", self._key, query, part)).headers["ETag"]
+        number = len(self._etags) + 1
+        self._flying = asyncio.create_task(
+            multipart.put_part_bytes(self._transport, self._key, self._upload_id, number, part)
+        )
 
     async def _landed(self) -> None:
         if self._flying is not None:
-            self._etags.append(await self._flying)
+            self._etags.append((len(self._etags) + 1, await self._flying))
             self._flying = None
-
-    async def _complete(self, upload_id: str) -> None:
-        body = listing.completion(self._etags)
-        asked = False
-
-        async def attempt() -> None:
-            nonlocal asked
-            asked_before, asked = asked, True
-            try:
-                answer = await self._transport.once("POST", self._key, {"uploadId": upload_id}, body)
-            except Refused as refused:
-                # An earlier attempt may have succeeded and only its answer been lost.
-                if asked_before and refused.s3_code == "NoSuchUpload" and await self._is_there():
-                    return
-                raise
-            if code := listing.error_code(answer.body):  # S3 may answer 200 first and fail later
-                raise Unavailable(f"Object storage could not complete {self._key} ({code}).")
-
-        await self._transport.repeatedly(attempt)
-
-    async def _is_there(self) -> bool:
-        stored = await head(self._transport, self._key)
-        return stored is not None and stored.size_bytes == self.size_bytes
-
-
-async def create(transport: Transport, key: str) -> str:
-    """Begin a multipart upload.
-
-    Raises: Unavailable.
-    """
-    return listing.upload_id((await transport.call("POST", key, {"uploads": ""})).body)
-
-
-async def abort(transport: Transport, key: str, upload_id: str) -> None:
-    """Let the store forget a multipart upload; one that it does not know is fine.
-
-    Raises: Unavailable.
-    """
-    try:
-        await transport.call("DELETE", key, {"uploadId": upload_id})
-    except Refused as refused:
-        if refused.status != 404:
-            raise

@@ -7,7 +7,6 @@ import random
 
 import msgspec
 
-from libs.blobs.writer import create
 from libs.contracts import ObjectDeleted, encode_event
 from libs.contracts.keys import member_key, objects_prefix, part_key
 from tests.integration.lifecycle.conftest import Lifecycle
@@ -29,7 +28,7 @@ async def test_an_upload_without_a_model_leaves_nothing(lifecycle: Lifecycle) ->
     """Parts, files and incomplete multipart uploads go; another upload's stay, although its id begins the same."""
     upload_id = await given_upload(lifecycle.blobs)
     other = await given_upload(lifecycle.blobs, upload_id=upload_id + "0")
-    await create(lifecycle.blobs._transport, member_key(PROJECT, upload_id, 0, 1, 7))
+    await lifecycle.blobs.begin_multipart(member_key(PROJECT, upload_id, 0, 1, 7))
     await lifecycle.handle(aborted(upload_id))
     await lifecycle.purge()
     assert {key.split("/")[2] for key in await keys_in(lifecycle.blobs)} == {other}

@@ -47,6 +47,7 @@ def test_multipart_uploads_of_a_page() -> None:
         (b"<html>502 Bad Gateway</html>", ""),
         (b"<html><p>not XML", ""),
         (b"", ""),
+        (b"  \n<Error><Code>InternalError</Code></Error>", "InternalError"),
     ],
 )
 def test_the_code_of_an_error(answer: bytes, code: str) -> None:
@@ -55,7 +56,7 @@ def test_the_code_of_an_error(answer: bytes, code: str) -> None:
 
 
 def test_a_completion_names_the_parts_in_order() -> None:
-    assert listing.completion(['"a"', "b&"]) == (
+    assert listing.completion([(1, '"a"'), (7, "b&")]) == (
         b'<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"a"</ETag></Part>'
-        b"<Part><PartNumber>2</PartNumber><ETag>b&amp;</ETag></Part></CompleteMultipartUpload>"
+        b"<Part><PartNumber>7</PartNumber><ETag>b&amp;</ETag></Part></CompleteMultipartUpload>"
     )

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from libs.blobs.multipart import MAX_PARTS, PART_BYTES, part_bytes
 from libs.blobs.outgoing import exactly, slices
-from libs.blobs.writer import MAX_PARTS, PART_BYTES, part_bytes
 from libs.errors import Invalid
 
 

@@ -1,0 +1,134 @@
+"""Objects put together from parts, which the store keeps between processes: S3's multipart upload.
+
+Source: Amazon S3 API reference, CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload, and
+"Amazon S3 multipart upload limits".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Sequence
+
+from libs.blobs import listing
+from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
+from libs.blobs.reading import head
+from libs.blobs.transport import Answer, Refused, Transport
+from libs.errors import Unavailable
+
+MIB = 1024 * 1024
+MIN_PART_BYTES = 5 * MIB  # of every part but the last
+MAX_PART_BYTES = 5 * 1024 * MIB
+MAX_PARTS = 10_000
+PART_BYTES = 8 * MIB
+
+
+class MultipartGone(Unavailable):
+    """The object store does not know this multipart upload: it was completed, aborted, expired or lost."""
+
+
+def part_bytes(size_bytes: int | None) -> int:
+    """The size of every part but the last (R2 wants them equal): 8 MiB, or what 10,000 parts of a larger object take.
+
+    A size that is not known gets 16 MiB, that is at most 156 GiB.
+    """
+    if size_bytes is None:
+        return 2 * PART_BYTES
+    smallest = -(-size_bytes // MAX_PARTS)
+    return max(PART_BYTES, -(-smallest // MIB) * MIB)
+
+
+async def begin(transport: Transport, key: str) -> str:
+    """A new multipart upload of the object `key`: its id.
+
+    Raises: Unavailable.
+    """
+    return listing.upload_id((await transport.call("POST", key, {"uploads": ""})).body)
+
+
+async def put_part(
+    transport: Transport, key: str, upload_id: str, number: int, body: AsyncIterable[Buffer], size_bytes: int
+) -> str:
+    """Store part `number` (from 1) as it comes, and return its entity tag; one that was there is replaced.
+
+    Raises: MultipartGone; Unavailable; Invalid if the body is not of `size_bytes`; whatever the body raises.
+    """
+    if size_bytes <= SLICE_BYTES:
+        return await put_part_bytes(transport, key, upload_id, number, await collected(body, size_bytes))
+    try:
+        return _etag(key, await transport.stream("PUT", key, _part(upload_id, number), body, size_bytes))
+    except Refused as refused:
+        raise _named(refused, key) from None
+
+
+async def put_part_bytes(transport: Transport, key: str, upload_id: str, number: int, content: Buffer) -> str:
+    """Store part `number` (from 1), and return its entity tag; repeated for some seconds, as `Transport.call`.
+
+    Raises: MultipartGone; Unavailable.
+    """
+    try:
+        return _etag(key, await transport.call("PUT", key, _part(upload_id, number), content))
+    except Refused as refused:
+        raise _named(refused, key) from None
+
+
+async def complete(
+    transport: Transport, key: str, upload_id: str, etags: Sequence[tuple[int, str]], size_bytes: int
+) -> None:
+    """Make the object of these parts, (number, entity tag) in any order, visible; safe to repeat.
+
+    An upload that the store does not know any more, beside an object of `size_bytes` under the key, was completed by
+    an attempt whose answer was lost.
+    Raises: MultipartGone; Unavailable; ValueError for part numbers that S3 does not allow.
+    """
+    parts = sorted(etags)
+    numbers = [number for number, _ in parts]
+    if not numbers or numbers[0] < 1 or numbers[-1] > MAX_PARTS or len(set(numbers)) < len(numbers):
+        raise ValueError(f"a multipart upload has parts from 1 to {MAX_PARTS:,}, each once")
+    body = listing.completion(parts)
+
+    async def attempt() -> None:
+        answer = await transport.once("POST", key, {"uploadId": upload_id}, body)
+        if code := listing.error_code(answer.body):  # S3 answers 200 first, and may fail later
+            raise Refused("POST", key, answer.status, code)
+
+    try:
+        await transport.repeatedly(attempt)
+    except Refused as refused:
+        if not _unknown(refused):
+            raise
+        stored = await head(transport, key)
+        if stored is None or stored.size_bytes != size_bytes:
+            raise _named(refused, key) from None
+
+
+async def abort(transport: Transport, key: str, upload_id: str) -> None:
+    """Let the store forget a multipart upload and its parts; one that it does not know is fine.
+
+    Raises: Unavailable.
+    """
+    try:
+        await transport.call("DELETE", key, {"uploadId": upload_id})
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+
+
+def _part(upload_id: str, number: int) -> dict[str, str]:
+    if not 1 <= number <= MAX_PARTS:
+        raise ValueError(f"a part's number is from 1 to {MAX_PARTS:,}, not {number}")
+    return {"partNumber": str(number), "uploadId": upload_id}
+
+
+def _etag(key: str, answer: Answer) -> str:
+    """As the server wrote it, with its quotation marks: some compare it so when the upload is completed."""
+    etag = answer.headers.get("ETag")
+    if not etag:
+        raise Unavailable(f"Object storage gave no entity tag for a part of {key}.")
+    return etag
+
+
+def _unknown(refused: Refused) -> bool:
+    return refused.s3_code == "NoSuchUpload" or (refused.status == 404 and refused.s3_code != "NoSuchBucket")
+
+
+def _named(refused: Refused, key: str) -> Unavailable:
+    return MultipartGone(f"Object storage knows no such multipart upload of {key}.") if _unknown(refused) else refused
