@@ -29,7 +29,9 @@ class ConfigError(SystemExit):
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What every service is told: its dependencies by URL, and where it listens."""
 
-    database_url: str  # postgresql://user:password@host:port/database
+    database_url: str  # postgresql://user:password@host:port/database; may be a pooler, if the next is set
+    database_direct_url: str | None = None  # to Postgres itself, for LISTEN and migrations
+    database_prepared: bool = False  # whether that pooler keeps prepared statements (pgbouncer 1.21 and later can)
     nats_url: str  # nats://host:port[,host:port…]
     s3_url: str  # http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]
     namespace: str = ""  # prefix of streams, consumers and schemas, where installations share NATS and Postgres

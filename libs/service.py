@@ -163,9 +163,14 @@ async def spine(service: Service, migrations: Path, handlers: Handlers | None = 
     """
     config = service.config
     schema = schema_name(config.namespace, service.name)
-    await db.migrate(config.database_url, schema, outbox.MIGRATIONS, migrations)
-    pool = await service.enter(await db.open_pool(config.database_url, schema, size=config.db_pool_size))
-    signals = await service.enter(Signals.open(config.database_url, schema))
+    direct_url = config.database_direct_url or config.database_url
+    await db.migrate(direct_url, schema, outbox.MIGRATIONS, migrations)
+    has_pooler = config.database_direct_url is not None
+    prepared = config.database_prepared or not has_pooler
+    pool = await service.enter(
+        await db.open_pool(config.database_url, schema, size=config.db_pool_size, pooler=has_pooler, prepared=prepared)
+    )
+    signals = await service.enter(Signals.open(direct_url, schema))
     bus = await service.enter(Bus.open(config.nats_url, config.namespace, replicas=config.nats_replicas))
     await service.enter(answering(bus, pool, service.name, service.readiness))
     service.background("relay", outbox.Relay(pool, signals, bus).run, last=True)
