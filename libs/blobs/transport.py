@@ -169,8 +169,8 @@ class Transport:
                 finally:
                     if not response.content.at_eof():
                         response.close()  # whatever nobody reads is not worth receiving
-        except TimeoutError as trouble:
-            raise Unavailable(f"Object storage stopped answering {method} {key or 'of the bucket'}.") from trouble
+        except TimeoutError:  # neither its text nor its cause's: they may hold the URL
+            raise Unavailable(f"Object storage stopped answering {method} {key or 'of the bucket'}.") from None
         except (aiohttp.ClientError, OSError) as trouble:
             reason = type(trouble).__name__  # its text may hold the URL
             raise Unavailable(f"Object storage broke off {method} {key or 'of the bucket'} ({reason}).") from None
@@ -231,10 +231,11 @@ class Transport:
             await self.find_bucket()
         pipe = Pipe(size_bytes, stall_s=self._stall_s)
         request = asyncio.create_task(self._send(method, key, query, pipe, once))
+        pipe.sent_by(request)
         try:
             async with aclosing(exactly(body, size_bytes)) as checked:
                 async for chunk in checked:
-                    await pipe.push(chunk, request)
+                    await pipe.push(chunk)
             # Twice: the last chunks are to be accepted, then the answer is to come.
             await asyncio.wait((request,), timeout=2 * self._stall_s)
             if not request.done():
