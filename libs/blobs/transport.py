@@ -16,6 +16,7 @@ from yarl import URL
 
 from libs.blobs import listing
 from libs.blobs.address import Address
+from libs.blobs.budget import Budget
 from libs.blobs.outgoing import Buffer, exactly, slices
 from libs.blobs.pipe import Pipe
 from libs.blobs.pools import READ_BYTES, Pool, Pools, Sizes
@@ -29,6 +30,7 @@ T = TypeVar("T")
 # clocks that differ.
 SIGNED_FOR_S = 3600
 ATTEMPTS = 5
+PARTS_AHEAD_BYTES = 64 * 1024 * 1024  # parts in flight of all writers together, beyond the first one of each
 BACKOFF_S = 0.1  # tripled each time: about four seconds in all, the restart of a server
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 # By name too: the bucket is made again, and an error may come in the body of a 200.
@@ -77,6 +79,7 @@ class Transport:
     def __init__(self, address: Address, pools: Pools, *, stall_s: float) -> None:
         self.address = address
         self.pools = pools
+        self.parts_ahead = Budget(PARTS_AHEAD_BYTES)
         self._stall_s = stall_s
         self._bucket_seen = False
 
