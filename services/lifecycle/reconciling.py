@@ -153,7 +153,8 @@ class Reconciler:
             await self._require_bucket(stop)
             async with transaction(self._pool) as tx:
                 recorded = await unclaimed.recorded(tx, audit=audit.audit, after=audit.cursor_key, limit=BATCH)
-                asked = await unclaimed.ask(tx, [each.key for each in recorded], now=audit.fix)
+                keys = [each.key for each in recorded]
+                asked = await unclaimed.ask(tx, keys, now=audit.fix, pause_s=self._config.reconcile_interval_s)
                 await emit(tx, _by_project(ObjectUnclaimed, asked))
                 if recorded:
                     audit = await self._advance(tx, audit, recorded[-1].key)

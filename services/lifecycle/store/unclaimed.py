@@ -8,7 +8,7 @@ import msgspec
 
 from libs.db import Tx
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 3600.0, 86_400.0  # between two questions about one object
+LONGEST_PAUSE = 24  # times the first one, between two questions about one object
 
 
 class Unclaimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,20 +40,23 @@ async def recorded(tx: Tx, *, audit: int, after: str, limit: int) -> list[Unclai
     return [Unclaimed(**row) for row in rows]
 
 
-async def ask(tx: Tx, keys: Sequence[str], *, now: bool) -> list[Unclaimed]:
-    """Those to be asked about: it is time (or `now`), and no registration has come meanwhile. Counts the question."""
+async def ask(tx: Tx, keys: Sequence[str], *, now: bool, pause_s: float) -> list[Unclaimed]:
+    """Those to be asked about: it is time (or `now`), and no registration has come meanwhile. Counts the question.
+
+    The next one about the same object comes after `pause_s`, then after twice that, and so on.
+    """
     rows = await tx.fetch(
         """
         UPDATE unclaimed
-           SET asks = asks + 1, ask_at = now() + make_interval(secs => least($3 * 2.0 ^ least(asks, 20), $4))
+           SET asks = asks + 1, ask_at = now() + make_interval(secs => $3 * least(2.0 ^ least(asks, 20), $4))
          WHERE key = ANY($1) AND ($2 OR ask_at <= now())
            AND NOT EXISTS (SELECT FROM object WHERE object.key = unclaimed.key AND object.state = 'live')
         RETURNING key, project_id
         """,
         keys,
         now,
-        FIRST_PAUSE_S,
-        LONGEST_PAUSE_S,
+        pause_s,
+        LONGEST_PAUSE,
     )
     return sorted((Unclaimed(**row) for row in rows), key=lambda each: each.key)
 

@@ -69,7 +69,7 @@ def statements() -> Iterator[tuple[str, Statement]]:
     found = [Unclaimed(key=key, project_id=PROJECT) for key in KEYS]
     yield "record unclaimed", lambda tx: unclaimed.record(tx, found, audit=1)
     yield "recorded", lambda tx: unclaimed.recorded(tx, audit=1, after="", limit=BATCH)
-    yield "ask", lambda tx: unclaimed.ask(tx, KEYS, now=False)
+    yield "ask", lambda tx: unclaimed.ask(tx, KEYS, now=False, pause_s=3600)
     yield "forget unclaimed", lambda tx: unclaimed.forget(tx, before=1, limit=1000)
     yield "projects", lambda tx: projects.known(tx, [PROJECT])
     yield "installation", installation.load
