@@ -25,7 +25,7 @@ async def build(config: GatewayConfig, service: Service) -> None:
     """The public API over the registry, and the handlers and sweepers that keep the registry up to date."""
     blobs = await service.enter(Blobs.open(config.s3_url))
     shared = await spine(service, MIGRATIONS, handlers)
-    state = Gateway(shared.pool, shared.signals, blobs, config, service.stop)
+    state = Gateway(shared.pool, shared.signals, blobs, config, stop=service.stop)
     service.repeat("sweepers", config.sweep_interval_s, partial(sweep, shared.pool, config))
     service.ready("s3", blobs.ping, required=False)  # what needs no bytes goes on without
     service.serve(

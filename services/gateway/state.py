@@ -9,6 +9,7 @@ from libs.blobs import Blobs
 from libs.db import Pool
 from libs.signals import Signals
 from services.gateway.config import GatewayConfig
+from services.gateway.uploads.incoming.digests import RunningDigests
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,4 +20,5 @@ class Gateway:
     signals: Signals
     blobs: Blobs
     config: GatewayConfig
+    digests: RunningDigests = field(default_factory=RunningDigests)
     stop: asyncio.Event = field(default_factory=asyncio.Event)  # set when this process is to end: stop waiting

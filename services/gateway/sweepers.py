@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from libs.db import Pool
 from services.gateway.config import GatewayConfig
 from services.gateway.models.sweepers import ask_verdicts_again
-from services.gateway.uploads.sweepers import expire_sessions, tell_streams_again
+from services.gateway.uploads.sweepers import ask_extractor_again, expire_sessions
 
 
 async def sweep(pool: Pool, config: GatewayConfig) -> None:
@@ -15,5 +15,5 @@ async def sweep(pool: Pool, config: GatewayConfig) -> None:
     now = datetime.now(UTC)
     next_deadline = now + timedelta(seconds=config.stale_after_s)
     await expire_sessions(pool, now)
-    await tell_streams_again(pool, now, next_deadline)
+    await ask_extractor_again(pool, now)
     await ask_verdicts_again(pool, now, next_deadline)
