@@ -19,6 +19,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+SecondsOrNone = Annotated[float, msgspec.Meta(ge=0)]  # 0: not at all
 
 
 class ConfigError(SystemExit):
@@ -35,6 +36,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     http_host: str = "0.0.0.0"  # noqa: S104  # a service listens to its cluster
     http_port: Port = 8080  # API (gateway), /livez, /readyz, /metrics (all)
     db_pool_size: Count = 10
+    unready_s: SecondsOrNone = 2  # after SIGTERM, still accept for this long: until load balancers have seen /readyz
+    drain_s: Seconds = 30  # then, for what is under way to end by itself; below the orchestrator's grace period
     log_level: str = "info"
 
 

@@ -103,6 +103,12 @@ class Unavailable(SlipwayError):
         super().__init__(message, retry_after_s=retry_after_s, **rest)
 
 
+class Overloaded(Unavailable):
+    """This server does as much of this at once as it can, or as it does for one project; try again shortly."""
+
+    code = "overloaded"
+
+
 # Leaves: authorization
 
 
@@ -125,6 +131,12 @@ class IntegerBelowMinimum(Invalid):
     """The integer is below its minimum value."""
 
     code = "integer_below_min_value"
+
+
+class TooSlow(Invalid):
+    """The other side of this body paused for too long, or went too slowly; the connection is closed. Try again."""
+
+    code = "body_too_slow"
 
 
 # Leaves: uploads

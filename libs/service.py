@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -27,10 +27,11 @@ from libs.web import Principal, Readiness, Route, health_routes, make_app, serve
 
 log = logging.getLogger("service")
 
-# From SIGTERM to the end it takes eight seconds at most; whoever started us waits ten.
-DRAIN_S = 6.0  # for work to finish by itself
-CANCEL_S = 1.0  # then, for what is cancelled to end
-CLOSE_S = 1.0  # then, for closing what the work was done with
+# From SIGTERM to the end: unready_s and drain_s (settings), then at most the sum of these.
+OVERTIME_S = 0.5  # for what puts its own work back after drain_s
+LAST_S = 1.0  # for what ends last: the outbox of what has just ended
+CANCEL_S = 1.0  # for what is cancelled to end
+CLOSE_S = 1.0  # for closing what the work was done with
 CHECK_S = 2.0  # a dependency that takes longer to answer is not ready
 DEPTH_EVERY_S = 5.0
 
@@ -63,6 +64,8 @@ class Service:
         self.stop = asyncio.Event()
         self._parts = AsyncExitStack()
         self._background: dict[str, Run] = {}
+        self._last: dict[str, Run] = {}
+        self._drained = asyncio.Event()
         self._checks: dict[str, tuple[Check, bool]] = {}
         self._app: web.Application | None = None
 
@@ -70,9 +73,17 @@ class Service:
         """Open a part; it is closed after everything entered or begun later."""
         return await self._parts.enter_async_context(part)
 
-    def background(self, name: str, run: Run) -> None:
-        """Run `run(stop)` from the end of `build` until `stop` is set; if it ends before, so does the process."""
-        self._background[name] = run
+    @property
+    def drain_s(self) -> float:
+        """How long, after `stop`, what is under way may take to end by itself."""
+        return self.config.drain_s
+
+    def background(self, name: str, run: Run, *, last: bool = False) -> None:
+        """Run `run(stop)` from the end of `build` until `stop` is set; if it ends before, so does the process.
+
+        `last`: until all others, and the requests under way, have ended.
+        """
+        (self._last if last else self._background)[name] = run
 
     def repeat(self, name: str, interval_s: float, work: Callable[[], Awaitable[object]]) -> None:
         """Do `work()` in the background, as `every` does."""
@@ -92,15 +103,18 @@ class Service:
 
     async def work(self) -> bool:
         """Serve and run every background task until `stop`, then drain. Returns False if one of them died."""
-        runs = {"http": self._serve_http, **self._background}
-        tasks = [asyncio.create_task(_begin(run, self.stop), name=name) for name, run in runs.items()]
+        first = _tasks({"http": self._serve_http, **self._background}, self.stop)
+        last = _tasks(self._last, self._drained)
+        tasks = [*first, *last]
         stopping = asyncio.create_task(self.stop.wait())
         await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         died = [task for task in tasks if task.done() and not self.stop.is_set()]
         self.stop.set()
         await stopping
         log.info("stopping")
-        await _drain(tasks)
+        await _drain(first, self.config.unready_s + self.config.drain_s + OVERTIME_S)
+        self._drained.set()
+        await _drain(last, LAST_S)
         failures = {task: error for task in tasks if (error := _error_of(task)) is not None}
         for task, error in failures.items():
             log.critical("%s died: %s", task.get_name(), error, exc_info=error)
@@ -119,9 +133,9 @@ class Service:
 
     async def _serve_http(self, stop: asyncio.Event) -> None:
         app = self._app or make_app(self.health_routes(), authenticate=_nobody, state=None, title=self.name)
-        # Half of it, since aiohttp waits for the handlers once, and once more after it has ended their reading.
-        async with serve(app, self.config.http_host, self.config.http_port, drain_s=DRAIN_S / 2):
+        async with serve(app, self.config.http_host, self.config.http_port, drain_s=self.config.drain_s):
             await stop.wait()
+            await asyncio.sleep(self.config.unready_s)  # /readyz says no; who has not asked yet is still served
 
     async def _readiness(self) -> Readiness:
         answers = await asyncio.gather(*(_holds(check) for check, _ in self._checks.values()))
@@ -151,9 +165,9 @@ async def spine(service: Service, migrations: Path, handlers: Handlers | None = 
     pool = await service.enter(await db.open_pool(config.database_url, schema, size=config.db_pool_size))
     signals = await service.enter(Signals.open(config.database_url, schema))
     bus = await service.enter(Bus.open(config.nats_url, config.namespace))
-    service.background("relay", outbox.Relay(pool, signals, bus).run)
+    service.background("relay", outbox.Relay(pool, signals, bus).run, last=True)
     if handlers is not None:
-        service.background("consumer", Consumer(bus, pool, handlers).run)
+        service.background("consumer", Consumer(bus, pool, handlers, drain_s=service.drain_s).run)
     service.repeat("outbox depth", DEPTH_EVERY_S, partial(_show_depth, pool))
     service.ready("postgres", partial(_answers, pool))
     service.ready("nats", bus.ready, required=False)  # work goes on without: the outbox waits
@@ -199,9 +213,15 @@ async def _begin(run: Run, stop: asyncio.Event) -> None:
     await run(stop)
 
 
-async def _drain(tasks: list[asyncio.Task[None]]) -> None:
+def _tasks(runs: Mapping[str, Run], stop: asyncio.Event) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(_begin(run, stop), name=name) for name, run in runs.items()]
+
+
+async def _drain(tasks: list[asyncio.Task[None]], within_s: float) -> None:
     """Wait for `tasks` to finish, then cancel those that did not."""
-    _, late = await asyncio.wait(tasks, timeout=DRAIN_S)
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=within_s)
     for task in late:
         log.warning("%s did not finish in time and is cancelled", task.get_name())
         task.cancel()

@@ -1,7 +1,11 @@
 """LISTEN/NOTIFY as something to await: a transaction's commit wakes whoever waits for what it wrote.
 
-A signal is a hint to look, never the news itself: it may come twice, for nothing, or (while Postgres is away) too late,
-so whoever waits looks at the tables again after every wake-up, and now and then without one.
+Whoever waits in the same process is woken right after the commit. Other processes are by a NOTIFY of the LISTEN
+connection, one for all signals of the last milliseconds: within the transaction it would serialize all commits of the
+database.
+
+A signal is a hint to look, never the state itself: it may come twice, for nothing, or (while Postgres is away) too
+late, so whoever waits looks at the tables again after every wake-up, and now and then without one.
 """
 
 from __future__ import annotations
@@ -10,25 +14,50 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import asyncpg
 from asyncpg.exceptions import InterfaceError, PostgresError
 
-from libs.db import Tx
+from libs import telemetry
+from libs.db import Tx, after_commit, schema_of
 from libs.tasks import end
 
 _CONNECT_TIMEOUT_S = 10.0
 _PROBE_S = 15.0  # how often a silent connection is asked whether it still lives
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
-_TROUBLE = (OSError, PostgresError, InterfaceError)
+_COALESCE_S = 0.01  # between two NOTIFYs of one process
+_MAX_KEYS = 100  # of a channel in one NOTIFY; more become a signal to all
+
+_FAULTS = (OSError, PostgresError, InterfaceError)
 
 log = logging.getLogger(__name__)
 
 
+_open: dict[str, list[Signals]] = {}  # what listens in this process, by schema
+
+
 async def notify(tx: Tx, channel: str, key: str = "") -> None:
-    """Signal `channel` of this schema when `tx` commits; `key` reaches those who asked for it, "" reaches all."""
-    await tx.execute("SELECT pg_notify(current_schema() || '_' || $1, $2)", channel, key)
+    """Signal `channel` of this schema once `tx` has committed; `key` reaches those who asked for it, "" reaches all.
+
+    A process without `Signals` of the schema, or a connection that is not from `libs.db.transaction`, sends NOTIFY with
+    its commit.
+    """
+    schema = schema_of(tx)
+    if schema is None or not _open.get(schema):
+        await tx.execute("SELECT pg_notify(current_schema() || '_' || $1, $2)", channel, key)
+        return
+    after_commit(tx, partial(_signal, schema, channel, key))
+
+
+def _signal(schema: str, channel: str, key: str) -> None:
+    """Wake who waits here, and let one of the connections tell the other processes."""
+    listening = _open.get(schema, [])
+    for signals in listening:
+        signals.wake(channel, key)
+    for signals in listening[:1]:
+        signals.send(channel, key)
 
 
 class Subscription:
@@ -61,7 +90,8 @@ class Signals:
         self._schema = schema
         self._subscriptions: dict[str, set[Subscription]] = {}  # by channel as Postgres knows it
         self._listening: set[str] = set()
-        self._news = asyncio.Event()  # there is a channel to listen to, or the connection was lost
+        self._outgoing: dict[str, set[str]] = {}  # keys by channel as Postgres knows it: to be sent to other processes
+        self._pulse = asyncio.Event()  # there is a channel to listen to, a signal to send, or the connection was lost
 
     @classmethod
     @asynccontextmanager
@@ -69,9 +99,11 @@ class Signals:
         """Listen in the background, whether or not Postgres is up yet."""
         signals = cls(url, schema)
         task = asyncio.create_task(signals._run(), name="signals")
+        _open.setdefault(schema, []).append(signals)
         try:
             yield signals
         finally:
+            _open[schema].remove(signals)
             await end(task)
 
     @contextmanager
@@ -84,11 +116,25 @@ class Signals:
         subscription = Subscription(key)
         self._subscriptions.setdefault(name, set()).add(subscription)
         if name not in self._listening:
-            self._news.set()
+            self._pulse.set()
         try:
             yield subscription
         finally:
             self._subscriptions[name].discard(subscription)
+
+    def wake(self, channel: str, key: str) -> None:
+        """Wake who waits for this in this process."""
+        self._wake(f"{self._schema}_{channel}", key)
+
+    def send(self, channel: str, key: str) -> None:
+        """Signal to the other processes, soon; while Postgres is away, after it is back."""
+        keys = self._outgoing.setdefault(f"{self._schema}_{channel}", set())
+        if len(keys) < _MAX_KEYS:
+            keys.add(key)
+        else:
+            keys.clear()
+            keys.add("")
+        self._pulse.set()
 
     async def _run(self) -> None:
         """Connect, listen until the connection is lost, and again."""
@@ -98,7 +144,7 @@ class Signals:
                 async with self._connection() as connection:
                     pause_s = _FIRST_PAUSE_S
                     await self._listen(connection)
-            except _TROUBLE as error:
+            except _FAULTS as error:
                 log.warning("signals: connection lost, trying again: %s", error or type(error).__name__)
             except Exception:  # the client library's own faults are not to end the signals
                 log.exception("signals: connection failed, trying again")
@@ -107,9 +153,10 @@ class Signals:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        settings = {"application_name": f"{self._schema} signals"}
+        # A NOTIFY holds a lock of the whole database until its commit is on disk; this one need not be.
+        settings = {"application_name": f"{self._schema} signals", "synchronous_commit": "off"}
         connection = await asyncpg.connect(self._url, timeout=_CONNECT_TIMEOUT_S, server_settings=settings)
-        connection.add_termination_listener(lambda _: self._news.set())
+        connection.add_termination_listener(lambda _: self._pulse.set())
         try:
             yield connection
         finally:
@@ -117,23 +164,44 @@ class Signals:
             connection.terminate()
 
     async def _listen(self, connection: asyncpg.Connection) -> None:
-        """LISTEN to every channel that somebody subscribed to, now and later; ends when the connection does."""
+        """LISTEN to every channel that somebody subscribed to, and send what is signalled; ends with the connection."""
         while True:
-            self._news.clear()
+            self._pulse.clear()
             for name in self._subscriptions.keys() - self._listening:
                 await connection.add_listener(name, self._hear)
                 self._listening.add(name)
                 self._wake(name, "")
+            if self._outgoing:
+                await self._send(connection)
             try:
                 async with asyncio.timeout(_PROBE_S):
-                    await self._news.wait()
+                    await self._pulse.wait()
             except TimeoutError:
                 await connection.execute("SELECT 1", timeout=_CONNECT_TIMEOUT_S)
             if connection.is_closed():
                 raise ConnectionResetError("closed by the server")
 
-    def _hear(self, _connection: object, _pid: int, name: str, key: object) -> None:
-        self._wake(name, str(key))
+    async def _send(self, connection: asyncpg.Connection) -> None:
+        """One NOTIFY for all that was signalled; what comes within the next milliseconds waits for the next."""
+        outgoing, self._outgoing = self._outgoing, {}
+        pairs = [(name, key) for name, keys in outgoing.items() for key in ({""} if "" in keys else keys)]
+        try:
+            await connection.execute(
+                "SELECT pg_notify(name, key) FROM unnest($1::text[], $2::text[]) AS signal (name, key)",
+                [name for name, _ in pairs],
+                [key for _, key in pairs],
+                timeout=_CONNECT_TIMEOUT_S,
+            )
+        except _FAULTS:
+            for name, keys in outgoing.items():  # for the next connection
+                self._outgoing.setdefault(name, set()).update(keys)
+            raise
+        telemetry.notifications.inc()
+        await asyncio.sleep(_COALESCE_S)
+
+    def _hear(self, connection: asyncpg.Connection, pid: int, name: str, key: object) -> None:
+        if pid != connection.get_server_pid():  # who waits here was woken by the commit itself
+            self._wake(name, str(key))
 
     def _wake(self, name: str, key: str) -> None:
         for subscription in self._subscriptions.get(name, ()):

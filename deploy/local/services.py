@@ -14,6 +14,7 @@ from deploy.local.server import greeting
 NAMES = ("gateway", "extractor", "validator", "lifecycle")
 ROOT = Path(__file__).parents[2]
 PREFIX = "SLIPWAY_"
+SHORT_DRAIN = {"SLIPWAY_UNREADY_S": "0", "SLIPWAY_DRAIN_S": "4"}  # nobody balances load here, and somebody waits
 READYZ = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 
@@ -42,7 +43,7 @@ class ServiceProcess:
         return Program(
             name=self.name,
             argv=(sys.executable, "-m", f"services.{self.name}"),
-            env={"PYTHONPATH": str(ROOT), **passed_on, **self._settings, **listen},
+            env={"PYTHONPATH": str(ROOT), **SHORT_DRAIN, **passed_on, **self._settings, **listen},
             log=self._data_dir / "logs" / f"{self.name}.log",
             pidfile=self._data_dir / "run" / f"{self.name}.pid",
             notice=self._notice,

@@ -11,6 +11,7 @@ from libs.blobs import listing, multipart
 from libs.blobs.address import Address
 from libs.blobs.listing import ObjectInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
+from libs.blobs.pools import Sizes
 from libs.blobs.reading import head, ranged
 from libs.blobs.transport import Refused, Transport
 from libs.blobs.writer import Writer
@@ -19,7 +20,6 @@ from libs.errors import Unavailable
 log = logging.getLogger(__name__)
 
 SINGLE_PUT_BYTES = 5 * 1024**3  # S3's limit for one PUT
-CONNECTIONS = 128  # at a time, for streamed bodies, and as many for everything else; more of them wait
 STALL_S = 60.0
 PING_S = 3.0
 DELETES_AT_ONCE = 16
@@ -34,15 +34,24 @@ class Blobs:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, s3_url: str, *, connections: int = CONNECTIONS, stall_s: float = STALL_S
+        cls,
+        s3_url: str,
+        *,
+        uploads: int = Sizes.uploads,
+        downloads: int = Sizes.downloads,
+        calls: int = Sizes.calls,
+        stall_s: float = STALL_S,
     ) -> AsyncIterator[Blobs]:
         """Connect to `http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]`.
 
         Creates the bucket if it is missing; now if the store answers, else before the first write. A transfer may take
-        as long as it likes, but not pause for `stall_s`.
+        as long as it likes, but not pause for `stall_s`. `uploads`, `downloads` and `calls` are how many bodies go to
+        the store at a time, come from it, and how many small requests there are; one more waits for some seconds, then
+        is Overloaded (an Unavailable).
         Raises: ValueError for a URL of another form.
         """
-        async with Transport(Address.parse(s3_url), connections=connections, stall_s=stall_s) as transport:
+        address, sizes = Address.parse(s3_url), Sizes(uploads, downloads, calls)
+        async with Transport.to(address, sizes, stall_s=stall_s) as transport:
             blobs = cls(transport)
             if not await blobs.ping():
                 log.warning("object storage does not answer yet; starting without it")

@@ -12,7 +12,8 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from libs.blobs.listing import ObjectInfo
-from libs.blobs.transport import ATTEMPTS, BACKOFF_S, Refused, Transport
+from libs.blobs.pools import READ_BYTES
+from libs.blobs.transport import ATTEMPTS, BACKOFF_S, Refused, Transport, may_pass
 from libs.errors import ObjectNotFound, Unavailable
 
 log = logging.getLogger(__name__)
@@ -54,8 +55,7 @@ async def ranged(transport: Transport, key: str, start: int, length: int | None)
                 yield chunk
         except Unavailable as trouble:
             failures = 1 if reader.offset > before else failures + 1
-            for_good = isinstance(trouble, Replaced) or (isinstance(trouble, Refused) and not trouble.passing)
-            if for_good or failures == ATTEMPTS:
+            if isinstance(trouble, Replaced) or not may_pass(trouble) or failures == ATTEMPTS:
                 raise
             log.info("object storage: %s Reading on at byte %d.", trouble, reader.offset)
             await asyncio.sleep(BACKOFF_S * 3 ** (failures - 1) * random.uniform(0.5, 1.5))  # noqa: S311  # spreads load
@@ -74,6 +74,8 @@ class _Reader:
         self._transport = transport
         self._key = key
         self._end = None if length is None else start + length  # exclusive; narrowed by the first answer
+        small = length is not None and length <= READ_BYTES  # received at once, however slowly it is read
+        self._pool = transport.pools.calls if small else transport.pools.downloads
         self._version: tuple[str, str, str] | None = None  # ETag, Last-Modified, size of the whole
 
     async def attempt(self) -> AsyncGenerator[bytes, None]:
@@ -82,7 +84,7 @@ class _Reader:
         Raises: ObjectNotFound; Unavailable (Refused).
         """
         try:
-            async with self._transport.open("GET", self._key, headers=self._headers()) as response:
+            async with self._transport.open("GET", self._key, headers=self._headers(), pool=self._pool) as response:
                 self._accept(response)
                 async for chunk in response.content.iter_any():
                     self.offset += len(chunk)

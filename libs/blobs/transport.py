@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,16 +18,16 @@ from libs.blobs import listing
 from libs.blobs.address import Address
 from libs.blobs.outgoing import Buffer, exactly, slices
 from libs.blobs.pipe import Pipe
-from libs.errors import Unavailable
+from libs.blobs.pools import READ_BYTES, Pool, Pools, Sizes
+from libs.errors import Overloaded, Unavailable
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Checked when a request arrives, not when its body ends; an hour outlasts the longest wait for a connection.
+# Checked when a request arrives, not when its body ends; signed once there is a connection for it. The rest is for
+# clocks that differ.
 SIGNED_FOR_S = 3600
-CONNECT_S = 5.0
-READ_BYTES = 256 * 1024
 ATTEMPTS = 5
 BACKOFF_S = 0.1  # tripled each time: about four seconds in all, the restart of a server
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
@@ -59,6 +59,11 @@ class Answer:
     body: bytes
 
 
+def may_pass(trouble: Unavailable) -> bool:
+    """Whether the same request may succeed within seconds. A wait for a connection was one already."""
+    return trouble.passing if isinstance(trouble, Refused) else not isinstance(trouble, Overloaded)
+
+
 class Transport:
     """Sends requests for one bucket.
 
@@ -66,32 +71,18 @@ class Transport:
     Times out by stalling (no byte accepted or received for `stall_s`), never by the length of a transfer.
     """
 
-    def __init__(self, address: Address, *, connections: int, stall_s: float) -> None:
+    def __init__(self, address: Address, pools: Pools, *, stall_s: float) -> None:
         self.address = address
-        self._connections = connections
+        self.pools = pools
         self._stall_s = stall_s
         self._bucket_seen = False
-        self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Transport:
-        self._requests = await self._session(force_close=False)
-        # What cannot be replayed never starts on an idle connection that the server may just be closing.
-        self._streams = await self._session(force_close=True)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
-
-    async def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
-        return await self._stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, force_close=force_close),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=self._stall_s),
-                headers={"Accept-Encoding": "identity"},
-                auto_decompress=False,
-                read_bufsize=READ_BYTES,
-            )
-        )
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, address: Address, sizes: Sizes, *, stall_s: float) -> AsyncIterator[Transport]:
+        """With connections of its own."""
+        async with Pools.open(sizes, stall_s=stall_s) as pools:
+            yield cls(address, pools, stall_s=stall_s)
 
     async def call(
         self, method: str, key: str | None, query: Mapping[str, str] | None = None, body: Buffer = b""
@@ -114,12 +105,12 @@ class Transport:
         Raises: Unavailable (Refused where the server answered).
         """
         if len(body) > READ_BYTES:
-            return await self.stream(method, key, query, _pieces(body), len(body), session=self._requests)
+            return await self.stream(method, key, query, _pieces(body), len(body), once=False)
         async with self.open(method, key, query=query, body=body if len(body) > 0 else None) as response:
             return Answer(response.status, response.headers, await response.read())
 
     async def repeatedly(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run `work` until it succeeds, for some seconds.
+        """Run `work` until it succeeds, for some seconds; not where it waited for a connection of its own accord.
 
         Raises: the last Unavailable.
         """
@@ -127,7 +118,7 @@ class Transport:
             try:
                 return await work()
             except Unavailable as trouble:
-                if attempt + 1 == ATTEMPTS or (isinstance(trouble, Refused) and not trouble.passing):
+                if attempt + 1 == ATTEMPTS or not may_pass(trouble):
                     raise
                 log.info("object storage: %s Trying again.", trouble)
                 await asyncio.sleep(BACKOFF_S * 3**attempt * random.uniform(0.5, 1.5))  # noqa: S311  # spreads load
@@ -142,17 +133,31 @@ class Transport:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: Buffer | Pipe | None = None,
-        session: aiohttp.ClientSession | None = None,
+        pool: Pool | None = None,
+        once: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request once, and give the answer with its body still to be read.
 
-        Raises: Unavailable (Refused for any status but 2xx), also for trouble while the body is read inside.
+        `pool`: whose connection it takes, that of small calls if None; `once`: it cannot be repeated.
+        Raises: Overloaded; Unavailable (Refused for any status but 2xx), also for what breaks while the body is read.
         """
-        url = URL(self.address.sign(method, key, query or {}, SIGNED_FOR_S), encoded=True)
+        async with (pool or self.pools.calls).connection(new=once) as session:
+            url = URL(self.address.sign(method, key, query or {}, SIGNED_FOR_S), encoded=True)
+            async with self._sent(session, method, key, url, headers, body) as response:
+                yield response
+
+    @asynccontextmanager
+    async def _sent(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        key: str | None,
+        url: URL,
+        headers: Mapping[str, str] | None,
+        body: Buffer | Pipe | None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
-            async with (session or self._requests).request(
-                method, url, headers=headers, data=body, allow_redirects=False
-            ) as response:
+            async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
                 if response.status >= 300:
                     refusal = await _refusal(method, key, response)
                     response.close()  # the request's body may still be on its way
@@ -214,9 +219,9 @@ class Transport:
         body: AsyncIterable[Buffer],
         size_bytes: int,
         *,
-        session: aiohttp.ClientSession | None = None,
+        once: bool = True,
     ) -> Answer:
-        """Send one request once with a body of exactly `size_bytes`, as it comes.
+        """Send one request once with a body of exactly `size_bytes`, as it comes; `once=False` if it can be repeated.
 
         The body is read in the caller's task, so that its errors and the caller's cancellation take their usual way;
         either breaks the request off before its last byte. On return nothing reads `body` any more.
@@ -225,7 +230,7 @@ class Transport:
         if not self._bucket_seen:
             await self.find_bucket()
         pipe = Pipe(size_bytes, stall_s=self._stall_s)
-        request = asyncio.create_task(self._send(method, key, query, pipe, session or self._streams))
+        request = asyncio.create_task(self._send(method, key, query, pipe, once))
         try:
             async with aclosing(exactly(body, size_bytes)) as checked:
                 async for chunk in checked:
@@ -241,11 +246,9 @@ class Transport:
             if not request.cancelled():
                 request.exception()  # told already, or less telling than the error on its way
 
-    async def _send(
-        self, method: str, key: str | None, query: Mapping[str, str], pipe: Pipe, session: aiohttp.ClientSession
-    ) -> Answer:
+    async def _send(self, method: str, key: str | None, query: Mapping[str, str], pipe: Pipe, once: bool) -> Answer:
         try:
-            async with self.open(method, key, query=query, body=pipe, session=session) as response:
+            async with self.open(method, key, query=query, body=pipe, pool=self.pools.uploads, once=once) as response:
                 return Answer(response.status, response.headers, await response.read())
         except BaseException:
             pipe.abort()

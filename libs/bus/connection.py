@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import nats.errors
 
+from libs.bus.messages import Listener, Receive, Respond, ask
 from libs.bus.session import Session
 from libs.errors import Unavailable
 from libs.tasks import end
@@ -27,6 +28,7 @@ class Bus:
         self._servers = [server.strip() for server in url.split(",")]
         self._session: Session | None = None
         self._connected = asyncio.Event()
+        self._listeners: list[Listener] = []
 
     @classmethod
     @asynccontextmanager
@@ -70,6 +72,51 @@ class Bus:
             raise Unavailable("The message broker is not connected.")
         await self._session.publish(subject, body, headers or {}, msg_id)
 
+    async def tell(self, subject: str, body: bytes) -> None:
+        """Send to whoever listens to `subject` (without namespace) now: at most once, and not while not connected."""
+        if self._session is not None:
+            with suppress(OSError, nats.errors.Error):
+                await self._session.send(subject, body)
+
+    @asynccontextmanager
+    async def listen(self, subject: str, receive: Receive, group: str = "") -> AsyncIterator[None]:
+        """Call `receive(body)` for what is told to `subject` while the block lasts, again after each reconnection.
+
+        Of the listeners of one `group` one gets each message; without, each does. What `receive` raises is logged.
+        """
+        async with self._listening(Listener(subject, group, receive)):
+            yield
+
+    @asynccontextmanager
+    async def answer(self, subject: str, respond: Respond, group: str = "") -> AsyncIterator[None]:
+        """Answer `ask` with `await respond(body)` while the block lasts; whatever it raises is logged, not answered."""
+        async with self._listening(Listener(subject, group, respond)):
+            yield
+
+    async def ask(self, subject: str, body: bytes, wait_s: float) -> list[bytes]:
+        """Every answer that comes within `wait_s` seconds; none, at once, where nobody listens.
+
+        Raises: Unavailable without a connection.
+        """
+        if self._session is None:
+            raise Unavailable("The message broker is not connected.")
+        try:
+            return await ask(self._session, subject, body, wait_s)
+        except (OSError, nats.errors.Error) as error:
+            raise Unavailable(f"The message broker is not answering ({error or type(error).__name__}).") from error
+
+    @asynccontextmanager
+    async def _listening(self, listener: Listener) -> AsyncIterator[None]:
+        self._listeners.append(listener)
+        try:
+            if self._session is not None:
+                with suppress(OSError, nats.errors.Error):  # lost: it joins the next
+                    await listener.join(self._session)
+            yield
+        finally:
+            self._listeners.remove(listener)
+            await listener.leave()
+
     async def _run(self) -> None:
         """Hold a session, and when it is lost, the next."""
         pause_s = _FIRST_PAUSE_S
@@ -92,6 +139,8 @@ class Bus:
 
     async def _hold(self, session: Session) -> None:
         """Be ready for as long as the session lasts."""
+        while waiting := [each for each in self._listeners if each.session is not session]:
+            await waiting[0].join(session)
         log.info("NATS connected")
         self._session = session
         self._connected.set()

@@ -25,13 +25,15 @@ class Consumer:
         concurrency: int = 16,
         ack_wait_s: float = 30.0,
         max_deliver: int = 8,
+        drain_s: float = 30.0,
     ) -> None:
         """`context` is what `prepare` gets.
 
         `ack_wait_s`: after a process has died, how long until another gets what it was working on.
         `max_deliver`: attempts at an event whose handler raises an error that nobody named.
+        `drain_s`: how long, after a stop, what runs may take to finish.
         """
-        intake = partial(Intake, bus, concurrency=concurrency, ack_wait_s=ack_wait_s)
+        intake = partial(Intake, bus, concurrency=concurrency, ack_wait_s=ack_wait_s, drain_s=drain_s)
         self._intakes: list[Intake] = []
         if handlers.events:
             self._intakes.append(

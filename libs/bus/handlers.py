@@ -18,6 +18,7 @@ class Route:
 
     handle: Callable[..., Awaitable[list[Event]]]
     prepare: Prepare | None = None
+    idempotent: bool = False  # no inbox row: its effect is the same however often it happens, and it emits nothing
 
 
 class Handlers:
@@ -29,17 +30,26 @@ class Handlers:
         self.events: dict[str, Route] = {}  # by tag
         self.letters: dict[str, Route] = {}  # by the tag of the event that died
 
-    def on(self, *event_types: type[Event], prepare: Prepare | None = None) -> Callable[[H], H]:
+    def on(
+        self, *event_types: type[Event], prepare: Prepare | None = None, idempotent: bool = False
+    ) -> Callable[[H], H]:
         """Handle these events with `async (event, tx) -> list[Event]`.
 
         With `prepare`, an `async (event, context) -> T` that may be slow and touches no transaction, the handler is
         `async (event, tx, prepared) -> list[Event]`.
+        With `idempotent`, no inbox row is written: for handlers whose effect is the same however often it happens, and
+        that return no events (a RuntimeError if they do).
         """
-        return self._into(self.events, event_types, prepare)
+        return self._into(self.events, event_types, prepare, idempotent)
+
+    def retire(self, *event_types: type[Event]) -> None:
+        """Acknowledge these without effect: a former release handled them, and their subjects stay in the filter."""
+        for kind in event_types:
+            _add(self.events, self.service, event_type(kind), Route(_nothing, idempotent=True))
 
     def on_dead(self, *event_types: type[Event]) -> Callable[[H], H]:
         """Handle dead letters of these events, whoever gave them up: `async (letter, event, tx) -> list[Event]`."""
-        return self._into(self.letters, event_types, None)
+        return self._into(self.letters, event_types, None, idempotent=False)
 
     def include(self, other: Handlers) -> None:
         """Take over the table of one of the service's resources. Raises: ValueError if both handle an event."""
@@ -48,15 +58,23 @@ class Handlers:
                 _add(mine, self.service, tag, route)
 
     def _into(
-        self, routes: dict[str, Route], event_types: tuple[type[Event], ...], prepare: Prepare | None
+        self,
+        routes: dict[str, Route],
+        event_types: tuple[type[Event], ...],
+        prepare: Prepare | None,
+        idempotent: bool,
     ) -> Callable[[H], H]:
         def register(work: H) -> H:
             for kind in event_types:
                 tag = event_type(kind)
-                _add(routes, self.service, tag, Route(work, prepare))
+                _add(routes, self.service, tag, Route(work, prepare, idempotent))
             return work
 
         return register
+
+
+async def _nothing(_event: Event, _tx: object) -> list[Event]:
+    return []
 
 
 def _add(routes: dict[str, Route], service: str, tag: str, route: Route) -> None:

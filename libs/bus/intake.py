@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import nats.errors
@@ -13,13 +14,14 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from libs.bus.connection import Bus
 from libs.bus.pull import Pull, PullLostError
+from libs.bus.session import Session
 from libs.bus.streams import prefixed, stream_name
 from libs.outbox import REQUEST_ID_HEADER, TRACEPARENT_HEADER
 from libs.tasks import end, unless_set
 
-DRAIN_S = 5.0  # how long running handlers may go on after a stop
 _MAX_ACK_PENDING = 20_000  # messages put back for later count too, and are not to hold up the others
 _PAUSE_S = 0.5
+_FIRST_LOOK_S, _LOOK_EVERY_S = 1.0, 30.0  # at the consumer's filter
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class Job:
         self.headers: dict[str, str] = msg.headers or {}
         self.delivered = msg.metadata.num_delivered
         self.key = _key(msg)
+        self.stored_at = msg.metadata.timestamp  # UTC, when the broker got it
         self.begun_at = asyncio.get_running_loop().time()
         self.latest = msg
 
@@ -78,6 +81,7 @@ class Intake:
         work: Callable[[Job], Awaitable[None]],
         concurrency: int,
         ack_wait_s: float,
+        drain_s: float,
     ) -> None:
         """`filters`: subjects without the installation's prefix."""
         self._bus = bus
@@ -87,6 +91,7 @@ class Intake:
         self._work = work
         self._concurrency = concurrency
         self._ack_wait_s = ack_wait_s
+        self._drain_s = drain_s
         self._jobs: dict[tuple[int, datetime], Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pull: Pull | None = None
@@ -97,9 +102,10 @@ class Intake:
         try:
             while not stop.is_set():
                 await unless_set(stop, self._consume())
-                await unless_set(stop, asyncio.sleep(_PAUSE_S))  # a broker in trouble is not helped by haste
-        finally:
+                await unless_set(stop, asyncio.sleep(_PAUSE_S))  # a broker that fails is not helped by haste
             await self._drain()
+        finally:
+            await end(*self._tasks)  # each puts its message back
             await end(beating)
 
     async def _consume(self) -> None:
@@ -113,12 +119,38 @@ class Intake:
         try:
             await session.ensure_streams()
             await session.ensure_consumer(self._stream, self._config(name))
-            async with Pull.open(session, self._stream, name, receive, self._room) as self._pull:
+            async with (
+                self._keeping_filter(session, name),
+                Pull.open(session, self._stream, name, receive, self._room) as self._pull,
+            ):
                 await unless_set(session.lost, self._pull.watch())
         except (OSError, nats.errors.Error, PullLostError) as error:
             log.warning("%s: binding to %s anew: %s", self._name, self._stream, error or type(error).__name__)
         finally:
             self._pull = None
+
+    @asynccontextmanager
+    async def _keeping_filter(self, session: Session, name: str) -> AsyncIterator[None]:
+        """Look now and then whether our subjects are still in the filter.
+
+        NATS has no compare-and-set for it: another release that bound at the same moment may have left ours out.
+        """
+
+        async def keep() -> None:
+            pause_s = _FIRST_LOOK_S
+            while True:
+                await asyncio.sleep(pause_s)
+                pause_s = _LOOK_EVERY_S
+                try:
+                    await session.ensure_consumer(self._stream, self._config(name))
+                except (OSError, nats.errors.Error) as error:
+                    log.debug("%s: filter not seen: %s", self._name, error or type(error).__name__)
+
+        keeping = asyncio.create_task(keep(), name=f"{self._name} filter")
+        try:
+            yield
+        finally:
+            await end(keeping)
 
     def _config(self, name: str) -> ConsumerConfig:
         return ConsumerConfig(
@@ -172,13 +204,11 @@ class Intake:
                 await job.in_progress()
 
     async def _drain(self) -> None:
-        """Let what runs finish, within a limit; put the rest back for another replica."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=DRAIN_S)
-        if late:
-            log.warning("%s: %d messages put back unfinished", self._name, len(late))
-            await end(*late)
+        """Let what runs finish, within a limit."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self._drain_s)
+            if late:
+                log.warning("%s: %d messages put back unfinished", self._name, len(late))
 
 
 def _key(msg: Msg) -> tuple[int, datetime]:

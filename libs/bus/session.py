@@ -19,7 +19,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import ConsumerConfig, PubAck
 from nats.js.errors import NoStreamResponseError
 
-from libs.bus.streams import ensure_streams, prefixed, stream_name, unprefixed
+from libs.bus.streams import ensure_consumer, ensure_streams, prefixed, stream_name, unprefixed
 from libs.errors import Invalid, Unavailable
 from libs.tasks import end, unless_set
 
@@ -94,13 +94,21 @@ class Session:
             raise nats.errors.ConnectionClosedError
 
     async def ensure_consumer(self, stream: str, config: ConsumerConfig) -> None:
-        """Make the durable consumer be there, with this configuration."""
-        await self.js.add_consumer(stream_name(self.namespace, stream), config)
+        """Make the durable consumer be there, with at least this filter. Raises: nats.errors.Error."""
+        await ensure_consumer(self.js, stream_name(self.namespace, stream), config)
 
     async def subscribe(self, receive: Callable[[Msg], Awaitable[None]]) -> tuple[str, Subscription]:
         """An inbox of our own, and what hears it."""
         inbox = self._client.new_inbox()
         return inbox, await self._client.subscribe(inbox, cb=receive)
+
+    async def hear(self, subject: str, group: str, receive: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """What is sent to `subject` from now on; of a `group` one gets it."""
+        return await self._client.subscribe(prefixed(self.namespace, subject), queue=group, cb=receive)
+
+    async def send(self, subject: str, body: bytes, reply: str = "") -> None:
+        """Send to whoever listens to `subject` now. Raises: nats.errors.Error where the connection is lost."""
+        await self._client.publish(prefixed(self.namespace, subject), body, reply=reply)
 
     async def order(self, stream: str, consumer: str, inbox: str, request: Mapping[str, int]) -> None:
         """Ask a pull consumer for messages, to be sent to `inbox`."""

@@ -1,11 +1,15 @@
-"""The streams, as code: made where they are missing, brought up to date where they differ."""
+"""The streams, as code: made where they are missing, grown where they lack something, never narrowed.
+
+Two releases share streams and consumers during a rollout, and bind to them in any order: what one of them needs stays.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nats.js import JetStreamContext
-from nats.js.api import RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 _DAY_S = 86_400.0
@@ -56,8 +60,26 @@ def unprefixed(namespace: str, subject: str) -> str:
     return subject.removeprefix(f"{namespace}.") if namespace else subject
 
 
+def union(*patterns: Iterable[str]) -> list[str]:
+    """All subjects that any of `patterns` holds, in as few patterns as overlap nowhere: NATS takes no others."""
+    every = {pattern for each in patterns for pattern in each}
+    return sorted(each for each in every if not any(_covers(other, each) for other in every - {each}))
+
+
+def grown(present: StreamConfig, wanted: StreamConfig) -> StreamConfig | None:
+    """`present` with what `wanted` has beyond it; None where that is nothing.
+
+    What neither names stays as the operator has set it.
+    """
+    subjects = union(present.subjects or (), wanted.subjects or ())
+    max_age = _longer(present.max_age or 0, wanted.max_age or 0)
+    if (set(present.subjects or ()), present.max_age or 0) == (set(subjects), max_age):
+        return None
+    return present.evolve(subjects=subjects, max_age=max_age)
+
+
 async def ensure_streams(js: JetStreamContext, namespace: str) -> None:
-    """Make every stream be there as told above. Replicas and placement stay as the operator has set them.
+    """Make every stream be there, and hold at least what is told above.
 
     Raises: nats.errors.Error where JetStream does not answer, or refuses.
     """
@@ -68,5 +90,41 @@ async def ensure_streams(js: JetStreamContext, namespace: str) -> None:
         except NotFoundError:
             await js.add_stream(wanted)
             continue
-        if (set(present.subjects or ()), present.max_age) != (set(wanted.subjects or ()), wanted.max_age):
-            await js.update_stream(present.evolve(subjects=wanted.subjects, max_age=wanted.max_age))
+        change = grown(present, wanted)
+        if change is not None:
+            await js.update_stream(change)
+
+
+async def ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> None:
+    """Make the durable consumer be there, with at least the subjects of `wanted`, and otherwise as it says.
+
+    Raises: nats.errors.Error where JetStream does not answer, or refuses.
+    """
+    name = str(wanted.durable_name)
+    try:
+        present = (await js.consumer_info(stream, name)).config
+    except NotFoundError:
+        await js.add_consumer(stream, wanted)
+        return
+    held = present.filter_subjects or ([present.filter_subject] if present.filter_subject else [])
+    subjects = union(held, wanted.filter_subjects or ()) if held else []  # a consumer without a filter takes everything
+    settings = ("ack_wait", "max_deliver", "max_ack_pending")
+    same = all(getattr(present, each) == getattr(wanted, each) for each in settings)
+    if not same or set(subjects) != set(held):
+        await js.add_consumer(stream, wanted.evolve(filter_subjects=subjects))
+
+
+def _covers(pattern: str, subject: str) -> bool:
+    """Whether `pattern` holds all that `subject`, a pattern too, does."""
+    words, others = pattern.split("."), subject.split(".")
+    for position, word in enumerate(words):
+        if word == ">":
+            return len(others) > position
+        if position >= len(others) or others[position] == ">" or word not in ("*", others[position]):
+            return False
+    return len(words) == len(others)
+
+
+def _longer(one_s: float, other_s: float) -> float:
+    """The larger age; 0 is for ever."""
+    return max(one_s, other_s) if one_s and other_s else 0.0

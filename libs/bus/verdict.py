@@ -9,7 +9,13 @@ from libs.errors import NotFound, RateLimited, SlipwayError, Unavailable
 
 BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)  # the last one repeats
 UNAVAILABLE_BACKOFF_S = (0.2, 1.0, 2.0, 5.0)  # shorter: when the dependency is back, work is to go on soon
+NEWER_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # a newer replica may take it at each
+NEWER_PATIENCE_S = 3 * 86_400.0  # how long a rollout may take before what nobody knows is given up
 NOT_FOUND_PATIENCE_S = 3600.0  # how late what an event refers to may come, at least
+
+
+class NotKnownYet(SlipwayError):
+    """This release cannot read the event; it is left for a replica of a newer one."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,13 @@ class Dead:
 def judge(error: Exception, *, attempts: int, delivered: int, age_s: float, max_deliver: int) -> Retry | Dead:
     """What to do after `error`.
 
-    `attempts`: deliveries that count, this one included; `delivered`: all of them; `age_s`: since the event happened.
+    `attempts`: deliveries that count, this one included; `delivered`: all of them; `age_s`: since the event happened
+    (where it cannot be read: since the broker has it).
     """
+    if isinstance(error, NotKnownYet):
+        if age_s >= NEWER_PATIENCE_S:
+            return Dead(str(error))
+        return Retry(_delay(NEWER_BACKOFF_S, delivered), counted=False)
     if isinstance(error, Unavailable | RateLimited):
         return Retry(_delay(UNAVAILABLE_BACKOFF_S, delivered), counted=False)
     if isinstance(error, NotFound):  # the event may have come before the one that makes what it refers to

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,7 +15,7 @@ from libs.bus.connection import Bus
 from libs.bus.deadletter import DeadLetter
 from libs.bus.handlers import Handlers, Route
 from libs.bus.intake import Job
-from libs.bus.verdict import Dead, judge
+from libs.bus.verdict import Dead, NotKnownYet, judge
 from libs.contracts import Event, decode_event
 from libs.db import Pool, Tx
 from libs.errors import Invalid, SlipwayError, Unavailable
@@ -22,6 +23,7 @@ from libs.outbox import (
     REQUEST_ID_HEADER,
     TRACEPARENT_HEADER,
     Handler,
+    apply_idempotent,
     apply_once,
     begin_attempt,
     excuse_attempt,
@@ -57,7 +59,7 @@ class Work(ABC):
 
     @abstractmethod
     def read(self, job: Job) -> Event:
-        """The event of this message. Raises: Invalid."""
+        """The event of this message. Raises: NotKnownYet; Invalid."""
 
     @abstractmethod
     async def give_up(self, job: Job, error: Exception, reason: str) -> None:
@@ -87,7 +89,7 @@ class Work(ABC):
     async def _count(self, job: Job, event: Event) -> int:
         """Which attempt this is. Raises: Exhausted."""
         if job.delivered == 1:
-            telemetry.event_lag_seconds.labels(job.tag).observe(max(_age_s(event), 0.0))
+            telemetry.event_lag_seconds.labels(job.tag).observe(max(_since(event.at), 0.0))
             return 1
         attempts = 1 + await begin_attempt(self._pool, self._name, event.id)
         if attempts > self._max_deliver:
@@ -96,7 +98,7 @@ class Work(ABC):
 
     async def _settle(self, job: Job, event: Event | None, attempts: int, error: Exception) -> None:
         """Answer a message whose handling raised."""
-        age_s = _age_s(event) if event else 0.0
+        age_s = _since(event.at if event else job.stored_at)
         verdict = judge(error, attempts=attempts, delivered=job.delivered, age_s=age_s, max_deliver=self._max_deliver)
         facts = {"event": job.tag, "event_id": _event_id(job), "delivered": job.delivered}
         trace = None if isinstance(error, SlipwayError) else error  # a named error says it all
@@ -137,17 +139,19 @@ class EventWork(Work):
         self._context = context
 
     def read(self, job: Job) -> Event:
-        if job.tag not in self._routes:
-            raise Invalid(f"{self._name} handles no {job.tag}.")
-        return _decode(job.tag, job.body)
+        return _decode(self._routes, job.tag, job.body)
 
     async def apply(self, job: Job, event: Event) -> None:
         route = self._routes[job.tag]
-        if route.prepare is None:
-            await apply_once(self._pool, self._name, route.handle, event)
-        elif not await seen(self._pool, self._name, event.id):
-            prepared = await route.prepare(event, self._context)
-            await apply_once(self._pool, self._name, _with(route, prepared), event)
+        handle: Handler = route.handle
+        if route.prepare is not None:
+            if not route.idempotent and await seen(self._pool, self._name, event.id):
+                return
+            handle = _with(route, await route.prepare(event, self._context))
+        if route.idempotent:
+            await apply_idempotent(self._pool, handle, event)
+        else:
+            await apply_once(self._pool, self._name, handle, event)
 
     async def give_up(self, job: Job, error: Exception, reason: str) -> None:
         letter = DeadLetter(
@@ -181,7 +185,7 @@ class LetterWork(Work):
 
     def read(self, job: Job) -> Event:
         letter = _letter(job)
-        return _decode(letter.event_type, letter.original)
+        return _decode(self._routes, letter.event_type, letter.original)
 
     async def apply(self, job: Job, event: Event) -> None:
         letter = _letter(job)
@@ -206,11 +210,16 @@ def _with(route: Route, prepared: object) -> Handler:
     return handler
 
 
-def _decode(tag: str, raw: bytes) -> Event:
+def _decode(routes: Mapping[str, Route], tag: str, raw: bytes) -> Event:
+    """Raises: NotKnownYet for what only a newer release can read; Invalid for what no release can."""
+    if tag not in routes:
+        raise NotKnownYet(f"This release handles no {tag}.")
     try:
         event = decode_event(tag, raw)
-    except (msgspec.DecodeError, KeyError) as error:
-        raise Invalid(f"The bytes are no {tag}: {error}") from error
+    except KeyError as error:
+        raise NotKnownYet(f"This release knows no {tag}.") from error
+    except msgspec.DecodeError as error:
+        raise _unreadable(tag, raw, error) from error
     if event.at.tzinfo is None:
         raise Invalid(f"The bytes are no {tag}: its time has no zone")
     return event
@@ -220,7 +229,16 @@ def _letter(job: Job) -> DeadLetter:
     try:
         return DeadLetter.decode(job.body)
     except msgspec.DecodeError as error:
-        raise Invalid(f"The bytes are no dead letter: {error}") from error
+        raise _unreadable("dead letter", job.body, error) from error
+
+
+def _unreadable(what: str, raw: bytes, error: msgspec.DecodeError) -> SlipwayError:
+    """JSON of another shape, such as a value that an enum has not here, is a newer release's; all else is broken."""
+    try:
+        msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return Invalid(f"The bytes are no {what}: {error}")
+    return NotKnownYet(f"This release cannot read this {what}: {error}")
 
 
 def _event_id(job: Job) -> str | None:
@@ -229,5 +247,5 @@ def _event_id(job: Job) -> str | None:
     return msg_id.partition("#")[0] if msg_id else None
 
 
-def _age_s(event: Event) -> float:
-    return (datetime.now(UTC) - event.at).total_seconds()
+def _since(moment: datetime) -> float:
+    return (datetime.now(UTC) - moment).total_seconds()

@@ -9,7 +9,7 @@ Every service's schema has these tables (`MIGRATIONS`).
 
 from pathlib import Path
 
-from libs.outbox.inbox import Handler, apply_once, begin_attempt, excuse_attempt, seen
+from libs.outbox.inbox import Handler, apply_idempotent, apply_once, begin_attempt, excuse_attempt, seen
 from libs.outbox.outbox import CHANNEL, MAX_EVENT_BYTES, depth, emit, replay
 from libs.outbox.relay import REQUEST_ID_HEADER, TRACEPARENT_HEADER, Relay, prune
 
@@ -23,6 +23,7 @@ __all__ = [
     "TRACEPARENT_HEADER",
     "Handler",
     "Relay",
+    "apply_idempotent",
     "apply_once",
     "begin_attempt",
     "depth",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from libs.contracts import Event
+from libs.contracts import Event, event_type
 from libs.db import Pool, Tx, connection, transaction
 from libs.outbox import store
 from libs.outbox.outbox import emit
@@ -24,6 +24,16 @@ async def apply_once(pool: Pool, consumer: str, handler: Handler, event: Event) 
             return False
         await emit(tx, await handler(event, tx))
     return True
+
+
+async def apply_idempotent(pool: Pool, handler: Handler, event: Event) -> None:
+    """Apply `event` without an inbox row: it may happen again.
+
+    Raises: RuntimeError if the handler emits something, which would go out again with each redelivery.
+    """
+    async with transaction(pool) as tx:
+        if await handler(event, tx):
+            raise RuntimeError(f"{event_type(event)}: a handler without an inbox row may emit nothing")
 
 
 async def seen(pool: Pool, consumer: str, event_id: str) -> bool:

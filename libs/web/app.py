@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from libs.errors import Forbidden, NotFound, ScopeRequired, TooLarge, Unauthenticated, UnsupportedMedia
+from libs.web.body import DEFAULT_LIMITS, Body, BodyLimits
 from libs.web.decoding import decode_body, decode_query
 from libs.web.errors import JSON, MethodNotAllowed
 from libs.web.exchange import Exchange, at_the_edge, stamp
@@ -22,10 +23,18 @@ _NOBODY = Principal(project_id="", project_slug="", key_id="")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 
-def make_app(routes: Sequence[Route], *, authenticate: Authenticate, state: Any, title: str) -> web.Application:
+def make_app(
+    routes: Sequence[Route],
+    *,
+    authenticate: Authenticate,
+    state: Any,
+    title: str,
+    limits: BodyLimits = DEFAULT_LIMITS,
+) -> web.Application:
     """An application that serves `routes`, and their description at `/openapi.json`.
 
-    `authenticate` turns a bearer token into a Principal, or raises Unauthenticated; `state` is handed to every handler.
+    `authenticate` turns a bearer token into a Principal, or raises Unauthenticated; `state` is handed to every handler;
+    bodies that do not keep `limits` are ended, in either direction.
     Raises: ValueError if two routes claim the same method and path.
     """
     document = msgspec.json.encode(openapi_document(routes, title))
@@ -50,13 +59,14 @@ def make_app(routes: Sequence[Route], *, authenticate: Authenticate, state: Any,
             principal=exchange.principal or _NOBODY,
             params=match.params,
             query=decode_query(route.query, request.rel_url.raw_query_string) if route.query else None,
-            body=await _json_body(request, route.body) if route.body else None,
+            body=await _json_body(request, route.body, limits) if route.body else None,
             state=state,
             request_id=exchange.request_id,
+            limits=limits,
         )
         return _encode(await route.handler(call), route.status)
 
-    app = web.Application(middlewares=[at_the_edge(dispatch)])
+    app = web.Application(middlewares=[at_the_edge(dispatch, limits)])
     app.on_response_prepare.append(stamp)
     app.router.add_route("*", "/{anything:.*}", _never, expect_handler=_later)
     return app
@@ -97,15 +107,15 @@ def _bearer_token(request: web.Request) -> str:
     return token.strip()
 
 
-async def _json_body(request: web.Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
-    """The whole body as `kind`. Raises: TooLarge; UnsupportedMedia; Invalid."""
+async def _json_body(request: web.Request, kind: type[msgspec.Struct], limits: BodyLimits) -> msgspec.Struct:
+    """The whole body as `kind`. Raises: TooLarge; UnsupportedMedia; Invalid; TooSlow."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
         raise UnsupportedMedia(f"Send the JSON as it is, without Content-Encoding: {encoding}.")
     raw = bytearray()
     if (request.content_length or 0) <= MAX_JSON_BYTES:
         await continue_if_expected(request)
-        async for chunk in request.content.iter_any():
+        async for chunk in Body(request.content, limits):
             raw += chunk
             if len(raw) > MAX_JSON_BYTES:
                 break

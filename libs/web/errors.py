@@ -26,6 +26,7 @@ class MethodNotAllowed(errors.Invalid):
 # The first that fits decides. Clients sort by the type; the code is the error class's own.
 _STATUS: tuple[tuple[type[errors.SlipwayError], int, str], ...] = (
     (MethodNotAllowed, 405, "invalid_request_error"),
+    (errors.TooSlow, 408, "invalid_request_error"),
     (errors.Invalid, 400, "invalid_request_error"),
     (errors.Unauthenticated, 401, "authentication_error"),
     (errors.Forbidden, 403, "permission_error"),
@@ -63,10 +64,10 @@ def status_of(error: errors.SlipwayError) -> int:
 def error_answer(error: errors.SlipwayError) -> web.Response:
     """The answer that tells a client of `error`; its `details` stand beside the four fields.
 
-    Which dependency is down, and how it said so, is for the log: clients are told that one is.
+    Which dependency is down, and how it said so, is for the log, as are keys of storage: clients learn that one is.
     """
     _, status, kind = _row(error)
-    message = errors.Unavailable().message if type(error) is errors.Unavailable else error.message
+    message = _message(error)
     fields = {"message": message, "type": kind, "param": error.param, "code": error.code}
     body = msgspec.json.encode({"error": {**error.details, **fields}})
     headers: dict[str, str] = {}
@@ -95,6 +96,15 @@ def internal_error() -> web.Response:
     """The answer to what nobody foresaw: it tells nothing of the inside; the log has it under the request's id."""
     message = "Something went wrong on our side. It is logged under the id in the header x-request-id."
     return error_answer(errors.SlipwayError(message))
+
+
+def _message(error: errors.SlipwayError) -> str:
+    """The error's own, except where that names our servers or storage's keys: then its class's default."""
+    if isinstance(error, errors.Overloaded):
+        return error.message
+    if isinstance(error, errors.Unavailable):
+        return errors.Unavailable().message
+    return errors.ObjectNotFound().message if isinstance(error, errors.ObjectNotFound) else error.message
 
 
 def _row(error: errors.SlipwayError) -> tuple[type[errors.SlipwayError], int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 from aiohttp import http_exceptions, web
 
 from libs import telemetry
-from libs.errors import Invalid, SlipwayError
+from libs.errors import Invalid, SlipwayError, TooSlow
+from libs.web.body import BodyLimits
 from libs.web.errors import error_answer, http_error_answer, internal_error, status_of
 from libs.web.route import Principal, awaits_continue
 
@@ -20,6 +22,10 @@ log = logging.getLogger("web")
 access = logging.getLogger("access")
 
 CLIENT_GONE = 499  # nginx' number for it, in logs and metrics only
+# A client like `requests` sends all of its body before it reads that we refused it; we read that much of it away.
+LINGER_S = 60.0
+LINGER_IDLE_S = 5.0  # but wait no longer for a piece of it
+ABORT_S = 5.0  # for the answer to one that is too slow to leave
 UNMATCHED = "unmatched"  # the route label of what is no route: anybody's paths must not become labels
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -36,6 +42,7 @@ class Exchange:
     principal: Principal | None = None
     response: web.StreamResponse | None = None  # as soon as its headers are on their way
     status: int = CLIENT_GONE  # until there is an answer
+    too_slow: bool = False  # the client is not worth a further wait
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -47,10 +54,11 @@ if TYPE_CHECKING:
 Inner = Callable[[web.Request, Exchange], Awaitable[web.StreamResponse]]
 
 
-def at_the_edge(inner: Inner) -> Middleware:
+def at_the_edge(inner: Inner, limits: BodyLimits) -> Middleware:
     """`inner` as the whole of an aiohttp application: whatever it raises becomes an answer, logged and counted.
 
-    A middleware, since it alone is also given what aiohttp's router finds no route for (`OPTIONS *`).
+    Sends the answer too, and reads what is left of the request's body away. A middleware, since it alone is also given
+    what aiohttp's router finds no route for (`OPTIONS *`).
     """
 
     @web.middleware
@@ -63,9 +71,14 @@ def at_the_edge(inner: Inner) -> Middleware:
             try:
                 answer = await _answer(inner, request, exchange)
                 exchange.status = answer.status
-                return answer
             finally:
                 _record(request, exchange, (answer and answer.content_length) or 0)
+            await _send(request, answer, limits)
+            if exchange.too_slow:
+                _hang_up(request)
+            elif not request.content.is_eof() and not awaits_continue(request):
+                await _read_away(request)
+            return answer
 
     return handle
 
@@ -84,6 +97,48 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Connection"] = "close"
 
 
+async def _send(request: web.Request, answer: web.StreamResponse, limits: BodyLimits) -> None:
+    """Send an answer that is whole; one that was streamed has been sent, and nothing happens.
+
+    Raises: ConnectionResetError, if the client does not take it.
+    """
+    try:
+        async with asyncio.timeout(limits.longest_s(answer.content_length or 0)):
+            await answer.prepare(request)
+            await answer.write_eof()
+    except TimeoutError:
+        log.info("the answer to %s %s is not taken; closing the connection", request.method, request[EXCHANGE].route)
+        _abort(request.transport)
+        raise ConnectionResetError("the client does not take the answer") from None
+
+
+async def _read_away(request: web.Request) -> None:
+    """Receive what is left of a body that nobody wants, so that its client gets to reading the answer."""
+    try:
+        async with asyncio.timeout(LINGER_S):
+            while not request.content.is_eof():
+                async with asyncio.timeout(LINGER_IDLE_S):
+                    await request.content.readany()
+    except TimeoutError:
+        _hang_up(request)
+    except (web.RequestPayloadError, http_exceptions.HttpProcessingError):
+        _hang_up(request)  # it is framed wrongly: what follows could be anything
+
+
+def _hang_up(request: web.Request) -> None:
+    """Close the connection; what is left to be sent has some seconds."""
+    transport = request.transport
+    if transport is not None:
+        asyncio.get_running_loop().call_later(ABORT_S, _abort, transport)
+        request.protocol.force_close()
+
+
+def _abort(transport: asyncio.Transport | None) -> None:
+    """Close the connection at once: closing it in order waits until the client has taken what is in its buffer."""
+    if transport is not None:
+        transport.abort()
+
+
 async def _answer(inner: Inner, request: web.Request, exchange: Exchange) -> web.StreamResponse:
     """What `inner` answers, or the answer that its error stands for.
 
@@ -94,6 +149,9 @@ async def _answer(inner: Inner, request: web.Request, exchange: Exchange) -> web
     except SlipwayError as error:
         _log_refusal(error)
         answer = error_answer(error)
+        if isinstance(error, TooSlow):
+            exchange.too_slow = True
+            answer.force_close()
     except web.HTTPError as error:
         answer = http_error_answer(error)
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
@@ -106,6 +164,8 @@ async def _answer(inner: Inner, request: web.Request, exchange: Exchange) -> web
     if exchange.response is not None:
         exchange.status = answer.status
         log.warning("answer to %s %s broken off", request.method, exchange.route)
+        if exchange.too_slow:
+            _abort(request.transport)
         raise ConnectionResetError("the answer had begun; breaking off is all that can still tell the client")
     return answer
 

@@ -8,9 +8,10 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
 import msgspec
-from aiohttp import StreamReader, web
+from aiohttp import web
 
 from libs.errors import Invalid
+from libs.web.body import DEFAULT_LIMITS, Body, BodyLimits
 
 Scope = Literal["models", "files", "batches", "inference"]
 Role = Literal["member", "admin"]
@@ -52,15 +53,16 @@ class Call:
     body: Any  # the route's `body` Struct, else None
     state: Any  # what make_app was given
     request_id: str
+    limits: BodyLimits = DEFAULT_LIMITS
 
-    async def content(self) -> StreamReader:
-        """The body, for a route with `stream=True`.
+    async def content(self) -> Body:
+        """The body, for a route with `stream=True`; it ends with TooSlow where the client does not keep `limits`.
 
         A client that sent `Expect: 100-continue` is told to go on only now, so that whatever the handler checks
         before costs it no upload.
         """
         await continue_if_expected(self.request)
-        return self.request.content
+        return Body(self.request.content, self.limits)
 
     def prefer_wait_s(self) -> float | None:
         """N of `Prefer: wait=N` (RFC 7240), in seconds; None if the client does not say."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from libs.admission import Slots
 from libs.blobs import Blobs
 from libs.service import Service, spine
-from libs.web import Route, make_app
+from libs.web import BodyLimits, Route, make_app
 from services.gateway.config import GatewayConfig
 from services.gateway.handlers import handlers
 from services.gateway.models.routes import ROUTES as MODELS
@@ -25,7 +26,9 @@ async def build(config: GatewayConfig, service: Service) -> None:
     """The public API over the registry, and the handlers and sweepers that keep the registry up to date."""
     blobs = await service.enter(Blobs.open(config.s3_url))
     shared = await spine(service, MIGRATIONS, handlers)
-    state = Gateway(shared.pool, shared.signals, blobs, config, stop=service.stop)
+    downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
+    incoming = Slots(config.uploads_at_once, config.uploads_at_once_per_project)
+    state = Gateway(shared.pool, shared.signals, blobs, config, downloads, incoming, stop=service.stop)
     service.repeat("sweepers", config.sweep_interval_s, partial(sweep, shared.pool, config))
     service.ready("s3", blobs.ping, required=False)  # what needs no bytes goes on without
     service.serve(
@@ -34,5 +37,6 @@ async def build(config: GatewayConfig, service: Service) -> None:
             authenticate=authenticate_by(shared.pool, config.operator_key),
             state=state,
             title="Slipway",
+            limits=BodyLimits(idle_s=config.body_idle_s, min_rate_bytes_per_s=config.body_min_rate_bytes_per_s),
         )
     )

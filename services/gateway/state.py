@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from libs.admission import Slots
 from libs.blobs import Blobs
 from libs.db import Pool
 from libs.signals import Signals
@@ -20,5 +21,7 @@ class Gateway:
     signals: Signals
     blobs: Blobs
     config: GatewayConfig
+    downloads: Slots = field(default_factory=lambda: Slots(128, 32))  # bodies being sent, by project
+    incoming: Slots = field(default_factory=lambda: Slots(128, 32))  # bodies being received, by project
     digests: RunningDigests = field(default_factory=RunningDigests)
     stop: asyncio.Event = field(default_factory=asyncio.Event)  # set when this process is to end: stop waiting

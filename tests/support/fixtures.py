@@ -111,6 +111,7 @@ async def start_service(stack: Stack, namespace: str, tmp_path: Path) -> AsyncIt
             "namespace": namespace,
             "http_host": "127.0.0.1",
             "http_port": 0,
+            "unready_s": 0,  # no load balancer looks
             **settings,
         }
         environment = {f"SLIPWAY_{name.upper()}": str(value) for name, value in told.items()}

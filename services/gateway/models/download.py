@@ -1,14 +1,19 @@
-"""Objects sent to clients: streamed from storage, whole or one range (RFC 9110, section 14)."""
+"""Objects sent to clients: streamed from storage, whole or one range (RFC 9110, section 14).
+
+Each holds a slot of its project's share while it is sent, and none is held by a client that does not read.
+"""
 
 from __future__ import annotations
 
 import re
+from contextlib import aclosing
 
 from aiohttp import web
 
-from libs.blobs import Blobs
 from libs.contracts import StoredFile
+from libs.web import Call, Pace
 from services.gateway.presentation import content_type
+from services.gateway.state import Gateway
 
 _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
 
@@ -33,29 +38,36 @@ def requested_range(header: str | None, size_bytes: int) -> tuple[int, int] | No
     return start, length
 
 
-async def send_object(request: web.Request, blobs: Blobs, file: StoredFile) -> web.StreamResponse:
+async def send_object(call: Call, file: StoredFile) -> web.StreamResponse:
     """Stream the object of `file`; its ETag is the sha256.
 
-    Raises: ObjectNotFound; Unavailable, before the first byte.
+    Raises: Overloaded; ObjectNotFound; Unavailable, before the first byte; TooSlow for a client that does not read.
     """
+    request = call.request
     etag = f'"{file.sha256}"'
     if request.headers.get("If-None-Match") == etag:
         return web.Response(status=304, headers={"ETag": etag})
     if_range = request.headers.get("If-Range", etag)
     wanted = requested_range(request.headers.get("Range"), file.size_bytes) if if_range == etag else None
     start, length = wanted or (0, file.size_bytes)
-    body = blobs.get(file.key, start, length) if length else None
-    first = await anext(body, b"") if body is not None else b""
     response = web.StreamResponse(status=206 if wanted else 200)
     response.content_length = length
     response.content_type = content_type(file.path)
     response.headers.update({"ETag": etag, "Accept-Ranges": "bytes"})
     if wanted:
         response.headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size_bytes}"
-    await response.prepare(request)
-    await response.write(first)
-    if body is not None:
-        async for chunk in body:
-            await response.write(chunk)
-    await response.write_eof()
+    await _send_body(call, response, file.key, start, length)
     return response
+
+
+async def _send_body(call: Call, response: web.StreamResponse, key: str, start: int, length: int) -> None:
+    state: Gateway = call.state
+    pace = Pace(call.limits)
+    async with state.downloads.take(call.principal.project_id), aclosing(state.blobs.get(key, start, length)) as body:
+        first = await anext(body, b"")
+        await response.prepare(call.request)
+        await pace.kept(response.write(first))
+        async for chunk in body:
+            await pace.kept(response.write(chunk))
+            pace.passed(len(chunk))
+        await pace.kept(response.write_eof())

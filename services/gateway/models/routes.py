@@ -90,7 +90,7 @@ async def download_file(call: Call) -> web.StreamResponse:
         raise NotFound(
             f"Model {model.name!r} has no file {call.params['path']!r}; GET models/{model.id}/files lists them."
         )
-    return await send_object(call.request, state.blobs, file)
+    return await send_object(call, file)
 
 
 async def get_report(call: Call) -> schemas.ModelReport:

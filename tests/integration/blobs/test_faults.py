@@ -235,21 +235,3 @@ async def test_a_lost_bucket_is_made_again(stack: Stack, namespace: str) -> None
         await blobs.put_bytes("key", b"x")
         assert await blobs.head("key") is not None
     stack.remove_bucket(f"{namespace}c")
-
-
-async def test_a_hundred_connections_are_enough_for_more_requests(blobs: Blobs) -> None:
-    """What is beyond the limit waits; nothing fails, and streams do not keep the small requests from their turn."""
-    started, go_on = asyncio.Event(), asyncio.Event()
-
-    async def held() -> AsyncIterator[bytes]:
-        yield bytes(MIB)
-        started.set()
-        await go_on.wait()
-        yield bytes(MIB)
-
-    streams = [asyncio.create_task(blobs.put(f"s{number}", held(), 2 * MIB)) for number in range(130)]
-    await started.wait()
-    await asyncio.gather(*(blobs.put_bytes(f"b{number}", b"x") for number in range(200)))
-    go_on.set()
-    await asyncio.gather(*streams)
-    assert len([info async for info in blobs.list()]) == 330

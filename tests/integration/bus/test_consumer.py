@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from libs import telemetry
-from libs.bus import intake
 from libs.contracts import Event, UploadAborted, UploadExpired
 from libs.db import Tx, transaction
 from libs.errors import NotFound, Unavailable
 from libs.outbox import Relay, emit
+from libs.tasks import end
 from tests.integration.bus.conftest import Bench
 from tests.support.bus import an_event, eventually, running
 from tests.support.outbox import emitted
@@ -91,6 +89,38 @@ async def test_a_handler_that_fails_leaves_nothing_behind_but_its_next_attempt(b
         await eventually(lambda: bench.has_applied(event))
     assert await bench.applied() == [event.id]
     assert len(await emitted(bench.pool)) == 1
+
+
+async def test_an_idempotent_handler_has_no_inbox_row_and_may_happen_again(bench: Bench) -> None:
+    @bench.handlers.on(UploadAborted, idempotent=True)
+    async def handle(event: UploadAborted, tx: Tx) -> list[Event]:
+        await bench.apply(event, tx)
+        return []
+
+    event, last = an_event(), an_event()
+    async with running(bench.consumer(concurrency=1).run):
+        await bench.send(event)
+        await bench.send(event, copy=1)
+        await bench.send(last)
+        await eventually(lambda: bench.has_applied(last))
+    assert await bench.applied() == [event.id, event.id, last.id]
+    assert await bench.pool.fetchval("SELECT count(*) FROM inbox") == 0
+
+
+async def test_an_idempotent_handler_that_emits_is_an_error_and_changes_nothing(bench: Bench) -> None:
+    @bench.handlers.on(UploadAborted, idempotent=True)
+    async def handle(event: UploadAborted, tx: Tx) -> list[Event]:
+        await bench.apply(event, tx)
+        return [an_event("the answer")]
+
+    async with running(bench.consumer(max_deliver=2).run):
+        await bench.send(an_event())
+
+        async def is_given_up() -> bool:
+            return bool(await bench.letters())
+
+        await eventually(is_given_up)
+    assert await bench.applied() == []
 
 
 async def test_slow_work_is_done_first_and_its_result_recorded(bench: Bench) -> None:
@@ -231,11 +261,7 @@ async def test_a_stop_lets_the_running_handler_finish(bench: Bench) -> None:
     await eventually(bench.is_settled)
 
 
-async def test_what_does_not_finish_in_time_is_put_back_for_another_replica(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(intake, "DRAIN_S", 0.1)
-
+async def test_what_does_not_finish_in_time_is_put_back_for_another_replica(bench: Bench) -> None:
     @bench.handlers.on(UploadAborted)
     async def handle(event: UploadAborted, tx: Tx) -> list[Event]:
         if await bench.called(event) == 1:
@@ -244,9 +270,26 @@ async def test_what_does_not_finish_in_time_is_put_back_for_another_replica(
         return []
 
     event = an_event()
-    async with running(bench.consumer(ack_wait_s=3600).run):
+    async with running(bench.consumer(ack_wait_s=3600, drain_s=0.1).run):
         await bench.send(event)
         await bench.wait_for_calls(1)
+    async with running(bench.consumer(ack_wait_s=3600).run):
+        await eventually(lambda: bench.has_applied(event))
+
+
+async def test_a_consumer_that_is_cancelled_puts_back_what_it_was_at(bench: Bench) -> None:
+    @bench.handlers.on(UploadAborted)
+    async def handle(event: UploadAborted, tx: Tx) -> list[Event]:
+        if await bench.called(event) == 1:
+            await asyncio.Event().wait()
+        await bench.apply(event, tx)
+        return []
+
+    event = an_event()
+    killed = asyncio.create_task(bench.consumer(ack_wait_s=3600, drain_s=3600).run(asyncio.Event()))
+    await bench.send(event)
+    await bench.wait_for_calls(1)
+    await end(killed)
     async with running(bench.consumer(ack_wait_s=3600).run):
         await eventually(lambda: bench.has_applied(event))
 

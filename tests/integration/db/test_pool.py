@@ -8,8 +8,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from libs import db
-from libs.db import Pool, connection, open_pool, transaction
+from libs.db import Pool, after_commit, connection, open_pool, transaction, transactions
 from libs.errors import Unavailable
 from tests.support.fixtures import PoolFor
 from tests.support.stack import Stack
@@ -37,6 +36,44 @@ async def test_whatever_is_raised_inside_rolls_back_and_arrives_as_it_is(pool: P
     with pytest.raises(ZeroDivisionError):
         await write_and_fail()
     assert await pool.fetchval("SELECT count(*) FROM thing") == 0
+
+
+async def test_callbacks_run_after_the_commit_in_order_and_one_that_fails_stops_none(pool: Pool) -> None:
+    called: list[str] = []
+
+    def fail() -> None:
+        called.append("b")
+        raise ZeroDivisionError
+
+    async with transaction(pool) as tx:
+        await tx.execute("INSERT INTO thing (id) VALUES (1)")
+        after_commit(tx, lambda: called.append("a"))
+        after_commit(tx, fail)
+        after_commit(tx, lambda: called.append("c"))
+        assert called == []
+    assert called == ["a", "b", "c"]
+
+
+async def test_a_transaction_that_rolls_back_calls_nobody_nor_does_the_next_one(pool: Pool) -> None:
+    called: list[str] = []
+    await pool.execute("ALTER TABLE thing ADD CONSTRAINT later UNIQUE (body) DEFERRABLE INITIALLY DEFERRED")
+
+    async def fail_at_commit() -> None:
+        async with transaction(pool) as tx:
+            await tx.execute("INSERT INTO thing VALUES (1, '1'), (2, '1')")
+            after_commit(tx, lambda: called.append("a"))
+
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await fail_at_commit()
+    async with transaction(pool):
+        pass
+    assert called == []
+
+
+async def test_only_a_transaction_has_an_end_to_wait_for(pool: Pool) -> None:
+    async with connection(pool) as tx:
+        with pytest.raises(RuntimeError, match="needs a transaction"):
+            after_commit(tx, lambda: None)
 
 
 async def test_the_errors_of_statements_arrive_as_they_are(pool: Pool) -> None:
@@ -90,7 +127,7 @@ async def test_the_victim_of_a_deadlock_is_told_to_come_back(pool: Pool) -> None
 async def test_a_pool_without_a_free_connection_is_unavailable(
     stack: Stack, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "_ACQUIRE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(transactions, "_ACQUIRE_TIMEOUT_S", 0.05)
     async with await open_pool(stack.postgres_url, "public", size=1) as small:
         async with connection(small):
             with pytest.raises(Unavailable):

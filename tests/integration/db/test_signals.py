@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import asyncpg
 import pytest
 
+from libs import telemetry
 from libs.db import Pool, transaction
 from libs.signals import Signals, Subscription, notify
 from libs.tasks import unless_set
@@ -45,6 +47,74 @@ async def test_the_commit_wakes_and_not_the_statement(pool: Pool, signals: Signa
             assert not await parts.wait(QUIET_S)
         assert await parts.wait(SOON_S)
         assert not await parts.wait(QUIET_S)
+
+
+async def test_other_processes_hear_it_without_a_notify_in_the_transaction(
+    stack: Stack, pool: Pool, signals: Signals, namespace: str
+) -> None:
+    """NOTIFY serializes the commits of a database: the LISTEN connection sends it instead."""
+    heard: list[tuple[int, object]] = []
+    last = asyncio.Event()
+
+    def hear(_connection: object, pid: int, _channel: str, key: object) -> None:
+        heard.append((pid, key))
+        if key == "last":
+            last.set()
+
+    other = await asyncpg.connect(stack.postgres_url)
+    await other.add_listener(f"{namespace}_spine_parts", hear)
+    writers = set()
+    for number in range(200):
+        async with transaction(pool) as tx:
+            writers.add(await tx.fetchval("SELECT pg_backend_pid()"))
+            await notify(tx, "parts", f"{number % 5}")
+    await signal(pool, "parts", "last")
+    await asyncio.wait_for(last.wait(), SOON_S)
+    await other.close()
+    assert {key for _, key in heard} == {*"01234", "last"}
+    assert not writers & {pid for pid, _ in heard}
+
+
+async def test_signals_of_one_moment_are_one_notify(stack: Stack, pool: Pool, signals: Signals) -> None:
+    with signals.subscribe("parts") as parts:
+        await listening(parts)
+        before = telemetry.notifications._value.get()
+        for number in range(1000):
+            signals.send("parts", f"{number}")
+        heard = asyncio.Event()
+        other = await asyncpg.connect(stack.postgres_url)
+        await other.add_listener(f"{signals._schema}_parts", lambda *_: heard.set())
+        signals.send("parts", "last")
+        await asyncio.wait_for(heard.wait(), SOON_S)
+        await other.close()
+        assert telemetry.notifications._value.get() <= before + 2
+
+
+async def test_signals_of_an_outage_are_heard_by_other_processes_after_it(
+    stack: Stack, pool: Pool, signals: Signals, namespace: str
+) -> None:
+    with signals.subscribe("parts") as parts:
+        await listening(parts)
+        await stack.kill("postgres")
+        signals.send("parts", "missed")
+        await stack.start("postgres")
+        heard = asyncio.Event()
+        other = await asyncpg.connect(stack.postgres_url)
+        await other.add_listener(f"{namespace}_spine_parts", lambda *_: heard.set())
+        await asyncio.wait_for(heard.wait(), SOON_S)
+        await other.close()
+
+
+async def test_a_process_without_signals_of_its_own_notifies_with_its_commit(
+    stack: Stack, pool_for: PoolFor, namespace: str
+) -> None:
+    pool = await pool_for("quiet")
+    heard = asyncio.Event()
+    other = await asyncpg.connect(stack.postgres_url)
+    await other.add_listener(f"{namespace}_quiet_parts", lambda *_: heard.set())
+    await signal(pool, "parts")
+    await asyncio.wait_for(heard.wait(), SOON_S)
+    await other.close()
 
 
 async def test_a_rollback_wakes_nobody(pool: Pool, signals: Signals) -> None:

@@ -7,9 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.slow  # starts processes
 
@@ -19,6 +25,7 @@ SETTINGS = {
     "SLIPWAY_S3_URL": "http://a:b@nowhere/bucket",
     "SLIPWAY_HTTP_HOST": "127.0.0.1",
     "SLIPWAY_HTTP_PORT": "0",
+    "SLIPWAY_UNREADY_S": "0",
 }
 
 SCRIPT = """
@@ -38,6 +45,25 @@ async def build(config, service):
     {body}
 
 run("tester", ServiceConfig, build)
+"""
+
+
+SLOW = """
+    from pathlib import Path
+    from libs.web import Answer, Route, make_app
+
+    async def slow(call):
+        print("asked", flush=True)
+        while not Path({path!r}).exists():
+            await asyncio.sleep(0.01)
+        return Answer({{"finished": True}})
+
+    async def nobody(token):
+        raise AssertionError(token)
+
+    route = Route("GET", "slow", slow, summary="Slow.", public=True)
+    routes = [route, *service.health_routes()]
+    service.serve(make_app(routes, authenticate=nobody, state=None, title="Test"))
 """
 
 
@@ -67,6 +93,62 @@ def test_a_signal_ends_it_in_order_with_exit_code_0(number: signal.Signals) -> N
     code, out, log = ended(process)
     assert (code, out) == (0, "opened\nclosed\n")
     assert log[-1]["message"] == "stopped"
+
+
+def port_of(process: subprocess.Popen[str]) -> int:
+    assert process.stderr is not None
+    while "listening on" not in (line := process.stderr.readline()):
+        pass
+    return int(json.loads(line)["port"])
+
+
+def test_sigterm_is_unready_at_once_then_closed_then_waits_for_what_is_under_way(tmp_path: Path) -> None:
+    """A load balancer sees /readyz before connections are refused, and a slow request ends well after that."""
+    go_on = tmp_path / "go on"
+    process = started(SLOW.format(path=str(go_on)), SLIPWAY_UNREADY_S="2", SLIPWAY_DRAIN_S="60")
+    url = f"http://127.0.0.1:{port_of(process)}"
+    with ThreadPoolExecutor() as threads:
+        asking = threads.submit(requests.get, f"{url}/v1/slow", timeout=60)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "opened\n"
+        assert process.stdout.readline() == "asked\n"
+        assert requests.get(f"{url}/readyz", timeout=10).status_code == 200
+        process.send_signal(signal.SIGTERM)
+
+        def is_unready() -> None:
+            assert requests.get(f"{url}/readyz", timeout=10).status_code == 503
+
+        eventually(is_unready)
+
+        def is_closed() -> None:
+            with suppress(requests.ConnectionError):
+                raise AssertionError(requests.get(f"{url}/readyz", timeout=10).text)
+
+        try:
+            eventually(is_closed)
+            assert process.poll() is None
+        finally:
+            go_on.touch()
+        answer = asking.result()
+    assert (answer.status_code, answer.json()) == (200, {"finished": True})
+    code, out, log = ended(process)
+    assert (code, out) == (0, "closed\n")
+    assert log[-1]["message"] == "stopped"
+
+
+def test_a_request_that_outlasts_the_drain_is_cut_off_and_the_process_ends(tmp_path: Path) -> None:
+    process = started(SLOW.format(path=str(tmp_path / "never")), SLIPWAY_DRAIN_S="0.2")
+    url = f"http://127.0.0.1:{port_of(process)}"
+    with ThreadPoolExecutor() as threads:
+        asking = threads.submit(requests.get, f"{url}/v1/slow", timeout=60)
+        assert process.stdout is not None
+        while process.stdout.readline() != "asked\n":
+            pass
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(requests.ConnectionError):
+            asking.result()
+    code, out, _ = ended(process)
+    assert (code, out) == (0, "closed\n")
 
 
 def test_a_signal_during_a_start_that_waits_ends_it_too() -> None:

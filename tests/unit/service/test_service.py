@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
+import msgspec
 import pytest
 
 from libs import service as module
@@ -15,7 +16,8 @@ from libs.config import ServiceConfig
 from libs.errors import NotFound, Unavailable
 from libs.service import Service, every
 
-CONFIG = ServiceConfig(database_url="", nats_url="", s3_url="", http_host="127.0.0.1", http_port=0)
+CONFIG = ServiceConfig(database_url="", nats_url="", s3_url="", http_host="127.0.0.1", http_port=0, unready_s=0)
+HASTY = msgspec.structs.replace(CONFIG, drain_s=0.1)
 
 
 @asynccontextmanager
@@ -46,6 +48,23 @@ async def test_parts_are_closed_in_reverse_after_the_work_has_ended() -> None:
     assert await service.work()
     await service.close()
     assert told == ["open pool", "open bus", "start relay", "end relay", "close bus", "close pool"]
+
+
+async def test_what_ends_last_works_until_all_others_have_ended() -> None:
+    told: list[str] = []
+    service = Service("test", CONFIG)
+    service.background("relay", noting("relay", told), last=True)
+
+    async def slow(stop: asyncio.Event) -> None:
+        await stop.wait()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        told.append("end slow")
+
+    service.background("slow", slow)
+    service.stop.set()
+    assert await service.work()
+    assert told == ["start relay", "end slow", "end relay"]
 
 
 @pytest.mark.parametrize("how", ["raises", "returns"])
@@ -85,7 +104,7 @@ async def test_what_ends_because_of_the_stop_did_not_die(caplog: pytest.LogCaptu
 async def test_work_that_does_not_end_in_time_is_cancelled(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "DRAIN_S", 0.1)
+    monkeypatch.setattr(module, "OVERTIME_S", 0.0)
     cancelled = asyncio.Event()
 
     async def stubborn(_: asyncio.Event) -> None:
@@ -94,7 +113,7 @@ async def test_work_that_does_not_end_in_time_is_cancelled(
         finally:
             cancelled.set()
 
-    service = Service("test", CONFIG)
+    service = Service("test", HASTY)
     service.background("stubborn", stubborn)
     service.stop.set()
     await asyncio.wait_for(service.work(), 5)

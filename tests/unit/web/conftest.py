@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 
 from libs.errors import Unauthenticated
-from libs.web import Principal, Route, make_app, serve
+from libs.web import BodyLimits, Principal, Route, make_app, serve
+from libs.web.body import DEFAULT_LIMITS
 
 MEMBER = Principal(project_id="proj_MINE", project_slug="mine", key_id="key_1", scopes=frozenset({"models"}))
 OPERATOR = Principal(project_id="", project_slug="", key_id="operator", operator=True)
@@ -30,8 +31,10 @@ async def serving() -> AsyncIterator[Serving]:
     """`await serving(route, …)`: a client of an application with these routes, holding a key of proj_MINE."""
     async with AsyncExitStack() as opened:
 
-        async def start(*routes: Route, state: Any = None) -> aiohttp.ClientSession:
-            app = make_app(routes, authenticate=authenticate, state=state, title="Test")
+        async def start(
+            *routes: Route, state: Any = None, limits: BodyLimits = DEFAULT_LIMITS
+        ) -> aiohttp.ClientSession:
+            app = make_app(routes, authenticate=authenticate, state=state, title="Test", limits=limits)
             port = await opened.enter_async_context(serve(app, "127.0.0.1", 0, drain_s=0.5))
             client = aiohttp.ClientSession(
                 f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer xero_mine_secret"}

@@ -12,6 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from libs import errors, telemetry
+from libs.blobs import MultipartGone
 from libs.errors import SlipwayError
 from libs.web import Answer, Call, Route
 from libs.web.app import MAX_JSON_BYTES
@@ -109,7 +110,9 @@ async def test_every_bad_key_gets_the_same_answer(serving: Serving, value: str |
         (errors.UnsupportedMedia(), 415, "invalid_request_error", "unsupported_media_type"),
         (errors.ArchiveRejected(), 422, "invalid_request_error", "archive_rejected"),
         (errors.RateLimited(retry_after_s=7), 429, "rate_limit_error", "rate_limit_exceeded"),
+        (errors.TooSlow(), 408, "invalid_request_error", "body_too_slow"),
         (errors.Unavailable(), 503, "unavailable_error", "unavailable"),
+        (errors.Overloaded("Two at a time."), 503, "unavailable_error", "overloaded"),
         (errors.SlipwayError(), 500, "server_error", "internal_error"),
     ],
 )
@@ -148,6 +151,14 @@ async def test_which_dependency_is_down_is_logged_and_not_told(
     async with client.get("/v1/fails") as answer:
         assert (await answer.json())["error"]["message"] == errors.Unavailable().message
     assert "10.0.0.7" in caplog.text
+
+
+@pytest.mark.parametrize("error", [MultipartGone("no upload of proj_A/key"), errors.ObjectNotFound("no proj_A/key")])
+async def test_keys_of_storage_are_not_told(serving: Serving, error: SlipwayError) -> None:
+    """Nor by the kinds of an error that a library names more narrowly."""
+    client = await serving(raising(error))
+    async with client.get("/v1/fails") as answer:
+        assert "proj_A" not in await answer.text()
 
 
 async def test_an_unforeseen_error_is_logged_in_full_and_tells_the_client_nothing(

@@ -254,3 +254,29 @@ async def test_closing_lets_requests_finish_and_accepts_no_more() -> None:
         go_on.set()
         assert await (await asking).json() == {"finished": True}
         await asyncio.wait_for(closing, 2)
+
+
+async def test_a_handler_that_outlasts_the_drain_is_cancelled_once_it_is_over() -> None:
+    asked, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(_: Call) -> Answer:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return Answer(None)
+
+    async def nobody(_: str) -> Principal:
+        raise AssertionError("no route here asks")
+
+    route = Route("GET", "x", stubborn, summary="Never ends.", public=True)
+    serving = serve(make_app([route], authenticate=nobody, state=None, title="Test"), "127.0.0.1", 0, drain_s=0.05)
+    port = await serving.__aenter__()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+        asking = asyncio.create_task(client.get("/v1/x"))
+        await asked.wait()
+        await serving.__aexit__(None, None, None)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await asking
+    assert cancelled.is_set()

@@ -1,0 +1,91 @@
+"""Connections to the object store, in pools that do not wait for one another.
+
+A slow reader holds the connection that its bytes come by, a slow sender the one that they leave by; neither must keep
+the others from theirs, nor the small requests, on which everything waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+
+from libs.admission import Slots
+
+CONNECT_S = 5.0
+WAIT_S = 5.0  # for a free connection; then Unavailable
+READ_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many connections there are at a time, at most."""
+
+    uploads: int = 128  # bodies on their way to the store
+    downloads: int = 128  # bodies on their way from it
+    calls: int = 64  # everything that is small either way
+
+
+class Pool:
+    """Connections for one kind of request; kept open between requests, except for those that must be new."""
+
+    def __init__(self, slots: Slots, kept: aiohttp.ClientSession, new: aiohttp.ClientSession) -> None:
+        self._slots = slots
+        self._kept = kept
+        self._new = new
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, size: int, *, stall_s: float) -> AsyncIterator[Pool]:
+        """`size` connections; one that stalls for `stall_s` is given up."""
+        async with AsyncExitStack() as stack:
+            kept, new = [
+                await stack.enter_async_context(
+                    aiohttp.ClientSession(
+                        connector=aiohttp.TCPConnector(limit=0, force_close=force_close),
+                        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=stall_s),
+                        headers={"Accept-Encoding": "identity"},
+                        auto_decompress=False,
+                        read_bufsize=READ_BYTES,
+                    )
+                )
+                for force_close in (False, True)
+            ]
+            yield cls(Slots(size, wait_s=WAIT_S), kept, new)
+
+    @property
+    def taken(self) -> int:
+        """Connections in use."""
+        return self._slots.taken
+
+    @asynccontextmanager
+    async def connection(self, *, new: bool = False) -> AsyncIterator[aiohttp.ClientSession]:
+        """Room for one request within the block, to be sent by this session.
+
+        `new`: not on an idle connection, which the server may just be closing; for what cannot be repeated.
+        Raises: Overloaded.
+        """
+        async with self._slots.take():
+            yield self._new if new else self._kept
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The three pools."""
+
+    uploads: Pool
+    downloads: Pool
+    calls: Pool
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, sizes: Sizes, *, stall_s: float) -> AsyncIterator[Pools]:
+        """Connects to nothing yet."""
+        async with (
+            Pool.open(sizes.uploads, stall_s=stall_s) as uploads,
+            Pool.open(sizes.downloads, stall_s=stall_s) as downloads,
+            Pool.open(sizes.calls, stall_s=stall_s) as calls,
+        ):
+            yield cls(uploads, downloads, calls)

@@ -1,0 +1,199 @@
+"""What two releases of a service promise that share one consumer: neither loses or ends what the other one handles."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+import pytest
+from nats.js.api import ConsumerConfig
+
+from libs import telemetry
+from libs.bus import Consumer, Handlers, intake, verdict
+from libs.contracts import Event, UploadAborted, UploadExpired, encode_event
+from libs.db import Tx
+from tests.integration.bus.conftest import SERVICE, Bench
+from tests.support.bus import NOON, an_event, eventually, running
+
+AN_UNKNOWN_VALUE = (
+    b'{"type":"upload.aborted.v1","id":"e","at":"2030-01-01T12:00:00Z","upload_id":7,"project_id":"p","model_id":"m"}'
+)
+
+
+def an_expiry(number: int) -> UploadExpired:
+    return UploadExpired(at=NOON, upload_id=f"u{number}", project_id="p", model_id="m")
+
+
+def consumer_of(bench: Bench, *event_types: type[Event]) -> Consumer:
+    """A replica of a release whose table has these events."""
+    table = Handlers(SERVICE)
+
+    @table.on(*event_types)
+    async def handle(event: Event, tx: Tx) -> list[Event]:
+        await bench.apply(event, tx)
+        return []
+
+    return Consumer(bench.bus, bench.pool, table)
+
+
+def older(bench: Bench) -> Consumer:
+    return consumer_of(bench, UploadAborted)
+
+
+def newer(bench: Bench) -> Consumer:
+    return consumer_of(bench, UploadAborted, UploadExpired)
+
+
+async def bound(bench: Bench, consumer: Consumer) -> None:
+    """Run it until it has bound to the stream, then end it."""
+    async with running(consumer.run):
+        event = an_event()
+        await bench.send(event)
+        await eventually(lambda: bench.has_applied(event))
+
+
+async def filter_of(bench: Bench) -> set[str]:
+    js = (await bench.bus.session()).js
+    namespace = bench.bus.namespace
+    config = (await js.consumer_info(f"{namespace}_EVENTS", f"{namespace}_{SERVICE}")).config
+    return {subject.removeprefix(f"{namespace}.") for subject in config.filter_subjects or ()}
+
+
+def left_for_others() -> float:
+    return telemetry.retries.labels("upload.expired.v1", "NotKnownYet")._value.get()
+
+
+async def test_events_that_one_of_two_releases_knows_are_all_handled_by_that_one(bench: Bench) -> None:
+    await bound(bench, newer(bench))
+    before = left_for_others()
+    events = [an_expiry(number) for number in range(40)]
+    async with running(older(bench).run, newer(bench).run):
+        for event in events:
+            await bench.send(event)
+        await eventually(lambda: bench.has_applied(*events))
+        await eventually(bench.is_settled)
+    assert left_for_others() > before  # the older one was given some of them
+    assert await bench.letters() == []
+
+
+async def test_an_older_release_that_binds_later_does_not_narrow_the_filter(bench: Bench) -> None:
+    await bound(bench, newer(bench))
+    await bound(bench, older(bench))
+    events = [an_expiry(number) for number in range(10)]
+    for event in events:
+        await bench.send(event)
+    await bound(bench, older(bench))
+    async with running(newer(bench).run):
+        await eventually(lambda: bench.has_applied(*events))
+    assert await filter_of(bench) == {"upload.aborted.v1", "upload.expired.v1"}
+    assert await bench.letters() == []
+
+
+async def test_what_waits_for_a_newer_release_uses_up_no_attempts_and_survives_the_older_ones(bench: Bench) -> None:
+    await bound(bench, newer(bench))
+    event, before = an_expiry(1), left_for_others()
+    async with running(older(bench).run):
+        await bench.send(event)
+        await eventually(lambda: _is(left_for_others() > before + 20))
+    assert not await bench.pool.fetchval("SELECT count(*) FROM attempt")
+    async with running(newer(bench).run):
+        await eventually(lambda: bench.has_applied(event))
+
+
+async def test_a_filter_that_another_release_has_narrowed_is_widened_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_FIRST_LOOK_S", 0.05)
+    monkeypatch.setattr(intake, "_LOOK_EVERY_S", 0.05)
+    await bound(bench, newer(bench))
+    js = (await bench.bus.session()).js
+    namespace = bench.bus.namespace
+    narrow = ConsumerConfig(
+        durable_name=f"{namespace}_{SERVICE}", filter_subjects=[f"{namespace}.upload.aborted.v1"], max_deliver=-1
+    )
+    async with running(newer(bench).run):
+        await js.add_consumer(f"{namespace}_EVENTS", narrow)  # as release 0.1 does when it binds
+
+        async def is_wide() -> bool:
+            return await filter_of(bench) == {"upload.aborted.v1", "upload.expired.v1"}
+
+        await eventually(is_wide)
+
+
+async def test_a_consumer_that_takes_whole_families_is_not_given_overlapping_subjects(bench: Bench) -> None:
+    """NATS refuses a filter whose subjects overlap: a release that binds by family stays bound."""
+    await bound(bench, older(bench))
+    js = (await bench.bus.session()).js
+    namespace = bench.bus.namespace
+    config = (await js.consumer_info(f"{namespace}_EVENTS", f"{namespace}_{SERVICE}")).config
+    await js.add_consumer(f"{namespace}_EVENTS", config.evolve(filter_subjects=[f"{namespace}.upload.>"]))
+    await bound(bench, newer(bench))
+    assert await filter_of(bench) == {"upload.>"}
+
+
+async def test_json_of_another_shape_waits_for_days_and_is_then_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retries = telemetry.retries.labels("upload.aborted.v1", "NotKnownYet")
+    before = retries._value.get()
+    async with running(older(bench).run):
+        await bench.bus.session()
+        await bench.bus.publish("upload.aborted.v1", AN_UNKNOWN_VALUE, {}, "event-1")
+        await eventually(lambda: _is(retries._value.get() > before + 10))
+        assert await bench.letters() == []
+        monkeypatch.setattr(verdict, "NEWER_PATIENCE_S", 0.0)
+        await eventually(bench.is_settled)
+    [letter] = await bench.letters()
+    assert (letter.original, letter.event_id, letter.error_type) == (AN_UNKNOWN_VALUE, "event-1", "NotKnownYet")
+
+
+async def test_letters_that_only_a_newer_release_handles_wait_for_it_too(bench: Bench) -> None:
+    async def note(letter: object, event: Event, tx: Tx) -> list[Event]:
+        await bench.apply(event, tx)
+        return []
+
+    old, new = Handlers(SERVICE), Handlers(SERVICE)
+    old.on_dead(UploadAborted)(note)
+    new.on_dead(UploadAborted, UploadExpired)(note)
+    event, known = an_expiry(1), an_event()
+    retries = telemetry.retries.labels("dead.other.upload.expired.v1", "NotKnownYet")
+    before = retries._value.get()
+    async with running(Consumer(bench.bus, bench.pool, new).run):
+        await _send_letter(bench, known)
+        await eventually(lambda: bench.has_applied(known))
+    async with running(Consumer(bench.bus, bench.pool, old).run):
+        await _send_letter(bench, event)
+        await eventually(lambda: _is(retries._value.get() > before))
+    async with running(Consumer(bench.bus, bench.pool, new).run):
+        await eventually(lambda: bench.has_applied(event))
+
+
+async def test_what_a_release_no_longer_handles_is_acknowledged_without_effect(bench: Bench) -> None:
+    await bound(bench, newer(bench))
+    table = Handlers(SERVICE)
+    table.retire(UploadExpired)
+    async with running(Consumer(bench.bus, bench.pool, table).run):
+        await bench.send(an_expiry(1))
+        await eventually(bench.is_settled)
+    assert await bench.letters() == []
+
+
+async def _send_letter(bench: Bench, event: UploadAborted | UploadExpired) -> None:
+    tag = str(event.__struct_config__.tag)
+    letter = {
+        "consumer": "other",
+        "subject": tag,
+        "event_type": tag,
+        "event_id": event.id,
+        "reason": "r",
+        "error_type": "Invalid",
+        "delivered": 1,
+        "at": "2030-01-01T12:00:00Z",
+        "original": base64.b64encode(encode_event(event)).decode(),
+    }
+    await bench.bus.session()
+    await bench.bus.publish(f"dead.other.{tag}", msgspec.json.encode(letter), {}, f"letter {event.id}")
+
+
+async def _is(condition: bool) -> bool:
+    return condition
