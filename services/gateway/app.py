@@ -28,7 +28,8 @@ async def build(config: GatewayConfig, service: Service) -> None:
     blobs = await service.enter(Blobs.open(config.s3_url))
     shared = await spine(service, MIGRATIONS, handlers)
     downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
-    state = Gateway(shared.pool, shared.signals, blobs, shared.bus, config, downloads, service.stop)
+    incoming = Slots(config.uploads_at_once, config.uploads_at_once_per_project)
+    state = Gateway(shared.pool, shared.signals, blobs, shared.bus, config, downloads, incoming, stop=service.stop)
     service.repeat("sweepers", config.sweep_interval_s, partial(sweep, shared.pool, config))
     service.ready("s3", blobs.ping, required=False)  # what needs no bytes goes on without
     service.serve(

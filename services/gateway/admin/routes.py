@@ -117,7 +117,8 @@ async def list_parked(call: Call) -> schemas.ParkedList:
     """What waits for something that is not its client's to do, and for what."""
     state: Gateway = call.state
     async with connection(state.pool) as tx:
-        waiting = [_parked("model", each) for each in await store.parked_models(tx, PARKED_AT_MOST)]
+        waiting = [_parked("upload", each) for each in await store.parked_uploads(tx, PARKED_AT_MOST)]
+        waiting += [_parked("model", each) for each in await store.parked_models(tx, PARKED_AT_MOST)]
     return schemas.ParkedList(data=sorted(waiting, key=lambda each: each.since))
 
 

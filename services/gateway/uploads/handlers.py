@@ -10,6 +10,7 @@ from libs.contracts import (
     ArchiveProgressed,
     ArchiveRejected,
     Event,
+    StreamProgress,
     UploadCompleted,
     UploadOpened,
     UploadPartStored,
@@ -34,14 +35,15 @@ handlers = Handlers("gateway")
 @handlers.on(ArchiveProgressed)
 async def show_progress(event: ArchiveProgressed, tx: Tx) -> list[Event]:
     """Show how far the extractor is, and give it more time."""
-    await streams.progress(
-        tx,
-        event.stream_id,
+    report = StreamProgress(
+        upload_id=event.upload_id,
+        stream_id=event.stream_id,
+        parts_known=event.parts_done,
         parts_done=event.parts_done,
         members=event.members,
         bytes_out=event.bytes_out,
-        deadline_at=event.at + PATIENCE,
     )
+    await streams.record_progress(tx, [report], deadline_at=event.at + PATIENCE)
     return []
 
 
@@ -65,9 +67,9 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
     )
     if stream is None:
         return []
-    if stream.format == "raw":
+    if stream.format in ("raw", "object"):
         [file] = event.files
-        await files.receive(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
+        await files.take_unpacked(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
     else:
         await files.insert_unpacked(tx, upload.id, event.files)
     if upload.status == "open" or any(other.pending for other in await streams.of_upload(tx, upload.id)):

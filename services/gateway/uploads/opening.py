@@ -39,6 +39,7 @@ async def create_archive(call: Call) -> schemas.ArchiveCreated:
         upload = await _open(call, tx, body.model_name, body.version, kind="archive", chunk_size=chunk_size)
         await streams.insert(
             tx,
+            stream_id=streams.stream_id(upload.id, 0),
             upload_id=upload.id,
             number=0,
             format=body.archive_format,
@@ -75,10 +76,11 @@ async def create_directory(call: Call) -> schemas.DirectoryCreated:
         await files.insert_manifest(tx, upload.id, manifest)
         await files.mark_present(tx, upload.id, upload.project_id)
         slots = await files.of_upload(tx, upload.id)
+        known = await files.known_sizes(tx, upload.project_id, [file.size_bytes for file in slots])
     return schemas.DirectoryCreated(
         session_id=upload.id,
         upload_url=f"{base_url(call)}/uploads/{upload.id}/files",
-        files=describe.file_slots(base_path(call), upload, body.files, slots),
+        files=describe.file_slots(base_path(call), upload, body.files, slots, known),
         expires_at=timestamp(upload.expires_at),
         model_id=upload.model_id,
         model_name=upload.model_name,

@@ -13,13 +13,14 @@ from libs.contracts import (
     Event,
     Finding,
     ModelRegistered,
-    PartStream,
+    Part,
     StoredFile,
     UploadAborted,
     UploadCompleted,
     UploadExpired,
     UploadFailed,
     UploadOpened,
+    id_of,
 )
 from libs.db import Tx
 from libs.errors import ArchiveRejected, FilesMissing, PartsMissing
@@ -31,7 +32,7 @@ from services.gateway.models.store import models
 from services.gateway.uploads.ranges import missing_ranges
 from services.gateway.uploads.store import files, sessions, streams
 from services.gateway.uploads.store.sessions import Upload
-from services.gateway.uploads.store.streams import Stream
+from services.gateway.uploads.store.streams import Overdue, Stream
 
 CHANNEL = "upload"  # signalled with the upload's id at every change of its status
 NAMED_AT_MOST = 20  # files in one message
@@ -77,16 +78,20 @@ async def _require_parts(tx: Tx, stream: Stream) -> None:
 async def _require_files(tx: Tx, upload: Upload) -> None:
     in_chunks = {stream.number: stream for stream in await streams.of_upload(tx, upload.id)}
     missing = [
-        file.path
+        file
         for file in await files.of_upload(tx, upload.id)
         if file.key is None and not (file.number in in_chunks and in_chunks[file.number].complete)
     ]
     if missing:
-        named = ", ".join(missing[:NAMED_AT_MOST]) + (", …" if len(missing) > NAMED_AT_MOST else "")
+        named = ", ".join(file.path for file in missing[:NAMED_AT_MOST])
+        more = ", …" if len(missing) > NAMED_AT_MOST else ""
+        reasons = {file.path: file.refused for file in missing if file.refused}
+        why = " ".join(list(reasons.values())[:NAMED_AT_MOST])
         raise PartsMissing(
-            f"{len(missing)} file(s) of the manifest have not been uploaded: {named}. Send them, then complete the "
-            "upload again.",
-            details={"missing": missing},
+            f"{len(missing)} file(s) of the manifest have not been uploaded: {named}{more}. "
+            + (f"{why} " if why else "")
+            + "Send them, then complete the upload again.",
+            details={"missing": [file.path for file in missing], "reasons": reasons},
             retryable=False,
         )
 
@@ -186,7 +191,15 @@ def _in_words(ttl: timedelta) -> str:
     return f"{seconds // 3600} hours" if seconds >= 7200 else f"{seconds} seconds"
 
 
-async def opened(tx: Tx, stream: PartStream, *, at: datetime) -> UploadOpened:
-    """The stream with every part known so far: tells an extractor all it needs, however much was lost before."""
-    stored = await streams.parts(tx, stream.id)
-    return UploadOpened(stream=stream, parts=streams.as_event_parts(stored), at=at)
+async def opened(tx: Tx, overdue: Overdue, *, at: datetime) -> UploadOpened:
+    """The stream with every part known so far: tells an extractor all it needs, however much was lost before.
+
+    Its id is made from what is asked, so that the same question of two sweepers is one.
+    """
+    stream = overdue.stream
+    if stream.format == "object":
+        parts = [Part(number=0, attempt="", size_bytes=stream.size_bytes)]
+    else:
+        parts = streams.as_event_parts(await streams.parts(tx, stream.id))
+    asked = id_of("upload.opened", stream.id, overdue.parts_stored, overdue.asks)
+    return UploadOpened(id=asked, stream=stream, parts=parts, at=at)

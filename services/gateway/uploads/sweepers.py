@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from libs.db import Pool, transaction
 from libs.outbox import emit
 from services.gateway.uploads import session
 from services.gateway.uploads.store import sessions, streams
+
+# Between two asks for the same stream; the last one repeats.
+PAUSES = tuple(timedelta(seconds=pause_s) for pause_s in (30, 60, 120, 300, 600, 1800))
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +24,9 @@ async def expire_sessions(pool: Pool, now: datetime) -> None:
             await emit(tx, await session.expire(tx, upload, at=now))
 
 
-async def tell_streams_again(pool: Pool, now: datetime, next_deadline: datetime) -> None:
+async def ask_extractor_again(pool: Pool, now: datetime) -> None:
     """Streams with parts that no extractor has reported on. Emits: UploadOpened, with all that is known."""
     async with transaction(pool) as tx:
-        for stream in await streams.overdue(tx, now, next_deadline):
-            log.info("telling of a waiting stream again", extra={"stream_id": stream.id})
-            await emit(tx, [await session.opened(tx, stream, at=now)])
+        for overdue in await streams.overdue(tx, now, PAUSES):
+            log.info("asking again for a waiting stream", extra={"stream_id": overdue.stream.id, "asks": overdue.asks})
+            await emit(tx, [await session.opened(tx, overdue, at=now)])

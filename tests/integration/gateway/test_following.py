@@ -18,7 +18,7 @@ from libs.contracts import (
 )
 from libs.db import transaction
 from services.gateway.handlers import handlers
-from services.gateway.uploads.sweepers import expire_sessions, tell_streams_again
+from services.gateway.uploads.sweepers import ask_extractor_again, expire_sessions
 from tests.integration.gateway.uploading import NOON, Uploads, extracted
 
 SYMLINK = Finding(rule="tar-symlink", severity="error", message="is a link.", fix="Use tar -h.", file="a.json")
@@ -95,8 +95,8 @@ async def test_a_stream_that_waits_too_long_is_told_of_again_with_all_that_is_kn
     opened = await uploads.open_archive(2000)
     for number in (1, 0):
         await uploads.send_part(opened["session_id"], number, b"x" * 1000)
-    await tell_streams_again(uploads.pool, now + NEXT, now + 2 * NEXT)
-    await tell_streams_again(uploads.pool, now + NEXT, now + 2 * NEXT)
+    await ask_extractor_again(uploads.pool, now + NEXT)
+    await ask_extractor_again(uploads.pool, now + NEXT)
     [first, again] = await uploads.emitted(UploadOpened)
     assert [part.number for part in first.parts] == [1]
     assert [part.number for part in again.parts] == [0, 1]

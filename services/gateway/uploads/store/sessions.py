@@ -79,11 +79,13 @@ async def lock(tx: Tx, upload_id: str) -> Upload:
 
 
 async def hold_open(tx: Tx, upload_id: str) -> None:
-    """Keep the session open until this transaction ends; many may hold it at once.
+    """Keep the session open until this transaction ends; many may hold it at once, and extend it meanwhile.
+
+    Whoever ends a session takes `lock` first, which waits for them.
 
     Raises: UploadNotFound; what `why_closed` says, if it is not open.
     """
-    row = await tx.fetchrow(f"SELECT {_UPLOAD} FROM upload WHERE id = $1 FOR SHARE", upload_id)
+    row = await tx.fetchrow(f"SELECT {_UPLOAD} FROM upload WHERE id = $1 FOR KEY SHARE", upload_id)
     if row is None:
         raise UploadNotFound()
     require_open(Upload(**row))
