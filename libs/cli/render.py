@@ -78,6 +78,7 @@ def show_session(console: Console, session: Session) -> None:
         "model": session.model_id,
         "id": session.session_id,
         "expires": session.expires_at if session.status == "open" else None,
+        "waits for": session.waiting_for,
         "error": Text(session.error.message, "red") if session.error else None,
     }
     console.print(card(session.model_name, session.version or "", session.status, facts(known)))
