@@ -35,6 +35,7 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""  # prefix of streams, consumers and schemas, where installations share NATS and Postgres
     http_host: str = "0.0.0.0"  # noqa: S104  # a service listens to its cluster
     http_port: Port = 8080  # API (gateway), /livez, /readyz, /metrics (all)
+    nats_replicas: Count = 1  # of each stream; an existing stream is raised to it, never lowered
     db_pool_size: Count = 10
     unready_s: SecondsOrNone = 2  # after SIGTERM, still accept for this long: until load balancers have seen /readyz
     drain_s: Seconds = 30  # then, for what is under way to end by itself; below the orchestrator's grace period
