@@ -70,7 +70,8 @@ async def store(call: Call, key: str, expected: Expected) -> Received:
     size = call.request.content_length if expected.size_bytes is None else expected.size_bytes
     body = Bounded(call, expected)
     digest = Digest(body)
-    await state.blobs.put(key, verifying(digest, expected), size)
+    async with state.incoming.take(call.principal.project_id):
+        await state.blobs.put(key, verifying(digest, expected), size)
     return Received(digest.size_bytes, digest.sha256, body.crc32)
 
 
@@ -83,8 +84,10 @@ async def compare(call: Call, expected: Expected, stored_sha256: str) -> Receive
         raise _conflict(expected)
     body = Bounded(call, expected)
     digest = Digest(body)
-    async for _ in verifying(digest, expected):
-        pass
+    state: Gateway = call.state
+    async with state.incoming.take(call.principal.project_id):
+        async for _ in verifying(digest, expected):
+            pass
     require_same(expected, digest.sha256, stored_sha256)
     return Received(digest.size_bytes, digest.sha256, body.crc32)
 

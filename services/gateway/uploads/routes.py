@@ -17,6 +17,7 @@ from services.gateway.uploads.incoming.files import receive_file
 from services.gateway.uploads.incoming.finishing import finish_files
 from services.gateway.uploads.incoming.parts import receive_part
 from services.gateway.uploads.opening import create_archive, create_directory
+from services.gateway.uploads.states import LIVE
 from services.gateway.uploads.store import files, sessions, streams, transfers
 from services.gateway.uploads.urls import base_path, base_url
 
@@ -126,7 +127,9 @@ async def _completed(state: Gateway, project_id: str, upload_id: str) -> schemas
             return describe.completed(
                 upload, await streams.of_upload(tx, upload.id), await model_files.of_model(tx, upload.model_id)
             )
-    if upload.status != "processing":
+        if upload.status == "open":  # a file turned out wrong, and is to be sent again
+            await session.require_everything(tx, upload)
+    if upload.status not in LIVE:
         raise sessions.why_closed(upload)
     return None
 

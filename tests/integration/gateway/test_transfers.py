@@ -17,7 +17,7 @@ from libs.db import connection
 from libs.errors import Unavailable
 from services.gateway.uploads.incoming.contentrange import Span, parse
 from tests.integration.gateway.uploading import NOON, Uploads, sent
-from tests.support.eventually import eventually
+from tests.support.bus import eventually
 
 MIB = 1024 * 1024
 PART = 8 * MIB
@@ -170,8 +170,8 @@ async def test_of_concurrent_writers_of_one_file_the_bytes_count_once(uploads: U
         held = 0
         while True:
             headers = {"Content-Range": f"bytes {span(held, len(data), len(data))}"}
-            url = f"/v1/uploads/{session}/files/{FILE}"
-            async with gateway.client.put(url, data=sent(data[held:]), headers=headers) as response:
+            url, body = f"/v1/uploads/{session}/files/{FILE}", sent(data[held:])
+            async with gateway.client.put(url, data=body, headers=headers, allow_redirects=False) as response:
                 answer = await response.json()
                 if response.status == 200:
                     return
@@ -307,7 +307,7 @@ async def _break_off(uploads: Uploads, session: str, data: bytes, after: int) ->
 
     async def body() -> AsyncIterator[bytes]:
         yield data[:after]
-        await eventually(lambda: _holds(uploads, session, after // PART * PART))
+        await eventually(lambda: _holds(uploads, session, after // PART * PART), timeout_s=60)
         raise ConnectionResetError
 
     headers = {"Content-Range": f"bytes {span(0, len(data), len(data))}"}

@@ -70,7 +70,8 @@ class Uploads:
     ) -> dict[str, Any]:
         """PUT with `Content-Range: bytes {span}`; the answer with its Range header."""
         headers = {"Content-Range": f"bytes {span}", **{name.replace("_", "-"): v for name, v in headers.items()}}
-        async with self.client.put(f"/v1/uploads/{session}/files/{path}", data=sent(data), headers=headers) as response:
+        url = f"/v1/uploads/{session}/files/{path}"
+        async with self.client.put(url, data=sent(data), headers=headers, allow_redirects=False) as response:
             body = await response.json()
             assert response.status == status, body
             return {**body, "range": response.headers.get("Range")}

@@ -168,11 +168,12 @@ async def _store(
     attempts = MAX_PARTS // count
     s3_number = number * attempts + secrets.randbelow(attempts) + 1
     try:
-        etag = await state.blobs.put_part(
-            transfer.key, transfer.multipart_id or "", s3_number, receive.verifying(digest, expected), size
-        )
+        async with state.incoming.take(upload.project_id):
+            etag = await state.blobs.put_part(
+                transfer.key, transfer.multipart_id or "", s3_number, receive.verifying(digest, expected), size
+            )
     except MultipartGone:
-        await resumable.discard(state, upload, file, reason="multipart_gone")
+        await resumable.discard(state, upload, transfer, reason="multipart_gone")
         raise
     received = Received(digest.size_bytes, digest.sha256, body.crc32)
     return TransferPart(
@@ -208,7 +209,7 @@ async def finish(state: Gateway, upload: Upload, file: UploadFile, transfer: Tra
             transfer.key, transfer.multipart_id or "", [(part.s3_number, part.etag) for part in parts], file.size_bytes
         )
     except MultipartGone as gone:
-        await resumable.discard(state, upload, file, reason="multipart_gone")
+        await resumable.discard(state, upload, transfer, reason="multipart_gone")
         raise Unavailable(f"The parts of {file.path!r} were lost; send them again.") from gone
     return await wholes.record(state, upload, file, transfer, None)
 

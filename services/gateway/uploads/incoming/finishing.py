@@ -5,7 +5,7 @@ from __future__ import annotations
 from libs.db import connection
 from services.gateway.state import Gateway
 from services.gateway.uploads.incoming import chunks
-from services.gateway.uploads.incoming.transfers import Sender, Superseded, take
+from services.gateway.uploads.incoming.transfers import Sender, Superseded
 from services.gateway.uploads.store import files, transfers
 from services.gateway.uploads.store.sessions import Upload
 
@@ -24,7 +24,6 @@ async def finish_files(state: Gateway, upload: Upload) -> None:
             await chunks.finish(state, upload, file, transfer)
             continue
         try:
-            sender = Sender(state, upload, file, await take(state, upload, file, transfer, None))
-            await sender.finish()
+            await Sender(state, upload, file, transfer).finish()
         except Superseded:
             continue  # a newer request of the client's sees to it

@@ -69,20 +69,19 @@ async def take(
     return taken
 
 
-async def discard(state: Gateway, upload: Upload, file: UploadFile, *, reason: str) -> None:
-    """Forget what is held of a file; the store forgets it too, now or when the session ends."""
+async def discard(state: Gateway, upload: Upload, transfer: Transfer, *, reason: str) -> None:
+    """Forget what is held of a file; the store forgets it too, now or when the session ends. Emits: ObjectDropped."""
     async with transaction(state.pool) as tx:
-        old = await transfers.discard(tx, upload.id, file.number)
-        if old is not None and old.tail_key is not None:
-            await emit(tx, [_dropped(upload, old.tail_key, reason)])
-    if old is None:
+        forgotten = await transfers.discard(tx, transfer)
+        if forgotten and transfer.tail_key is not None:
+            await emit(tx, [_dropped(upload, transfer.tail_key, reason)])
+    state.digests.forget(transfer.key)
+    if not forgotten or transfer.multipart_id is None:
         return
-    state.digests.forget(old.key)
-    if old.multipart_id is not None:
-        try:
-            await state.blobs.abort_multipart(old.key, old.multipart_id)
-        except Unavailable as error:
-            log.warning("a multipart upload stays until its session ends: %s", error, extra={"upload_id": upload.id})
+    try:
+        await state.blobs.abort_multipart(transfer.key, transfer.multipart_id)
+    except Unavailable as error:
+        log.warning("a multipart upload stays until its session ends: %s", error, extra={"upload_id": upload.id})
 
 
 class Sender:
@@ -111,12 +110,16 @@ class Sender:
                     await self._set_tail(body, end)
         except MultipartGone as gone:
             log.warning("a file starts again: %s", gone, extra={"upload_id": self._upload.id})
-            await discard(self._state, self._upload, self._file, reason="multipart_gone")
+            await discard(self._state, self._upload, self.transfer, reason="multipart_gone")
             raise Superseded from gone
 
     async def finish(self) -> wholes.Whole:
-        """Every byte is held: make them one object, and record it. Raises: Superseded; Unavailable."""
+        """Every byte is held: make them one object, and record it.
+
+        Raises: Superseded; ChecksumMismatch, as `append`; Unavailable.
+        """
         transfer = self.transfer
+        await self._require_checksum(self._running)
         async with connection(self._state.pool) as tx:
             parts = await transfers.parts(tx, transfer)
         etags = [(part.s3_number, part.etag) for part in parts]
@@ -126,7 +129,7 @@ class Sender:
             )
         except MultipartGone as gone:
             log.warning("a file starts again: %s", gone, extra={"upload_id": self._upload.id})
-            await discard(self._state, self._upload, self._file, reason="multipart_gone")
+            await discard(self._state, self._upload, self.transfer, reason="multipart_gone")
             raise Superseded from gone
         sha256 = None if self._running is None else self._running.hexdigest()
         whole = await wholes.record(self._state, self._upload, self._file, transfer, sha256)
@@ -143,7 +146,7 @@ class Sender:
     async def _add_part(self, body: Body, part_end: int, *, more: bool) -> None:
         old = self.transfer
         if old.next_part > MAX_PARTS:
-            await discard(self._state, self._upload, self._file, reason="too_many_parts")
+            await discard(self._state, self._upload, self.transfer, reason="too_many_parts")
             raise Superseded
         multipart_id = old.multipart_id or await self._begin_multipart()
         content: AsyncIterator[bytes] = self._with_tail(body, part_end - old.held_bytes)
@@ -212,7 +215,7 @@ class Sender:
         declared = self.transfer.sha256 or self._file.declared_sha256
         if running is None or declared in (None, running.hexdigest()):
             return
-        await discard(self._state, self._upload, self._file, reason=ChecksumMismatch.code)
+        await discard(self._state, self._upload, self.transfer, reason=ChecksumMismatch.code)
         raise ChecksumMismatch(
             f"File {self._file.path!r}: the {self._file.size_bytes} bytes received have SHA-256 {running.hexdigest()}, "
             f"but {declared} was declared. Nothing of it is kept; send it again from its first byte."

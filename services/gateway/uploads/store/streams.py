@@ -182,6 +182,12 @@ async def target(tx: Tx, project_id: str, upload_id: str, number: int) -> Target
     )
 
 
+async def by_id(tx: Tx, stream_id: str) -> Stream | None:
+    """One stream."""
+    row = await tx.fetchrow(f"SELECT {_STREAM} FROM upload_stream WHERE id = $1", stream_id)
+    return None if row is None else Stream(**row)
+
+
 async def part(tx: Tx, stream_id: str, number: int) -> StoredPart | None:
     """One stored part."""
     row = await tx.fetchrow(
@@ -294,14 +300,6 @@ async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, d
         reason,
         deadline_at,
     )
-
-
-async def parked(tx: Tx, upload_id: str) -> list[str]:
-    """The streams of a session that are parked."""
-    rows = await tx.fetch(
-        "SELECT id FROM upload_stream WHERE upload_id = $1 AND waiting_for IS NOT NULL AND NOT unpacked", upload_id
-    )
-    return [row["id"] for row in rows]
 
 
 async def rest(tx: Tx, upload_id: str) -> None:

@@ -210,12 +210,15 @@ async def end(tx: Tx, transfer: Transfer) -> bool:
     return found is not None
 
 
-async def discard(tx: Tx, upload_id: str, number: int) -> Transfer | None:
-    """Forget what is held of a file, whoever is sending it; what that was."""
-    row = await tx.fetchrow(
-        f"DELETE FROM upload_transfer WHERE upload_id = $1 AND number = $2 RETURNING {_TRANSFER}", upload_id, number
+async def discard(tx: Tx, transfer: Transfer) -> bool:
+    """Forget what is held of a file, whoever is sending it now; False if it has been forgotten, or begun anew."""
+    found = await tx.fetchval(
+        "DELETE FROM upload_transfer WHERE upload_id = $1 AND number = $2 AND key = $3 RETURNING number",
+        transfer.upload_id,
+        transfer.number,
+        transfer.key,
     )
-    return None if row is None else Transfer(**row)
+    return found is not None
 
 
 # Chunks in any order
