@@ -9,6 +9,7 @@ from libs.admission import Slots
 from libs.blobs import Blobs
 from libs.service import Service, spine
 from libs.web import BodyLimits, Route, make_app
+from services.gateway.admin.routes import ROUTES as ADMIN
 from services.gateway.config import GatewayConfig
 from services.gateway.handlers import handlers
 from services.gateway.models.routes import ROUTES as MODELS
@@ -20,7 +21,7 @@ from services.gateway.uploads.progress import SUBJECT, WRITE_EVERY_S, Progress
 from services.gateway.uploads.routes import ROUTES as UPLOADS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-ROUTES: list[Route] = [*UPLOADS, *MODELS, *PROJECTS]
+ROUTES: list[Route] = [*UPLOADS, *MODELS, *PROJECTS, *ADMIN]
 
 
 async def build(config: GatewayConfig, service: Service) -> None:
@@ -29,7 +30,7 @@ async def build(config: GatewayConfig, service: Service) -> None:
     shared = await spine(service, MIGRATIONS, handlers)
     downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
     incoming = Slots(config.uploads_at_once, config.uploads_at_once_per_project)
-    state = Gateway(shared.pool, shared.signals, blobs, config, downloads, incoming, stop=service.stop)
+    state = Gateway(shared.pool, shared.signals, blobs, shared.bus, config, downloads, incoming, stop=service.stop)
     progress = Progress(shared.pool, config.stale_after_s)
     await service.enter(shared.bus.listen(SUBJECT, progress.receive, group="gateway"))
     service.repeat("progress", WRITE_EVERY_S, progress.write)

@@ -9,6 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from libs.blobs import Blobs
+from libs.bus import Bus
 from libs.db import connection
 from libs.web import Principal, make_app
 from services.gateway.config import GatewayConfig
@@ -24,12 +25,12 @@ _CONFIG = GatewayConfig(
 
 
 @pytest.fixture
-async def uploads(pool_for: PoolFor, signals_for: SignalsFor, blobs: Blobs) -> AsyncIterator[Uploads]:
+async def uploads(pool_for: PoolFor, signals_for: SignalsFor, blobs: Blobs, bus: Bus) -> AsyncIterator[Uploads]:
     """The upload and model routes for one project, with parts of 1,000 bytes; nobody answers events but the test."""
     pool = await pool_for("gateway")
     async with connection(pool) as tx:
         await tx.execute("INSERT INTO project (id, name, slug) VALUES ($1, 'test', 'test')", PROJECT)
-    async with _serving(Gateway(pool, await signals_for("gateway"), blobs, _CONFIG)) as uploads:
+    async with _serving(Gateway(pool, await signals_for("gateway"), blobs, bus, _CONFIG)) as uploads:
         yield uploads
 
 
@@ -37,7 +38,7 @@ async def uploads(pool_for: PoolFor, signals_for: SignalsFor, blobs: Blobs) -> A
 async def replica(uploads: Uploads) -> AsyncIterator[Uploads]:
     """Another gateway beside the one of `uploads`: the same tables and bucket, and nothing of its memory."""
     state = uploads.state
-    async with _serving(Gateway(state.pool, state.signals, state.blobs, state.config)) as replica:
+    async with _serving(Gateway(state.pool, state.signals, state.blobs, state.bus, state.config)) as replica:
         yield replica
 
 
