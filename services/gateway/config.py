@@ -20,7 +20,6 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     chunk_size_bytes: Count = 100 * 1024 * 1024  # of a part of an archive
     session_ttl_s: Seconds = DAY_S  # how long an upload may make no progress
     session_max_s: Seconds = 30 * DAY_S  # how long it may take at all
-    processing_max_s: Seconds = 7 * DAY_S  # how long a complete upload may wait to be processed
     retain_ended_s: Seconds = 7 * DAY_S  # how long the parts and files of an ended upload are still listed
     max_model_bytes: Count = 2 * 1024**4
     complete_wait_s: Seconds = 60  # how long `complete` waits for the model before it answers 202
@@ -33,4 +32,4 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     body_min_rate_bytes_per_s: Count = 16 * 1024  # averaged over a minute in which we waited for nothing else
     sweep_interval_s: Seconds = 5
     stale_after_s: Seconds = 30  # how long others may be silent before they are asked; then the pauses grow
-    give_up_after_s: Seconds = 7 * DAY_S  # how long a model may wait for its verdict
+    give_up_after_s: Seconds = 7 * DAY_S  # how long an upload or a model may wait for what is not its client's fault

@@ -19,9 +19,10 @@ from services.gateway.uploads.sweepers import (
 async def sweep(pool: Pool, config: GatewayConfig) -> None:
     """One round: expire sessions, ask again for what waits beyond its deadline, and end what has waited for days."""
     now = datetime.now(UTC)
+    give_up_after = timedelta(seconds=config.give_up_after_s)
     await expire_sessions(pool, now, lifetime(config))
-    await end_stuck_sessions(pool, now, timedelta(seconds=config.processing_max_s))
+    await end_stuck_sessions(pool, now, give_up_after)
     await forget_ended_sessions(pool, now, timedelta(seconds=config.retain_ended_s))
     await ask_extractor_again(pool, now)
     await ask_verdicts_again(pool, now)
-    await give_verdicts_up(pool, now, timedelta(seconds=config.give_up_after_s))
+    await give_verdicts_up(pool, now, give_up_after)

@@ -40,7 +40,9 @@ def logged(pool: Pool) -> Iterator[list[Statement]]:
     statements: list[Statement] = []
 
     def log(query: Any) -> None:
-        statements.append((query.query, tuple(query.args or ())))
+        rows = query.args or ()
+        arguments = rows[0] if rows and isinstance(rows[0], tuple) else rows  # executemany's first row stands for all
+        statements.append((query.query, tuple(arguments)))
 
     connections = [holder._con for holder in pool._holders if holder._con is not None]
     for each in connections:

@@ -101,7 +101,8 @@ async def known_sizes(tx: Tx, project_id: str, sizes: Sequence[int]) -> set[int]
     rows = await tx.fetch(
         """
         SELECT size_bytes FROM unnest($2::bigint[]) AS asked (size_bytes)
-         WHERE EXISTS (SELECT FROM blob b WHERE b.project_id = $1 AND b.size_bytes = asked.size_bytes)
+         WHERE EXISTS (SELECT FROM blob b
+                        WHERE b.project_id = $1 AND b.size_bytes = asked.size_bytes AND b.missing_since IS NULL)
         """,
         project_id,
         list(sizes),
