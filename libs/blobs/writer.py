@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 
 from libs.blobs import multipart
 from libs.blobs.multipart import MAX_PARTS, part_bytes
 from libs.blobs.outgoing import Buffer
 from libs.blobs.transport import Transport
 from libs.errors import Invalid, Unavailable
+from libs.tasks import end
 
 log = logging.getLogger(__name__)
 
+PARTS_IN_FLIGHT = 2
 ABORT_S = 5.0
 
 
 class Writer:
-    """Collects parts; holds at most two of them: one is in flight while the next one fills.
+    """Collects parts; holds at most three of them: PARTS_IN_FLIGHT are, while the next one fills.
 
-    What fits in one part is sent as a plain object at the end. Parts go in ascending order, as `rclone` wants them.
+    So a store that is far away does not hold the caller up. What fits in one part is sent as a plain object at the end.
     Nothing is visible under the key before `close`.
     """
 
@@ -30,7 +33,7 @@ class Writer:
         self._part_bytes = part_bytes(size_bytes)
         self._filling = bytearray()
         self._upload_id: str | None = None
-        self._flying: asyncio.Task[str] | None = None
+        self._flying: deque[asyncio.Task[str]] = deque()  # in order of their numbers
         self._etags: list[tuple[int, str]] = []
         self.size_bytes = 0  # written so far
 
@@ -61,7 +64,7 @@ class Writer:
             await self._transport.call("PUT", self._key, body=self._filling)
             return
         await self._launch()
-        await self._landed()
+        await self._land(but=0)
         await multipart.complete(self._transport, self._key, self._upload_id, self._etags, self.size_bytes)
 
     async def abort(self) -> None:
@@ -69,9 +72,10 @@ class Writer:
 
         Raises: nothing of the store's: a multipart upload that cannot be aborted now is lifecycle's to find.
         """
-        if self._flying is not None:
-            self._flying.cancel()
-            await asyncio.wait([self._flying])
+        await end(*self._flying)
+        for part in self._flying:
+            if not part.cancelled():
+                part.exception()  # the first one was raised
         if self._upload_id is None:
             return
         try:
@@ -81,19 +85,20 @@ class Writer:
             log.warning("multipart upload of %s left behind: %s", self._key, trouble)
 
     async def _launch(self) -> None:
-        """Send the full part, as soon as the one before has landed."""
-        await self._landed()
+        """Send the full part, as soon as few enough are in flight."""
+        await self._land(but=PARTS_IN_FLIGHT - 1)
         if self._upload_id is None:
             self._upload_id = await multipart.begin(self._transport, self._key)
-        if len(self._etags) == MAX_PARTS:
+        number = len(self._etags) + len(self._flying) + 1
+        if number > MAX_PARTS:
             raise Invalid(f"The object is larger than {MAX_PARTS:,} parts of {self._part_bytes:,} bytes.")
         part, self._filling = self._filling, bytearray()
-        number = len(self._etags) + 1
-        self._flying = asyncio.create_task(
-            multipart.put_part_bytes(self._transport, self._key, self._upload_id, number, part)
-        )
+        sending = multipart.put_part_bytes(self._transport, self._key, self._upload_id, number, part)
+        self._flying.append(asyncio.create_task(sending))
 
-    async def _landed(self) -> None:
-        if self._flying is not None:
-            self._etags.append((len(self._etags) + 1, await self._flying))
-            self._flying = None
+    async def _land(self, *, but: int) -> None:
+        """Wait until no more than `but` parts are in flight. Raises: Unavailable, if one could not be stored."""
+        while len(self._flying) > but:
+            etag = await self._flying[0]
+            self._flying.popleft()
+            self._etags.append((len(self._etags) + 1, etag))
