@@ -1,4 +1,4 @@
-"""What the extractor is told."""
+"""The settings of the extractor."""
 
 from __future__ import annotations
 
