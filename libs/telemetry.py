@@ -118,6 +118,9 @@ def setup(service: str, level: str = "info") -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    # What no line shows need not be looked up for each: the caller's frame, thread and process.
+    logging._srcfile = None  # as the logging HOWTO says under "Optimization"
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
 

@@ -27,7 +27,10 @@ STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     help="Where all data is kept.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Of the API; 0: any free.")
-def up(data_dir: Path, port: int) -> None:
+@click.option(
+    "--import-objects", is_flag=True, help="Move the objects of an earlier release's data into today's store."
+)
+def up(data_dir: Path, port: int, import_objects: bool) -> None:
     """Run the whole stack on this machine until Ctrl-C.
 
     Postgres, NATS, an S3 server and the services run as child processes; all they keep is in the data directory, and
@@ -35,12 +38,12 @@ def up(data_dir: Path, port: int) -> None:
     """
     out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        asyncio.run(_until_told(data_dir, port, out, err))
+        asyncio.run(_until_told(data_dir, port, import_objects, out, err))
     except CannotRun as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _until_told(data_dir: Path, port: int, out: Console, err: Console) -> None:
+async def _until_told(data_dir: Path, port: int, import_objects: bool, out: Console, err: Console) -> None:
     """Run until a signal says to stop; a signal during the start ends that."""
 
     def say(sentence: str) -> None:
@@ -48,8 +51,8 @@ async def _until_told(data_dir: Path, port: int, out: Console, err: Console) -> 
 
     async def run() -> None:
         err.print(f"Starting Slipway in {data_dir}", style="dim", markup=False)
-        async with running(data_dir, port, say) as credentials:
-            _explain(out, data_dir, credentials)
+        async with running(data_dir, port, say, import_former=import_objects) as up:
+            _explain(out, data_dir, up.credentials)
             await asyncio.Event().wait()
 
     work = asyncio.create_task(run(), name="slipway up")

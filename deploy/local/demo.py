@@ -20,8 +20,8 @@ from rich.text import Text
 
 from deploy.local import sample
 from deploy.local.errors import CannotRun
-from deploy.local.s3 import BUCKET
 from deploy.local.up import running
+from libs.blobs import Blobs
 from libs.cli.model_card import model_card
 from libs.cli.progress import shown_on
 from libs.client import LocalArchive, LocalDirectory, Outcome, Slipway, Upload, inspect
@@ -80,7 +80,9 @@ class Demo:
         """The stack while it lasts, and in it a project and a key of its own."""
         async with AsyncExitStack() as stack:
             with self._step("Postgres, NATS, S3, gateway, extractor, validator, lifecycle"):
-                credentials = await stack.enter_async_context(running(self.folder / "data", 0, self._say))
+                up = await stack.enter_async_context(running(self.folder / "data", 0, self._say))
+                self._blobs = await stack.enter_async_context(Blobs.open(up.settings["SLIPWAY_S3_URL"]))
+            credentials = up.credentials
             address = credentials.base_url.removesuffix(f"/{credentials.project_id}/v1")
             async with Slipway(address, credentials.operator_key) as operator:
                 project = await operator.projects.create("demo")
@@ -99,17 +101,16 @@ class Demo:
 
     async def _upload(self, api: Slipway, source: LocalArchive | LocalDirectory, name: str, how: str) -> Result:
         self.console.print(f"\n[bold]Uploading {name}[/] as {how}")
-        before = await asyncio.to_thread(self._stored)
+        before = await self._stored()
         with shown_on(self.console) as progress:
             outcome = await Upload(api, source, name, progress=progress).run()
-        after = await asyncio.to_thread(self._stored)
+        after = await self._stored()
         added = Stored(after.objects - before.objects, after.size_bytes - before.size_bytes)
         return Result(outcome, outcome.seconds, added)
 
-    def _stored(self) -> Stored:
-        """Count the files of models in the bucket, where the embedded S3 server keeps them: PROJECT/objects/…"""
-        bucket = self.folder / "data" / "s3" / BUCKET
-        sizes = [path.stat().st_size for path in bucket.glob("*/objects/**/*") if path.is_file()]
+    async def _stored(self) -> Stored:
+        """Count the files of models in the bucket: PROJECT/objects/…"""
+        sizes = [info.size_bytes async for info in self._blobs.list() if "/objects/" in info.key]
         return Stored(len(sizes), sum(sizes))
 
     async def _card(self, api: Slipway, result: Result) -> None:

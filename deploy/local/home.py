@@ -5,7 +5,7 @@
     lock               held by the `slipway up` that runs here; says its pid
     postgres/          the cluster: every service's state, each in its own schema
     nats/              JetStream's files: events on their way
-    s3/slipway/        the objects: parts on their way, files of models
+    s3/store/          the objects: parts on their way, files of models; in blocks, found by metadata/ beside them
     logs/NAME.log      what each process said; beyond 32 MiB it becomes NAME.log.1
     run/               of the present run: pid files, configuration files, and services.env, with which one more
                        service can be run by hand: `set -a; . run/services.env; python -m services.validator`

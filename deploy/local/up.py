@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.errors import PortTaken
+from deploy.local.former import check_importable, former_objects, import_objects
 from deploy.local.home import Credentials, Home, write_private
 from deploy.local.nats import Nats
 from deploy.local.ports import free_port, is_free
@@ -23,26 +25,42 @@ SERVICES_WITHIN_S = 8.0  # to finish what they are doing; then they are killed
 ALL_WITHIN_S = 9.5
 
 
+@dataclass(frozen=True)
+class Running:
+    """What is up."""
+
+    credentials: Credentials
+    settings: Mapping[str, str]  # the variables by which services are told where Postgres, NATS and S3 are
+
+
 @asynccontextmanager
-async def running(data_dir: Path, port: int, say: Say) -> AsyncIterator[Credentials]:
+async def running(data_dir: Path, port: int, say: Say, *, import_former: bool = False) -> AsyncIterator[Running]:
     """Run everything in `data_dir` while the context lasts, with the API on `port` of 127.0.0.1 (0: any free one).
 
-    `say` is told, a sentence at a time, what happens. At the end nothing runs, and the data stays.
+    `say` is told, a sentence at a time, what happens. At the end nothing runs, and the data stays. `import_former`
+    moves the objects of a data directory of earlier releases first; without it such a directory is refused.
     Raises: CannotRun, in one of its forms.
     """
     with Home.open(data_dir) as home:
         if port and not is_free(port):
             raise PortTaken(f"Port {port} of 127.0.0.1 is taken. Choose another with --port, or 0 for any free one.")
+        if former := former_objects(home.path):
+            check_importable(former, data_dir, import_former)
         if ended := home.end_leftovers():
             say(f"ended what a killed run had left: {', '.join(ended)}")
         dependencies, services = Supervisor(say), Supervisor(say)
         try:
-            yield await _start(home, port or free_port(), dependencies, services, say)
+            settings = await _start_dependencies(home, dependencies)
+            if former:
+                await import_objects(former, settings["SLIPWAY_S3_URL"], say)
+            credentials = await _start_services(home, port or free_port(), settings, services, say)
+            yield Running(credentials, settings)
         finally:
             await _stop(dependencies, services)
 
 
-async def _start(home: Home, port: int, dependencies: Supervisor, services: Supervisor, say: Say) -> Credentials:
+async def _start_dependencies(home: Home, dependencies: Supervisor) -> Mapping[str, str]:
+    """Start Postgres, NATS and S3; returns the variables by which services find them."""
     secrets = home.secrets()
     postgres = Postgres(home.path, free_port(), secrets.postgres_password)
     nats = Nats(home.path, free_port(), secrets.nats_token)
@@ -56,9 +74,15 @@ async def _start(home: Home, port: int, dependencies: Supervisor, services: Supe
     }
     for_a_shell = "".join(f"{name}='{value}'\n" for name, value in settings.items())
     write_private(home.run / "services.env", for_a_shell.encode())
+    return settings
+
+
+async def _start_services(
+    home: Home, port: int, settings: Mapping[str, str], services: Supervisor, say: Say
+) -> Credentials:
     ports = {name: port if name == "gateway" else free_port() for name in NAMES}
     await services.start(*(ServiceProcess(name, home.path, ports[name], settings, say) for name in NAMES))
-    return await _credentials(home, f"http://127.0.0.1:{port}", secrets.operator_key)
+    return await _credentials(home, f"http://127.0.0.1:{port}", settings["SLIPWAY_OPERATOR_KEY"])
 
 
 async def _stop(dependencies: Supervisor, services: Supervisor) -> None:

@@ -225,7 +225,8 @@ class Blobs:
                     log.debug("this object store does not let us list multipart uploads; it has to expire them itself")
                     return aborted
                 raise
-            found, markers = listing.multiparts(answer.body)
+            listed, markers = listing.multiparts(answer.body)
+            found = [each for each in listed if each[0].startswith(prefix)]  # nanio lists all
             for key, upload_id in found:
                 await multipart.abort(self._transport, key, upload_id)
             aborted += len(found)

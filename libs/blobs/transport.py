@@ -40,6 +40,7 @@ class Refused(Unavailable):
 
     def __init__(self, method: str, key: str | None, status: int, code: str) -> None:
         """`code` is S3's, "" where the answer had no body."""
+        self.method = method
         self.status = status
         self.s3_code = code
         super().__init__(f"Object storage answered {status} {code} to {method} {key or 'of the bucket'}".rstrip() + ".")
@@ -47,6 +48,8 @@ class Refused(Unavailable):
     @property
     def passing(self) -> bool:
         """Whether the same request may well succeed a little later."""
+        if self.method == "PUT" and self.s3_code == "NoSuchKey":
+            return True  # of a server whose folders go with their last object, which may be just now
         return self.status in _PASSING or self.s3_code in _PASSING_CODES
 
 

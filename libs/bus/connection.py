@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import nats.errors
 
+from libs.bus.backlog import Backlog, backlogs
 from libs.bus.messages import Listener, Receive, Respond, ask
 from libs.bus.session import Session
 from libs.errors import Unavailable
@@ -102,6 +103,15 @@ class Bus:
             raise Unavailable("The message broker is not connected.")
         try:
             return await ask(self._session, subject, body, wait_s)
+        except (OSError, nats.errors.Error) as error:
+            raise Unavailable(f"The message broker is not answering ({error or type(error).__name__}).") from error
+
+    async def backlogs(self) -> list[Backlog]:
+        """What waits for each service that ever consumed events. Raises: Unavailable without a connection."""
+        if self._session is None:
+            raise Unavailable("The message broker is not connected.")
+        try:
+            return await backlogs(self._session)
         except (OSError, nats.errors.Error) as error:
             raise Unavailable(f"The message broker is not answering ({error or type(error).__name__}).") from error
 

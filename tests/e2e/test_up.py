@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ import psutil
 import pytest
 import requests
 
+from libs.blobs import Blobs
 from tests.e2e.client import Client, answered, archived
 from tests.support.eventually import eventually
 from tests.support.models import given_llama
@@ -26,10 +29,10 @@ SERVERS = {"postgres", "nats", "s3", "gateway", "extractor", "validator", "lifec
 class Up:
     """One run of the command."""
 
-    def __init__(self, data_dir: Path, port: int = 0) -> None:
+    def __init__(self, data_dir: Path, port: int = 0, options: tuple[str, ...] = ()) -> None:
         self.data_dir = data_dir
         self._said = data_dir.with_suffix(".said")
-        command = [sys.executable, "-m", "libs.cli", "up", "--data-dir", str(data_dir), "--port", str(port)]
+        command = [sys.executable, "-m", "libs.cli", "up", "--data-dir", str(data_dir), "--port", str(port), *options]
         with self._said.open("wb") as said:
             self.process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
 
@@ -139,6 +142,39 @@ def test_whatever_dies_is_started_again_and_it_is_said(started: list[Up], data_d
     client = run.client()
     done = eventually(lambda: client.upload("tiny", archived(given_llama())))
     client.settled(done["model_id"])
+
+
+def test_objects_of_an_earlier_release_are_moved_when_told_to(started: list[Up], data_dir: Path) -> None:
+    """Until then nothing is started; afterwards everything is as it was."""
+    run = begin(started, data_dir)
+    files = given_llama()
+    model = run.client().upload("tiny", archived(files))
+    run.client().settled(model["model_id"])
+    url = dict(line.split("=", 1) for line in (data_dir / "run" / "services.env").read_text().splitlines())
+    asyncio.run(_as_formerly(url["SLIPWAY_S3_URL"].strip("'"), data_dir))
+    run.end(signal.SIGTERM)
+    shutil.rmtree(data_dir / "s3" / "store")
+    before = sorted(data_dir.rglob("*"))
+
+    refused = Up(data_dir)
+    assert refused.process.wait(timeout=30) == 1
+    assert f"slipway up --data-dir {data_dir} --import-objects" in refused.said("Error")
+    assert sorted(data_dir.rglob("*")) == before
+
+    again = Up(data_dir, options=("--import-objects",))
+    started.append(again)
+    again.said("Ctrl-C stops everything")
+    assert again.client().get("models/tiny/files/model.safetensors").content == files["model.safetensors"]
+    assert (data_dir / "s3" / "slipway.imported").is_dir()
+
+
+async def _as_formerly(s3_url: str, data_dir: Path) -> None:
+    """Copy every object to where earlier releases kept it."""
+    async with Blobs.open(s3_url) as blobs:
+        async for info in blobs.list():
+            file = data_dir / "s3" / "slipway" / info.key
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(await blobs.read(info.key, 0, info.size_bytes))
 
 
 def _another(run: Up, name: str, pid: int) -> None:

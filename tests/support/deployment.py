@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -156,14 +155,8 @@ class Deployment:
         return asyncio.run(ask())
 
     def stored(self, project_id: str) -> dict[str, int]:
-        """What is in storage for a project: key -> size in bytes. Read from the disk, where nothing can be hidden."""
-        bucket = self.stack.bucket_path(NAMESPACE)
-        found: dict[str, int] = {}
-        for folder, _, names in os.walk(bucket / project_id):
-            for file in (Path(folder, name) for name in names):
-                with suppress(FileNotFoundError):  # deleted while we look
-                    found[str(file.relative_to(bucket))] = file.stat().st_size
-        return found
+        """What is in storage for a project: key -> size in bytes."""
+        return self.stack.stored(NAMESPACE, f"{project_id}/")
 
     def accounted(self, project_id: str) -> dict[str, int]:
         """What the gateway says is in storage for a project: objects of models, and parts and files of live uploads."""

@@ -24,6 +24,8 @@ from deploy.local.postgres import Postgres
 from deploy.local.process import Process
 from deploy.local.s3 import BUCKET, S3
 from deploy.local.server import Server
+from libs.blobs import Blobs
+from libs.blobs.transport import Refused
 
 Name = Literal["postgres", "nats", "s3"]
 STOP_WITHIN_S = 5.0
@@ -66,13 +68,13 @@ class Stack:
         """The same server, another bucket."""
         return self._s3.url.removesuffix(BUCKET) + bucket
 
-    def bucket_path(self, bucket: str) -> Path:
-        """Where the server keeps a bucket: each object is a file under its key."""
-        return self._s3.objects / bucket
+    def stored(self, bucket: str, prefix: str = "") -> dict[str, int]:
+        """What a bucket holds: key -> size in bytes; for callers without an event loop."""
+        return self.wait(self._stored(bucket, prefix))
 
     def remove_bucket(self, bucket: str) -> None:
-        """Remove a bucket and all that is in it, from under the server: do not use its name again."""
-        shutil.rmtree(self.bucket_path(bucket), ignore_errors=True)
+        """Remove a bucket with all that is in it."""
+        self.wait(self._remove_bucket(bucket))
 
     async def start(self, name: Name) -> None:
         """Start it again with its data, and return when it is ready. Does nothing if it runs."""
@@ -124,6 +126,21 @@ class Stack:
         process = self._processes.get(name)
         if process is None or process.returncode is not None:
             self._processes[name] = await server.start(self._dependencies[name])
+
+    async def _stored(self, bucket: str, prefix: str) -> dict[str, int]:
+        async with Blobs.open(self.bucket_url(bucket)) as blobs:
+            return {info.key: info.size_bytes async for info in blobs.list(prefix)}
+
+    async def _remove_bucket(self, bucket: str) -> None:
+        await self._start("s3")  # a test may have stopped it
+        async with Blobs.open(self.bucket_url(bucket)) as blobs:
+            await blobs.abort_multiparts("")
+            await blobs.delete([info.key async for info in blobs.list()])
+            try:
+                await blobs._transport.call("DELETE", None)
+            except Refused as refused:
+                if refused.s3_code != "BucketNotEmpty":  # a service that the test has not ended yet writes there
+                    raise
 
     async def _stop_all(self) -> None:
         await asyncio.gather(*(process.stop(STOP_WITHIN_S) for process in self._processes.values()))

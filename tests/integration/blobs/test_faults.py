@@ -176,13 +176,13 @@ async def test_a_part_is_sent_again(faulty: Faulty, blobs: Blobs) -> None:
     assert b"".join([chunk async for chunk in blobs.get("key")]) == data
 
 
-async def test_a_store_that_forgot_an_upload_is_unavailable(blobs: Blobs, stack: Stack) -> None:
-    """Restarted, it knows nothing of the parts: the caller writes again from the start."""
+async def test_a_store_that_forgot_an_upload_is_unavailable(blobs: Blobs) -> None:
+    """It may expire parts, or lose them in a restart: the caller writes again from the start."""
 
     async def write() -> None:
         async with blobs.writer("key", 3 * PART_BYTES) as writer:
             await writer.write(content(2 * PART_BYTES + 1))
-            await stack.restart("s3")
+            assert await blobs.abort_multiparts("") == 1
             await writer.write(content(PART_BYTES - 1))
 
     with pytest.raises(Unavailable):
@@ -229,9 +229,7 @@ async def test_a_lost_bucket_is_made_again(stack: Stack, namespace: str) -> None
     """A store that comes back empty: what can be repeated succeeds, what cannot fails once."""
     async with Blobs.open(stack.bucket_url(f"{namespace}c")) as blobs:
         await blobs.put_bytes("key", b"x")
-        await stack.stop("s3")
-        stack.remove_bucket(f"{namespace}c")
-        await stack.start("s3")
+        await asyncio.to_thread(stack.remove_bucket, f"{namespace}c")
         await blobs.put_bytes("key", b"x")
         assert await blobs.head("key") is not None
     stack.remove_bucket(f"{namespace}c")
