@@ -197,3 +197,15 @@ async def _send_letter(bench: Bench, event: UploadAborted | UploadExpired) -> No
 
 async def _is(condition: bool) -> bool:
     return condition
+
+
+async def test_events_sent_before_the_newer_release_has_bound_reach_it(bench: Bench) -> None:
+    """The service that emits a new type may be rolled out before the one that handles it."""
+    await bound(bench, older(bench))
+    events = [an_expiry(number) for number in range(10)]
+    for event in events:
+        await bench.send(event)
+    await bound(bench, older(bench))  # others go past them
+    async with running(newer(bench).run):
+        await eventually(lambda: bench.has_applied(*events))
+    assert await bench.letters() == []
