@@ -201,6 +201,12 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
 
 
+class FileMissing(NotFound):
+    """The file is no longer in storage; upload the same file again and its model is whole again."""
+
+    code = "file_missing"
+
+
 # Leaves: storage
 
 

@@ -5,10 +5,11 @@ Handlers  -> a service's table of contents
 Consumer  -> runs the table: ack after commit, nak with backoff, dead letters with reason and original
 """
 
+from libs.bus.backlog import Backlog
 from libs.bus.connection import Bus
 from libs.bus.consumer import Consumer
 from libs.bus.deadletter import DeadLetter
 from libs.bus.handlers import Handlers
 from libs.bus.streams import STREAMS, prefixed, stream_name, unprefixed
 
-__all__ = ["STREAMS", "Bus", "Consumer", "DeadLetter", "Handlers", "prefixed", "stream_name", "unprefixed"]
+__all__ = ["STREAMS", "Backlog", "Bus", "Consumer", "DeadLetter", "Handlers", "prefixed", "stream_name", "unprefixed"]

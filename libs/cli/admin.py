@@ -1,16 +1,17 @@
-"""`slipway admin`: projects and keys, for operators."""
+"""`slipway admin`: for operators; projects and keys, how the services are, what is parked, audits of storage."""
 
 from __future__ import annotations
 
 import click
 
 from libs.cli.context import Context, pass_context, shared_options
+from libs.cli.operations import show_audit, show_done, show_parked, show_refused, show_resumed, show_status
 from libs.cli.render import show_key, show_keys, show_projects
 
 
 @click.group()
 def admin() -> None:
-    """Projects and their keys; needs the operator key."""
+    """For operators; needs the operator key."""
 
 
 @admin.group()
@@ -99,3 +100,110 @@ def revoke_key(shared: Context, key_id: str, project_id: str) -> None:
     """Revoke a key; it stops working at once."""
     shared.as_operator(lambda api: api.projects.revoke_key(project_id, key_id))
     shared.answer({"id": key_id, "revoked": True}, lambda console: console.print(f"Revoked {key_id}."))
+
+
+@admin.command("status")
+@shared_options
+@pass_context
+def status(shared: Context) -> None:
+    """Show how every process is, and which services do not answer."""
+    found = shared.as_operator(lambda api: api.operator.status())
+    shared.answer(found, lambda console: show_status(console, found))
+
+
+@admin.group()
+def outbox() -> None:
+    """List and retry events that the broker refused."""
+
+
+@outbox.command("list")
+@shared_options
+@pass_context
+def list_refused(shared: Context) -> None:
+    """List the events that the broker refused."""
+    found = shared.as_operator(lambda api: api.operator.status())
+    refused = [{"service": each.service, "refused": each.refused} for each in found.services if each.refused]
+    shared.answer({"services": refused}, lambda console: show_refused(console, found))
+
+
+@outbox.command("retry")
+@click.argument("event_ids", nargs=-1, metavar="[ID]...")
+@shared_options
+@pass_context
+def retry_outbox(shared: Context, event_ids: tuple[str, ...]) -> None:
+    """Publish refused events again: those named, or all."""
+    done = shared.as_operator(lambda api: api.operator.retry_outbox(event_ids))
+    shared.answer({"services": done}, lambda console: show_done(console, done))
+
+
+@admin.command("replay")
+@click.option("--since", metavar="TIME", help="All events since then (RFC 3339, e.g. 2027-01-01T00:00:00Z).")
+@click.option("--event", "event_ids", multiple=True, metavar="ID", help="This event; may be given again.")
+@shared_options
+@pass_context
+def replay(shared: Context, since: str | None, event_ids: tuple[str, ...]) -> None:
+    """Publish events again that were published; who has applied them does nothing."""
+    if since is None and not event_ids:
+        raise click.UsageError("Give --since or --event.")
+    done = shared.as_operator(lambda api: api.operator.replay(since=since, event_ids=event_ids))
+    shared.answer({"services": done}, lambda console: show_done(console, done))
+
+
+@admin.group()
+def resume() -> None:
+    """Try what is parked again now."""
+
+
+@resume.command("upload")
+@click.argument("upload_id", metavar="ID")
+@shared_options
+@pass_context
+def resume_upload(shared: Context, upload_id: str) -> None:
+    """Try to unpack an upload again now."""
+    resumed = shared.as_operator(lambda api: api.operator.resume_upload(upload_id))
+    shared.answer(resumed, lambda console: show_resumed(console, resumed))
+
+
+@resume.command("model")
+@click.argument("model_id", metavar="ID")
+@shared_options
+@pass_context
+def resume_model(shared: Context, model_id: str) -> None:
+    """Validate a model again now, also after it was given up."""
+    resumed = shared.as_operator(lambda api: api.operator.resume_model(model_id))
+    shared.answer(resumed, lambda console: show_resumed(console, resumed))
+
+
+@admin.command("parked")
+@shared_options
+@pass_context
+def parked(shared: Context) -> None:
+    """List the uploads and models that wait, for what, and since when."""
+    found = shared.as_operator(lambda api: api.operator.parked())
+    shared.answer({"parked": found}, lambda console: show_parked(console, found))
+
+
+@admin.command("audit")
+@click.option("--fix", is_flag=True, help="Remove what no model is known to have, however much it is.")
+@click.option("--last", is_flag=True, help="Show the last one instead of making another.")
+@click.option(
+    "--wait", "wait_s", default=60, metavar="SECONDS", show_default=True, help="Wait this long for the result."
+)
+@shared_options
+@pass_context
+def audit(shared: Context, fix: bool, last: bool, wait_s: int) -> None:
+    """Compare storage with what is registered, and show what is missing and what belongs to nothing."""
+    if last and fix:
+        raise click.UsageError("--last shows what was found; --fix makes another audit.")
+    if last:
+        found = next(iter(shared.as_operator(lambda api: api.operator.audits())), None)
+    else:
+        found = shared.as_operator(lambda api: api.operator.audit(fix=fix, wait_s=wait_s))
+    if found is None:
+        raise click.ClickException(
+            "There was no audit yet."
+            if last
+            else "No result yet; slipway admin audit --last shows it when it is there."
+        )
+    result = found
+    shared.answer(result, lambda console: show_audit(console, result))

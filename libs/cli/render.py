@@ -24,7 +24,7 @@ def show_models(console: Console, models: Sequence[ModelSummary]) -> None:
         (m.name, m.version or "", state(m.status), m.format or "", _size(m.size_bytes), ago(m.created_at), m.id)
         for m in models
     )
-    _table(console, ("name", "version", "status", "format", ">size", "created", "id"), rows, "No models yet.")
+    table(console, ("name", "version", "status", "format", ">size", "created", "id"), rows, "No models yet.")
 
 
 def show_model(console: Console, model: Model, files: Sequence[ModelFile], report: ModelReport | None) -> None:
@@ -61,7 +61,7 @@ def show_sessions(console: Console, sessions: Sequence[Session]) -> None:
         (s.model_name, s.version or "", s.kind, state(s.status), f"{s.progress:.0f} %", ago(s.created_at), s.session_id)
         for s in sessions
     )
-    _table(console, ("model", "version", "kind", "status", ">sent", "created", "id"), rows, "No uploads.")
+    table(console, ("model", "version", "kind", "status", ">sent", "created", "id"), rows, "No uploads.")
 
 
 def show_session(console: Console, session: Session) -> None:
@@ -78,6 +78,7 @@ def show_session(console: Console, session: Session) -> None:
         "model": session.model_id,
         "id": session.session_id,
         "expires": session.expires_at if session.status == "open" else None,
+        "waits for": session.waiting_for,
         "error": Text(session.error.message, "red") if session.error else None,
     }
     console.print(card(session.model_name, session.version or "", session.status, facts(known)))
@@ -104,7 +105,7 @@ def _unpacked(session: Session) -> str | None:
 def show_projects(console: Console, projects: Sequence[Project]) -> None:
     """The projects, a line each."""
     rows = ((p.name, p.slug, _until(p.revoked_at), ago(p.created_at), p.id) for p in projects)
-    _table(console, ("name", "slug", "state", "created", "id"), rows, "No projects yet: slipway admin project create")
+    table(console, ("name", "slug", "state", "created", "id"), rows, "No projects yet: slipway admin project create")
 
 
 def show_key(console: Console, key: Key) -> None:
@@ -119,7 +120,7 @@ def show_keys(console: Console, keys: Sequence[Key]) -> None:
         (k.name or "", ", ".join(k.scopes or []), k.role or "", _until(k.revoked_at), ago(k.created_at), k.id)
         for k in keys
     )
-    _table(console, ("name", "scopes", "role", "state", "created", "id"), rows, "No keys yet: slipway admin key create")
+    table(console, ("name", "scopes", "role", "state", "created", "id"), rows, "No keys yet: slipway admin key create")
 
 
 def _until(revoked_at: str | None) -> Text:
@@ -130,7 +131,7 @@ def _size(size_bytes: int | None) -> str:
     return decimal(size_bytes) if size_bytes else ""
 
 
-def _table(console: Console, columns: Iterable[str], rows: Iterable[Sequence[RenderableType]], when_empty: str) -> None:
+def table(console: Console, columns: Iterable[str], rows: Iterable[Sequence[RenderableType]], when_empty: str) -> None:
     """A table without lines; a column whose name starts with ">" is aligned to the right."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:

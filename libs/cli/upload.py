@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,8 @@ import msgspec
 from libs.cli.context import Context, pass_context, shared_options
 from libs.cli.progress import shown_on
 from libs.cli.render import show_outcome
-from libs.client import PARALLEL, PART_BYTES, Outcome, Slipway, Upload, inspect
+from libs.client import PARALLEL, DigestCache, Outcome, Slipway, Upload, inspect
 from libs.client.local import LocalDirectory
-
-_SIZE = re.compile(r"^(\d+)\s*([kmg]i?|)b?$")
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
-
-
-class Size(click.ParamType[int]):
-    """A number of bytes such as 64MiB, 100MB or 1048576."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = _SIZE.match(value.strip().lower())
-        if not match or not int(match[1]):
-            self.fail(f"'{value}' is no size; write 64MiB, 100MB or a number of bytes.", param, ctx)
-        return int(match[1]) * _UNITS[match[2]]
 
 
 @click.command()
@@ -39,15 +21,16 @@ class Size(click.ParamType[int]):
 @click.option("--name", required=True, help="The model's name; the same name again makes a new version.")
 @click.option("--version", help="Its version; the next one (1.0.0, 1.1.0, …) if not given.")
 @click.option(
-    "--part-size", type=Size(), default=PART_BYTES, help="Files of a directory larger than this go in parts [100MiB]."
+    "--parallel",
+    type=click.IntRange(1, 64),
+    default=PARALLEL,
+    show_default=True,
+    help="Files, or parts of an archive, at a time.",
 )
-@click.option("--parallel", type=click.IntRange(1, 64), default=PARALLEL, show_default=True, help="Parts at a time.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the model is unpacked and validated.")
 @shared_options
 @pass_context
-def upload(
-    shared: Context, path: Path, name: str, version: str | None, part_size: int, parallel: int, no_wait: bool
-) -> None:
+def upload(shared: Context, path: Path, name: str, version: str | None, parallel: int, no_wait: bool) -> None:
     """Upload PATH, a model's directory or an archive of it (.tar, .tar.gz, .tar.bz2).
 
     Interrupted, the same command goes on where it stopped: only what the server does not have yet is sent.
@@ -58,7 +41,9 @@ def upload(
 
     async def work(api: Slipway) -> Outcome:
         with shown_on(shared.err) as progress:
-            run = Upload(api, source, name, version=version, part_bytes=part_size, parallel=parallel, progress=progress)
+            run = Upload(
+                api, source, name, version=version, parallel=parallel, progress=progress, digests=DigestCache()
+            )
             shared.on_interrupt = lambda: _how_to_go_on(run)
             return await run.run(wait=not no_wait)
 

@@ -16,17 +16,18 @@ from libs.client.answers import (
     Session,
 )
 from libs.client.api import Slipway
+from libs.client.digests import DigestCache
 from libs.client.errors import ApiError, LocalProblem, Unreachable
 from libs.client.files import FileSlice
 from libs.client.local import LocalArchive, LocalDirectory, LocalFile, inspect
 from libs.client.progress import Progress, Silent, Step
-from libs.client.upload import PARALLEL, PART_BYTES, Outcome, Upload
+from libs.client.upload import PARALLEL, Outcome, Upload
 
 __all__ = [
     "PARALLEL",
-    "PART_BYTES",
     "ApiError",
     "Completed",
+    "DigestCache",
     "FileSlice",
     "Key",
     "LocalArchive",

@@ -43,6 +43,7 @@ class ManifestFile(msgspec.Struct, frozen=True):
     size: int
     upload_path: str
     present: bool = False
+    known_size: bool = False  # the project stores something of exactly this size: hashing may save sending it
 
 
 class DirectoryOpened(msgspec.Struct, frozen=True):
@@ -66,11 +67,13 @@ class PartStored(msgspec.Struct, frozen=True):
 
 
 class FileStored(msgspec.Struct, frozen=True):
-    """A whole file that counts."""
+    """A file that counts; or, where `held_bytes` is set, how much of it the server holds."""
 
     relative_path: str
     size: int
-    checksum: str
+    checksum: str | None = None  # SHA-256; None where the server still has to read the file for it
+    crc32: str | None = None  # of the body of this request: 8 hex digits
+    held_bytes: int | None = None  # None: all of it
     uploaded_file_count: int = 0
     expected_file_count: int = 0
     progress: float = 0.0
@@ -136,6 +139,7 @@ class Session(msgspec.Struct, frozen=True):
     files: list[SessionFile] | None = None
     extraction: Extraction | None = None
     error: SessionError | None = None
+    waiting_for: str | None = None  # why the server does not go on now; it does so by itself, later
 
 
 class CompletedFile(msgspec.Struct, frozen=True):

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import Self
 
 from libs.client.models import Models
+from libs.client.operator import Operator
 from libs.client.projects import Projects
 from libs.client.transport import Transport
 from libs.client.uploads import Uploads
 
 
 class Slipway:
-    """A connection to one Slipway with one key: a project's for `uploads` and `models`, the operator's for `projects`.
+    """A connection to one Slipway with one key.
 
+    A project's key is for `uploads` and `models`, the operator's for `projects` and `operator`.
     `base_url`: `http(s)://HOST/{project_id}/v1`, or `http(s)://HOST/v1`, where the key names the project.
     """
 
@@ -29,6 +31,7 @@ class Slipway:
         self.uploads = Uploads(self._transport)
         self.models = Models(self._transport)
         self.projects = Projects(self._transport)
+        self.operator = Operator(self._transport)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -12,6 +12,7 @@ from libs.client.local import LocalArchive
 from libs.client.parallel import in_parallel
 from libs.client.progress import Progress
 from libs.client.uploads import Uploads
+from libs.contracts import new_id
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class ArchiveSender:
     async def open(self, name: str, version: str | None) -> tuple[str, str | None]:
         """Open a session -> (session id, model id)."""
         source = self._source
-        opened = await self._uploads.open_archive(name, source.size_bytes, source.format, version=version)
+        opened = await self._uploads.open_archive(
+            name, source.size_bytes, source.format, version=version, idempotency_key=new_id()
+        )
         self._parts = _Parts(opened.chunk_size, opened.total_chunks)
         return opened.session_id, opened.model_id
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from isal import isal_zlib
+
 from libs.client.errors import LocalProblem
 from libs.errors import SlipwayError
 
@@ -30,6 +32,7 @@ class FileSlice:
         self.size_bytes = size_bytes
         self.failure: SlipwayError | None = None
         self.moved = moved
+        self.crc32: str | None = None  # of what was sent, once all of it is: 8 hex digits (IEEE)
         self._sent = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -40,11 +43,16 @@ class FileSlice:
         """
         self.moved(-self._sent)
         self._sent = 0
+        self.crc32 = None
         try:
             file = await asyncio.to_thread(_open_at, self.path, self.offset)
+            crc32 = 0
             with file:
                 while self._sent < self.size_bytes:
-                    chunk = await asyncio.to_thread(_read, file, min(_SEND_BYTES, self.size_bytes - self._sent))
+                    wanted = min(_SEND_BYTES, self.size_bytes - self._sent)
+                    chunk, crc32 = await asyncio.to_thread(_read_checked, file, wanted, crc32)
+                    if self._sent + wanted == self.size_bytes:
+                        self.crc32 = f"{crc32:08x}"
                     yield chunk
                     self._sent += len(chunk)
                     self.moved(len(chunk))
@@ -86,6 +94,11 @@ def _read(file: BinaryIO, size_bytes: int) -> bytes:
     if len(chunk) < size_bytes:
         raise LocalProblem(f"{file.name} became shorter while it was being sent. Run the command again.")
     return chunk
+
+
+def _read_checked(file: BinaryIO, size_bytes: int, crc32: int) -> tuple[bytes, int]:
+    chunk = _read(file, size_bytes)
+    return chunk, isal_zlib.crc32(chunk, crc32)
 
 
 def _hash(update: Callable[[bytes], None], file: BinaryIO, size_bytes: int) -> None:

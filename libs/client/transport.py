@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _BUSY = frozenset({429, 503})  # the server says that it did nothing
 _BROKEN = frozenset({502, 504})  # a proxy says that it does not know
+_INCOMPLETE = 308  # an answer like others: how much of a file the server holds
 _EXPECT_BYTES = 1 << 20  # a body this large waits for "100 Continue", so that a refusal costs no transfer
 _LONGEST_PAUSE_S = 30.0
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=180)
@@ -143,7 +144,7 @@ class _TryAgainError(Exception):
 
 def _decode(response: aiohttp.ClientResponse, raw: bytes, returns: type[T]) -> T:
     status = response.status
-    if status < 300:
+    if status < 300 or status == _INCOMPLETE:
         try:
             return msgspec.json.decode(raw or b"{}", type=returns)
         except msgspec.DecodeError as error:

@@ -12,13 +12,13 @@ from typing import Literal
 from libs.client.answers import Completed, Model, ModelReport, Session
 from libs.client.api import Slipway
 from libs.client.archive import ArchiveSender
+from libs.client.digests import DigestCache
 from libs.client.directory import DirectorySender
 from libs.client.errors import ApiError
 from libs.client.local import LocalArchive, LocalDirectory
 from libs.client.progress import Progress, Silent, Step
 from libs.errors import SlipwayError
 
-PART_BYTES = 100 * 1024 * 1024  # of the parts of a large file in a directory; an archive's are the server's choice
 PARALLEL = 4
 
 _WAIT_S = 20  # one bounded wait for completion; then it is asked again
@@ -74,9 +74,9 @@ class Upload:
         name: str,
         *,
         version: str | None = None,
-        part_bytes: int = PART_BYTES,
         parallel: int = PARALLEL,
         progress: Progress | None = None,
+        digests: DigestCache | None = None,
     ) -> None:
         self.stage: Stage = "preparing"
         self.session_id: str | None = None
@@ -90,7 +90,7 @@ class Upload:
         if isinstance(source, LocalArchive):
             self._sender = ArchiveSender(api.uploads, source, parallel, self._progress)
         else:
-            self._sender = DirectorySender(api.uploads, source, parallel, self._progress, part_bytes)
+            self._sender = DirectorySender(api.uploads, source, parallel, self._progress, digests)
 
     async def run(self, *, wait: bool = True) -> Outcome:
         """Send what is missing, complete, and wait for the verdict unless `wait` is False.
@@ -185,7 +185,8 @@ class Upload:
                 await asyncio.wait([watcher])
 
     async def _watch(self, session_id: str, unpacked: _Count) -> None:
-        """Show how many bytes are unpacked, until cancelled."""
+        """Show how many bytes are unpacked, and what the server waits for, until cancelled."""
+        waited_for: str | None = None
         while True:
             await asyncio.sleep(_LOOK_S)
             try:
@@ -194,17 +195,26 @@ class Upload:
                 continue  # only a look; if it matters, the completion that is waited for meanwhile says so
             if session.extraction is not None:
                 unpacked.is_at(session.extraction.bytes)
+            waited_for = self._tell_wait(session.waiting_for, waited_for)
 
     async def _verdict(self, model_id: str) -> Model:
         """The model, once it is ready or in error."""
         pause_s = 0.05
+        waited_for: str | None = None
         with self._progress.step("validating", 0, ""):
             while True:
                 model = await self._api.models.get(model_id)
                 if model.status in _DECIDED:
                     return model
+                waited_for = self._tell_wait(model.status_reason, waited_for)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, 1.0)
+
+    def _tell_wait(self, waiting_for: str | None, told: str | None) -> str | None:
+        """Say once why the server does not go on; it keeps what it has. Returns: what is waited for."""
+        if waiting_for and waiting_for != told:
+            self._progress.note(f"The server waits, and goes on by itself: {waiting_for}")
+        return waiting_for
 
     async def _report(self, model: Model) -> ModelReport | None:
         try:

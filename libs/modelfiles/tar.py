@@ -7,8 +7,9 @@ what two readers could understand differently, is refused at its first byte (see
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -32,6 +33,7 @@ from libs.modelfiles.tarheader import (
     refused_type,
 )
 
+MODEL_FOLDER = "."  # the archive's root, where it is a member
 MAX_EXTENDED_BYTES = 1024 * 1024  # a PAX header may carry extended attributes of a file; names are far smaller
 
 _ZEROS = bytes(BLOCK)
@@ -56,9 +58,21 @@ class Content:
     view: memoryview
 
 
+class TarCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reader has to know, beside the paths of the files so far, to go on at the next header."""
+
+    next_at: int  # offset of that header
+    files: int
+    bytes_out: int
+    folders: list[str]  # as named by members of their own
+    dropped: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class MemberEnded:
-    """The file is complete."""
+    """The file is complete; `checkpoint()` lets another reader go on behind it, where that is possible."""
+
+    checkpoint: Callable[[], TarCheckpoint] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,8 @@ class TarReader:
 
     def __init__(self, limits: ArchiveLimits | None = None, *, size_bytes: int | None = None) -> None:
         """`size_bytes` is the size of the whole archive, where that is known."""
+        self._dropped: list[str] = []
+        self._folders: list[str] = []
         self._limits = limits or ArchiveLimits()
         self._size_bytes = size_bytes
         self._paths = PathSet(self._limits.paths)
@@ -83,6 +99,7 @@ class TarReader:
         self._offset = 0  # bytes taken so far
         self._header_at = 0  # where the present header block began
         self._buffer = bytearray()  # an incomplete header block or extended header
+        self._size = 0  # of the present file
         self._left = 0  # bytes of content, or of an extended header, still to come
         self._padding = 0  # bytes after it, up to the next block
         self._skipping = False  # the present member is left out
@@ -103,6 +120,19 @@ class TarReader:
             self._offset += taken
             view = view[taken:]
         return events
+
+    def go_on(self, checkpoint: TarCheckpoint, paths: Iterable[str]) -> None:
+        """Start at the checkpoint instead of at byte 0; `paths` are of the files before it."""
+        for path in paths:
+            self._paths.add_file(path)
+        for path in checkpoint.folders:
+            self._take_folder(path)
+        for path in checkpoint.dropped:
+            self._paths.count(path)
+        self._dropped = list(checkpoint.dropped)
+        self._files = checkpoint.files
+        self._bytes_out = checkpoint.bytes_out
+        self._offset = self._header_at = checkpoint.next_at
 
     def close(self) -> list[MemberEvent]:
         """There are no more bytes, and so no more events. Raises: BadArchive if the archive is cut short or empty."""
@@ -219,10 +249,15 @@ class TarReader:
             raise self._refuse("tar-folder-with-content", f"the folder has {size_bytes} bytes of content.", fix)
         name = raw.rstrip("/")
         if not raw.startswith("/") and all(part in ("", ".") for part in raw.split("/")) and raw:
-            self._checked(self._paths.count, ".")  # the model's folder itself
-            return
-        path = self._checked(check_path, name or raw)
-        self._checked(self._paths.count if is_litter(path) else self._paths.add_folder, path)
+            path = MODEL_FOLDER
+        else:
+            path = self._checked(check_path, name or raw)
+        self._checked(self._take_folder, path)
+
+    def _take_folder(self, path: str) -> None:
+        left_out = path == MODEL_FOLDER or is_litter(path)
+        (self._paths.count if left_out else self._paths.add_folder)(path)
+        self._folders.append(path)
 
     def _file(self, raw: str, size_bytes: int, events: list[MemberEvent]) -> None:
         path = self._checked(check_path, raw)
@@ -235,11 +270,12 @@ class TarReader:
         if self._size_bytes is not None and self._header_at + BLOCK + size_bytes > self._size_bytes:
             raise self._refuse("tar-truncated", f"its {size_bytes} bytes go beyond the archive's end.", _TRUNCATED)
         if self._skipping:
+            self._dropped.append(path)
             events.append(MemberDropped(path))
         else:
             self._files += 1
             events.append(MemberStarted(path, size_bytes))
-        self._left = size_bytes
+        self._size = self._left = size_bytes
         self._padding = -size_bytes % BLOCK
         self._state = self._read_content
         if not size_bytes:
@@ -247,8 +283,19 @@ class TarReader:
 
     def _end_member(self, events: list[MemberEvent]) -> None:
         if not self._skipping:
-            events.append(MemberEnded())
+            next_at = self._header_at + BLOCK + self._size + self._padding
+            so_far = (self._files, self._bytes_out, len(self._folders), len(self._dropped))
+            events.append(MemberEnded(partial(self._checkpoint, next_at, *so_far)))
         self._state = self._read_padding if self._padding else self._read_header
+
+    def _checkpoint(self, next_at: int, files: int, bytes_out: int, folders: int, dropped: int) -> TarCheckpoint:
+        return TarCheckpoint(
+            next_at=next_at,
+            files=files,
+            bytes_out=bytes_out,
+            folders=self._folders[:folders],
+            dropped=self._dropped[:dropped],
+        )
 
     def _end_block(self) -> None:
         if self._extensions:

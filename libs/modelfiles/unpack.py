@@ -12,12 +12,13 @@ Each step does a bounded amount of work and answers at most 2 MiB of content, so
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Protocol
 
 from libs.contracts import Format
 from libs.modelfiles.archive import MIB, ArchiveLimits, BadArchive, refusal
 from libs.modelfiles.decompress import BZIP2, GZIP, Stored, Streams
-from libs.modelfiles.tar import Content, MemberEnded, MemberEvent, MemberStarted, TarReader
+from libs.modelfiles.tar import Content, MemberEnded, MemberEvent, MemberStarted, TarCheckpoint, TarReader
 
 STEP_BYTES = MIB  # a step ends after so much content, or one slice later
 
@@ -108,6 +109,16 @@ def unpack_archive(
     if codec is None:
         return Unpacker(Stored(), TarReader(limits, size_bytes=size_bytes), sha256=sha256)
     return Unpacker(Streams(codec, limits), TarReader(limits), sha256=sha256)
+
+
+def resume_tar(limits: ArchiveLimits, checkpoint: TarCheckpoint, paths: Iterable[str], *, size_bytes: int) -> Unpacker:
+    """The unpacker of the rest of a plain tar archive of `size_bytes`, to be fed from `checkpoint.next_at` on.
+
+    `paths` are of the files before. The digest of the whole cannot be verified so: SHA-256 cannot be resumed.
+    """
+    reader = TarReader(limits, size_bytes=size_bytes)
+    reader.go_on(checkpoint, paths)
+    return Unpacker(Stored(), reader)
 
 
 def join_parts(path: str, size_bytes: int) -> Unpacker:

@@ -1,47 +1,55 @@
 """One try at one stream, and what follows from how it ends.
 
-everything stored     -> extracted, ArchiveExtracted
-BadArchive            -> rejected, ArchiveRejected, at the first bad byte
-Parked                -> the place is given to others until twice the parts are there
-Unavailable           -> again after a while, as often as it takes
-anything else         -> again after a while; after `max_attempts` rejected, with the reason
-killed                -> again when its lease has run out; after `max_deaths` in a row rejected
-cancelled             -> the process ends: again at once, elsewhere; or the lease is lost: nothing
+everything stored        -> extracted, ArchiveExtracted
+BadArchive               -> rejected, ArchiveRejected, at the first bad byte: the content's own fault
+GaveWay                  -> the place is others' until twice the parts are there
+any other error          -> again after a pause; from `max_attempts` on without a further file: parked, ArchiveParked
+killed                   -> taken over when its lease has run out; counts as such an error
+cancelled                -> the process ends: again at once, elsewhere; or the lease is lost: nothing
+
+Each file that is stored is recorded at once, so that the next attempt goes on behind it. While Postgres is away
+everything waits, and nothing fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeVar
 
 import msgspec
 
 from libs import telemetry
 from libs.blobs import Blobs
-from libs.contracts import ArchiveExtracted, ArchiveProgressed, ArchiveRejected, Finding, PartStream, StoredFile
-from libs.db import Pool, Tx, transaction
-from libs.errors import ObjectNotFound, Unavailable
+from libs.contracts import ArchiveExtracted, ArchiveParked, ArchiveRejected, StoredFile, StreamProgress
+from libs.db import Pool, Tx, connection, transaction
+from libs.errors import ObjectNotFound, SlipwayError, Unavailable
 from libs.modelfiles.archive import BadArchive, refusal
 from libs.modelfiles.paths import shown
-from libs.modelfiles.unpack import Unpacker, join_parts, unpack_archive
+from libs.modelfiles.unpack import Unpacker, join_parts, resume_tar, unpack_archive
 from libs.outbox import emit
 from libs.signals import Signals, notify
+from libs.tasks import end
 from services.extractor import metrics, store
 from services.extractor.config import ExtractorConfig
-from services.extractor.handlers import NEWS
+from services.extractor.handlers import CLAIMABLE
 from services.extractor.layout import common_folder
 from services.extractor.leases import Lease, LeaseLost
-from services.extractor.parts import Parked, Parts
+from services.extractor.parts import GaveWay, Parts
+from services.extractor.progress import progress
 from services.extractor.unpacking import Unpacking
 
-FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
-FINISH_AGAIN_S = 0.5
+ONE_FILE = ("raw", "object")  # formats of streams that are no archives
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between attempts
+FIRST_PARKED_S, LONGEST_PARKED_S = 60.0, 4 * 3600.0  # between attempts of what is parked
+LOOK_AGAIN_S = 0.5
+HAND_OVER_S = 2.0  # whoever ends a process does not wait for long
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +59,7 @@ class Tools:
     """What attempts work with."""
 
     config: ExtractorConfig
+    owner: str
     pool: Pool
     blobs: Blobs
     signals: Signals
@@ -65,172 +74,230 @@ class Attempt:
         self._claim = lease.claim
         self._stream = lease.claim.stream
         self._tools = tools
-        self._told = (0, 0, 0)  # the progress that was last told: parts done, files, bytes out
-        self.parts = Parts(self._stream, pool=tools.pool, blobs=tools.blobs, signals=tools.signals, config=tools.config)
-        self._unpacking = Unpacking(
-            self._stream, _unpacker(self._stream, tools.config), blobs=tools.blobs, threads=tools.threads
+        self._attempts = lease.claim.attempts
+        self._unpacking: Unpacking | None = None
+        self._recorded = 0  # files
+        self.parts = Parts(
+            self._stream,
+            owner=tools.owner,
+            pool=tools.pool,
+            blobs=tools.blobs,
+            signals=tools.signals,
+            config=tools.config,
         )
 
     async def run(self) -> None:
-        """Try, and record how it went; whoever claims the stream next starts again from its first part."""
+        """Try, and record how it went."""
         claim = self._claim
-        with telemetry.bind(request_id=claim.request_id, traceparent=claim.traceparent):
-            log.info("extraction begins", extra={"stream_id": claim.id, "claim": claim.fence})
+        with (
+            telemetry.bind(request_id=claim.request_id, traceparent=claim.traceparent),
+            progress.attempt(claim.id, self._progress),
+        ):
+            log.info("extraction begins", extra={"stream_id": claim.id, "fence": claim.fence})
             try:
-                await self._try()
+                await self._try_and_record()
             except asyncio.CancelledError:
                 if not self._lease.lost:
-                    await self._give_back(lambda tx: store.release(tx, claim))
+                    await self._hand_over()
                 raise
             except LeaseLost:
-                self._lost()
-            except Parked:
-                log.info("extraction is parked", extra={"stream_id": claim.id, "parts_done": self.parts.done})
-                metrics.attempts.labels("parked").inc()
-                await self._give_back(lambda tx: store.park(tx, claim))
-            except BadArchive as bad:
-                await self._reject(bad.finding)
-            except Unavailable as trouble:
-                log.warning("extraction is put off: %s", trouble, extra={"stream_id": claim.id})
-                await self._postpone(failed=False)
-            except Exception as error:  # the edge of an attempt: whatever it is, the stream must end or be tried again
-                log.exception("extraction failed", extra={"stream_id": claim.id, "claim": claim.fence})
-                await self._fail(error)
+                metrics.attempts.labels("lost").inc()
+                log.warning("extraction lost its lease", extra={"stream_id": claim.id})
+
+    def _progress(self) -> StreamProgress:
+        unpacking = self._unpacking
+        return StreamProgress(
+            **self._ids(),
+            parts_known=self.parts.known,
+            parts_done=self.parts.done,
+            members=len(unpacking.files) if unpacking else 0,
+            bytes_out=unpacking.bytes_out if unpacking else 0,
+        )
+
+    async def _try_and_record(self) -> None:
+        try:
+            await self._try()
+        except GaveWay:
+            log.info("extraction gives way", extra={"stream_id": self._claim.id, "parts_done": self.parts.done})
+            await self._record("gave_way", lambda tx: store.give_way(tx, self._claim))
+        except BadArchive as bad:
+            found = bad.finding
+            await self._finish("rejected", ArchiveRejected(**self._ids(), finding=found, at=datetime.now(UTC)))
+        except (LeaseLost, asyncio.CancelledError):
+            raise
+        except Unavailable as unavailable:
+            log.warning("extraction is put off: %s", unavailable, extra={"stream_id": self._claim.id})
+            await self._put_off(str(unavailable))
+        except Exception as error:  # the edge of an attempt: whatever it is, the stream is tried again
+            log.exception("extraction failed", extra={"stream_id": self._claim.id, "fence": self._claim.fence})
+            await self._put_off(self._reason(error))
 
     async def _try(self) -> None:
-        if self._claim.deaths >= self._tools.config.max_deaths:
-            raise _died(self._claim.deaths)
-        async with self._telling():
-            await self._unpacking.run(self.parts.chunks(), self._lease.check)
+        if self._claim.taken_over and self._claim.attempts > self._tools.config.max_attempts:
+            raise ProcessDied(f"the extractor did not survive unpacking it ({self._claim.attempts - 1} times in a row)")
+        stored = await self._stored_before()
+        checkpoint = self._claim.checkpoint if self._can_skip() else None
+        self._recorded = len(stored)
+        self._unpacking = Unpacking(
+            self._claim,
+            self._unpacker(stored),
+            stored=stored,
+            passed=checkpoint.files if checkpoint else 0,
+            blobs=self._tools.blobs,
+            threads=self._tools.threads,
+        )
+        start = checkpoint.next_at if checkpoint else 0
+        recording = asyncio.create_task(self._record_files(self._unpacking))
+        working = asyncio.create_task(self._unpacking.run(self.parts.chunks(start), self._lease.held))
+        try:
+            await asyncio.wait((recording, working), return_when=asyncio.FIRST_COMPLETED)
+            if recording.done():
+                recording.result()  # raises
+            working.result()
+        finally:
+            await end(recording, working)
         metrics.unpacked_bytes.inc(self._unpacking.bytes_out)
-        files = self._unpacking.files
+        dropped = [*(checkpoint.dropped if checkpoint else ()), *self._unpacking.dropped]
+        await self._finish("extracted", self._extracted(self._unpacking.files, dropped))
+
+    # Going on where an earlier attempt was
+
+    async def _stored_before(self) -> list[StoredFile]:
+        if self._claim.fence == 1:
+            return []
+
+        async def read() -> list[StoredFile]:
+            async with connection(self._tools.pool) as tx:
+                return await store.files(tx, self._claim.id)
+
+        return await self._once_there(read)
+
+    def _can_skip(self) -> bool:
+        """Whether what precedes the checkpoint need not be read again.
+
+        The digest of the whole archive, where it was declared, needs every byte of it.
+        """
+        return self._stream.format == "tar" and self._stream.sha256 is None
+
+    def _unpacker(self, stored: list[StoredFile]) -> Unpacker:
+        stream, limits = self._stream, self._tools.config.archive_limits()
+        if stream.format in ONE_FILE:
+            return join_parts(stream.path or "", stream.size_bytes)
+        if self._claim.checkpoint is not None and self._can_skip():
+            paths = [file.path for file in stored]
+            return resume_tar(limits, self._claim.checkpoint, paths, size_bytes=stream.size_bytes)
+        return unpack_archive(stream.format, limits, size_bytes=stream.size_bytes, sha256=stream.sha256)
+
+    async def _record_files(self, unpacking: Unpacking) -> None:
+        """Record files as they are stored: those of one statement are those that came during the last one."""
+        while True:
+            await unpacking.grown.wait()
+            unpacking.grown.clear()
+            await self._once_there(self._add_files)
+
+    async def _add_files(self) -> None:
+        new = self._unpacking.files[self._recorded :] if self._unpacking else []
+        if self._unpacking is None or not new or self._stream.format in ONE_FILE:
+            return
+        checkpoint = self._unpacking.checkpoint() if self._can_skip() else None
+        async with connection(self._tools.pool) as tx:
+            if not await store.add_files(tx, self._claim, self._recorded, new, checkpoint):
+                raise LeaseLost
+        self._recorded += len(new)
+        self._attempts = 1
+
+    # How it ends
+
+    def _extracted(self, files: list[StoredFile], dropped: list[str]) -> ArchiveExtracted:
         prefix = None
-        if self._stream.format == "raw":
+        if self._stream.format in ONE_FILE:
             _verify(files[0], self._stream.sha256)
         elif prefix := common_folder([file.path for file in files]):
             files = [msgspec.structs.replace(file, path=file.path[len(prefix) + 1 :]) for file in files]
-        await self._finish(
-            "extracted",
-            ArchiveExtracted(
-                upload_id=self._stream.upload_id,
-                stream_id=self._stream.id,
-                files=files,
-                stripped_prefix=prefix,
-                dropped=self._unpacking.dropped,
-                bytes_in=self._unpacking.bytes_in,
-                at=datetime.now(UTC),
-            ),
-        )
-
-    @asynccontextmanager
-    async def _telling(self) -> AsyncIterator[None]:
-        """Tell now and then how far it is."""
-        telling = asyncio.create_task(self._tell_progress())
-        try:
-            yield
-        finally:
-            telling.cancel()
-            await asyncio.wait([telling])
-        if not telling.cancelled():
-            telling.result()
-
-    async def _tell_progress(self) -> None:
-        while True:
-            await asyncio.sleep(self._tools.config.progress_every_s)
-            progress = (self.parts.done, len(self._unpacking.files), self._unpacking.bytes_out)
-            if progress == self._told:
-                continue
-            try:
-                async with transaction(self._tools.pool) as tx:
-                    if await store.hold(tx, self._claim):
-                        await emit(tx, [self._progressed(*progress)])
-            except Unavailable as trouble:
-                log.warning("cannot tell of progress: %s", trouble)
-            else:
-                self._told = progress
-
-    def _progressed(self, parts_done: int, members: int, bytes_out: int) -> ArchiveProgressed:
-        return ArchiveProgressed(
-            upload_id=self._stream.upload_id,
-            stream_id=self._stream.id,
-            parts_done=parts_done,
-            members=members,
-            bytes_out=bytes_out,
+        return ArchiveExtracted(
+            **self._ids(),
+            files=files,
+            stripped_prefix=prefix,
+            dropped=dropped,
+            bytes_in=self._stream.size_bytes,
             at=datetime.now(UTC),
         )
 
-    async def _reject(self, finding: Finding) -> None:
-        rejected = ArchiveRejected(
-            upload_id=self._stream.upload_id, stream_id=self._stream.id, finding=finding, at=datetime.now(UTC)
-        )
-        await self._finish("rejected", rejected)
+    def _ids(self) -> dict[str, str]:
+        return {"upload_id": self._stream.upload_id, "stream_id": self._stream.id}
 
-    async def _fail(self, error: Exception) -> None:
-        """An error that nobody foresaw: perhaps it passes."""
-        if self._claim.failures + 1 < self._tools.config.max_attempts:
-            await self._postpone(failed=True)
-            return
+    def _reason(self, error: Exception) -> str:
         if isinstance(error, ObjectNotFound):
-            rule, found = "part-missing", f"part {self.parts.done} is no longer in storage."
-        else:
-            reason = shown(f"{type(error).__name__}: {error}")
-            rule, found = "extraction-failed", f"the archive could not be unpacked ({reason})."
-        await self._reject(refusal(rule, found, "Upload it again; tell the operator if that does not help.").finding)
+            return f"part {self.parts.done} is not in storage"
+        return shown(str(error) if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}")
 
     async def _finish(self, state: Literal["extracted", "rejected"], result: store.Result) -> None:
-        """Record and tell the result; while Postgres is away, as long as the lease lasts."""
-        while True:
-            try:
-                self._lease.check()
-                async with transaction(self._tools.pool) as tx:
-                    await store.lock_upload(tx, self._stream.upload_id)  # no part is told of meanwhile
-                    if not await store.finish(tx, self._claim, state, result):
-                        raise LeaseLost
-                    await store.forget_parts(tx, self._claim.id)
-                    await emit(tx, [result])
-            except LeaseLost:
-                self._lost()
-            except Unavailable as trouble:
-                log.warning("cannot record the result yet: %s", trouble)
-                await asyncio.sleep(FINISH_AGAIN_S)  # nothing tells when Postgres is back
-                continue
-            else:
-                metrics.attempts.labels(state).inc()
-                log.info("extraction ended", extra={"stream_id": self._claim.id, "state": state})
+        async def finish(tx: Tx) -> None:
+            if not await store.finish(tx, self._claim, state, result):
+                raise LeaseLost
+            await store.forget_progress(tx, self._claim.id)
+            await emit(tx, [result])
+
+        await self._record(state, finish)
+
+    async def _put_off(self, reason: str) -> None:
+        """Nothing of what was sent is lost, whatever went wrong."""
+        await self._once_there(self._add_files)
+        beyond = self._attempts - self._tools.config.max_attempts
+        if beyond < 0:
+            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._attempts - 1, 10))
+            await self._record("put_off", lambda tx: store.postpone(tx, self._claim, pause_s))
             return
+        parked_s = min(LONGEST_PARKED_S, FIRST_PARKED_S * 2 ** min(beyond, 10))
 
-    def _lost(self) -> None:
-        metrics.attempts.labels("lost").inc()
-        log.warning("extraction lost its lease", extra={"stream_id": self._claim.id})
+        async def park(tx: Tx) -> None:
+            if not await store.park(tx, self._claim, parked_s):
+                raise LeaseLost
+            now = datetime.now(UTC)
+            retry_at = now + timedelta(seconds=parked_s)
+            await emit(tx, [ArchiveParked(**self._ids(), reason=reason, retry_at=retry_at, at=now)])
 
-    async def _postpone(self, *, failed: bool) -> None:
-        metrics.attempts.labels("put_off").inc()
-        delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(self._claim.troubles, 10))
-        await self._give_back(lambda tx: store.postpone(tx, self._claim, delay_s, failed=failed))
+        await self._record("parked", park)
 
-    async def _give_back(self, statement: Callable[[Tx], Awaitable[None]]) -> None:
-        """Let others claim the stream; if Postgres is away, the lease runs out by itself."""
-        try:
+    async def _record(self, outcome: str, change: Callable[[Tx], Awaitable[None]]) -> None:
+        """Make the change that ends the attempt."""
+
+        async def record() -> None:
             async with transaction(self._tools.pool) as tx:
-                await statement(tx)
-                await notify(tx, NEWS, self._claim.id)
-        except Unavailable as trouble:
-            log.warning("cannot give the lease back: %s", trouble)
+                await change(tx)
+
+        await self._once_there(record)
+        metrics.attempts.labels(outcome).inc()
+        log.info("extraction attempt ended", extra={"stream_id": self._claim.id, "outcome": outcome})
+
+    async def _once_there(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it under the lease, as soon as Postgres is there. Raises: LeaseLost."""
+        while True:
+            await self._lease.held()
+            try:
+                return await work()
+            except Unavailable as unavailable:
+                log.warning("waiting for Postgres: %s", unavailable, extra={"stream_id": self._claim.id})
+                await asyncio.sleep(LOOK_AGAIN_S)  # nothing tells when it is back
+
+    async def _hand_over(self) -> None:
+        """Let another process go on at once; if Postgres is away, the lease runs out by itself."""
+        try:
+            async with asyncio.timeout(HAND_OVER_S):
+                await self._add_files()
+                async with transaction(self._tools.pool) as tx:
+                    await store.release(tx, self._claim)
+                    await notify(tx, CLAIMABLE, self._claim.id)
+        except (LeaseLost, Unavailable, TimeoutError) as error:
+            log.warning("cannot give the lease back: %s", error or type(error).__name__)
 
 
-def _unpacker(stream: PartStream, config: ExtractorConfig) -> Unpacker:
-    if stream.format == "raw":
-        return join_parts(stream.path or "", stream.size_bytes)
-    return unpack_archive(stream.format, config.archive_limits(), size_bytes=stream.size_bytes, sha256=stream.sha256)
+class ProcessDied(SlipwayError):
+    """The extractor did not survive unpacking it."""
 
 
 def _verify(file: StoredFile, declared_sha256: str | None) -> None:
-    """Raises: BadArchive if the joined file is not what was declared."""
+    """Raises: BadArchive if the file is not what was declared."""
     if declared_sha256 not in (None, file.sha256):
         found = f"its SHA-256 is {file.sha256}, not {declared_sha256} as declared."
         raise refusal("file-checksum", found, "Send the file again.", file=file.path)
-
-
-def _died(times: int) -> BadArchive:
-    found = f"the extractor did not survive unpacking it ({times} times)."
-    return refusal("extraction-failed", found, "Tell the operator; the logs have the reason.")

@@ -9,21 +9,20 @@ from libs.modelfiles.archive import ArchiveLimits
 class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     """Settings of the extractor, beside those of every service.
 
-    Memory is bounded by about 20 MiB for each of `max_open`; CPU by `cpu_threads`.
+    Memory is bounded by about 30 MiB for each of `max_open`; CPU by `cpu_threads`.
     """
 
     max_open: Count = 16  # extractions under way in this process, most of them waiting for parts
     cpu_threads: Count = 2  # for decompression and hashing
     lease_s: Seconds = 15  # how long a dead process keeps its extractions from others
-    park_after_s: Seconds = 120  # how long an extraction waits for its next part before it gives up its place
-    yield_after_s: Seconds = 2  # the same, while others wait for a place
+    idle_s: Seconds = 120  # how long an extraction waits for its next part before it gives up its place
+    idle_if_wanted_s: Seconds = 2  # the same, while others wait for a place
     poll_s: Seconds = 5  # how often tables are looked at without a signal
     progress_every_s: Seconds = 1
-    max_attempts: Count = 8  # that ended in an error of ours
-    max_deaths: Count = 24  # in a row, with the process: more, since that may be killed for other reasons
+    max_attempts: Count = 8  # in a row that stored no file; then the extraction is parked
     max_unpacked_bytes: Count = 2 * 1024**4  # of one archive
     max_ratio: Count = 20  # bytes out for each byte in, after the first 256 MiB
-    forget_after_s: Seconds = 30 * DAY_S  # results, to be told again; longer than the broker keeps any event
+    forget_after_s: Seconds = 30 * DAY_S  # results, to be sent again; longer than the broker keeps any event
 
     def archive_limits(self) -> ArchiveLimits:
         """How much one archive may become."""

@@ -1,29 +1,33 @@
-"""The bytes of a stream in order, while its parts are landing in any order."""
+"""The bytes of a stream in order, read ahead while its parts are landing in any order."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from dataclasses import dataclass
 
 from libs.blobs import Blobs
 from libs.contracts import Part, PartStream
 from libs.contracts.keys import part_key
 from libs.db import Pool, connection
-from libs.digest import rechunked
 from libs.errors import SlipwayError, Unavailable
 from libs.signals import Signals, Subscription
+from libs.tasks import end
 from services.extractor import store
 from services.extractor.config import ExtractorConfig
-from services.extractor.handlers import NEWS
+from services.extractor.handlers import PARTS
+from services.extractor.readers import reading
 
-CHUNK_BYTES = 512 * 1024  # what a thread is given at once: much work for one switch, little memory
+SLICE_BYTES = 2 * 1024 * 1024  # one request, and what a thread is given at once: much work for one switch
+SLICES_AHEAD = 4  # in flight or waiting to be unpacked: a store that is 50 ms away still gives 100 MB/s
 
 log = logging.getLogger(__name__)
 
 
-class Parked(Exception):
+class GaveWay(Exception):
     """The next part does not come, and the place is needed."""
 
 
@@ -31,69 +35,148 @@ class PartDamaged(SlipwayError):
     """A stored part does not have the size it was stored with."""
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A range of a part."""
+
+    part: Part
+    start: int
+    length: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it ends its part."""
+        return self.start + self.length >= self.part.size_bytes
+
+
 class Parts:
     """Reads each part once, as it becomes the next one; waits for those that are not there yet."""
 
     def __init__(
-        self, stream: PartStream, *, pool: Pool, blobs: Blobs, signals: Signals, config: ExtractorConfig
+        self, stream: PartStream, *, owner: str, pool: Pool, blobs: Blobs, signals: Signals, config: ExtractorConfig
     ) -> None:
+        """`owner` holds the stream's lease."""
         self._stream = stream
+        self._owner = owner
         self._pool = pool
         self._blobs = blobs
         self._signals = signals
         self._config = config
-        self._news: Subscription | None = None
-        self._in_the_way = False
+        self._signal: Subscription | None = None
+        self._wanted_by_others = False
+        self._slices: deque[Slice] = deque()  # of parts that are there, to be asked for
+        self._skip = 0  # bytes that are not wanted any more
+        self.known = 0  # parts that are there, from the first one on
         self.done = 0  # parts read to their end
         self.idle_since: float | None = None  # monotonic; None while there is something to read
 
     def give_way(self) -> None:
         """Let go, if it waits; somebody needs the place."""
-        self._in_the_way = True
-        if self._news is not None:
-            self._news.signal()
+        self._wanted_by_others = True
+        if self._signal is not None:
+            self._signal.signal()
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """All bytes of the stream, about CHUNK_BYTES at a time.
+    async def chunks(self, start: int = 0) -> AsyncGenerator[bytes, None]:
+        """All bytes of the stream from `start` on, at most SLICE_BYTES at a time.
 
-        Raises: Parked; Unavailable, ObjectNotFound.
+        Up to SLICES_AHEAD are being read, also of the next parts, while the first of them is with the caller.
+        Raises: GaveWay; PartDamaged; Unavailable, ObjectNotFound.
         """
-        with self._signals.subscribe(NEWS, self._stream.id) as self._news:
-            while self.done < self._stream.total_parts:
-                for part in await self._landed(self._news):
-                    async with aclosing(self._read(part)) as chunks:
-                        async for chunk in chunks:
-                            yield chunk
-                    self.done = part.number + 1
+        self._skip = start
+        ahead: deque[tuple[Slice, asyncio.Task[bytes]]] = deque()
+        with (
+            self._signals.subscribe(PARTS, self._stream.id) as self._signal,
+            reading(self._owner, self._stream.id, self._signal),
+        ):
+            await self._look()
+            try:
+                while True:
+                    await self._read_ahead(ahead, self._signal)
+                    if not ahead:
+                        if self.known >= self._stream.total_parts:
+                            return
+                        await self._wait(self._signal)
+                        continue
+                    slice_, read = ahead.popleft()
+                    content = await read
+                    if slice_.is_last:
+                        self.done = slice_.part.number + 1
+                    if content:
+                        yield content
+            finally:
+                await _give_up([read for _, read in ahead])
 
-    async def _landed(self, news: Subscription) -> list[Part]:
-        """The parts that can be read next, at least one. Raises: Parked."""
+    async def _read_ahead(self, ahead: deque[tuple[Slice, asyncio.Task[bytes]]], signal: Subscription) -> None:
+        while len(ahead) < SLICES_AHEAD:
+            if not self._slices and not (await signal.wait(0) and await self._look()):
+                return
+            slice_ = self._slices.popleft()
+            ahead.append((slice_, asyncio.create_task(self._read(slice_))))
+
+    async def _wait(self, signal: Subscription) -> None:
+        """Return when there is something to read. Raises: GaveWay."""
         self.idle_since = time.monotonic()
         try:
-            while not (parts := await self._look()):
-                patience_s = self.idle_since + self._config.park_after_s - time.monotonic()
-                if patience_s <= 0 or self._in_the_way:
-                    raise Parked
-                await news.wait(min(patience_s, self._config.poll_s))
-            return parts
+            while True:
+                patience_s = self.idle_since + self._config.idle_s - time.monotonic()
+                if patience_s <= 0 or self._wanted_by_others:
+                    raise GaveWay
+                await signal.wait(min(patience_s, self._config.poll_s))
+                if await self._look():
+                    return
         finally:
             self.idle_since = None
 
-    async def _look(self) -> list[Part]:
+    async def _look(self) -> bool:
+        """See which parts have come; whether there is one to be read."""
+        if self.known >= self._stream.total_parts:
+            return False
         try:
             async with connection(self._pool) as tx:
-                return await store.parts_from(tx, self._stream.id, self.done)
-        except Unavailable as trouble:  # nothing is lost by waiting, except perhaps the lease, which its keeper sees
-            log.warning("cannot look for parts: %s", trouble)
-            return []
+                parts = await store.parts_from(tx, self._stream.id, self.known)
+        except Unavailable as unavailable:
+            log.warning("cannot look for parts: %s", unavailable)
+            if self.idle_since is not None:
+                self.idle_since = time.monotonic()  # parts may have come: it does not count as idle
+            return False
+        for part in parts:
+            self._cut(part)
+            self.known = part.number + 1
+        return bool(self._slices)
 
-    async def _read(self, part: Part) -> AsyncGenerator[bytes, None]:
+    def _cut(self, part: Part) -> None:
+        """Queue what is wanted of the part, at least one slice of it, so that its size is checked."""
+        start = min(self._skip, part.size_bytes)
+        self._skip -= start
+        if start and start == part.size_bytes:
+            self.done = part.number + 1
+            return
+        while True:
+            length = min(SLICE_BYTES, part.size_bytes - start)
+            self._slices.append(Slice(part, start, length))
+            start += length
+            if start >= part.size_bytes:
+                return
+
+    async def _read(self, slice_: Slice) -> bytes:
+        """Raises: PartDamaged if the part ends before or after the end of its last slice."""
+        part = slice_.part
+        content = await self._blobs.read(self._key(part), slice_.start, slice_.length + int(slice_.is_last))
+        if len(content) != slice_.length:
+            found = slice_.start + len(content)
+            raise PartDamaged(f"Part {part.number} has {found} bytes in storage instead of {part.size_bytes}.")
+        return content
+
+    def _key(self, part: Part) -> str:
         stream = self._stream
-        key = part_key(stream.project_id, stream.upload_id, stream.number, part.number, part.attempt)
-        size_bytes = 0
-        async with aclosing(self._blobs.get(key)) as body, aclosing(rechunked(body, CHUNK_BYTES)) as chunks:
-            async for chunk in chunks:
-                size_bytes += len(chunk)
-                yield chunk
-        if size_bytes != part.size_bytes:
-            raise PartDamaged(f"Part {part.number} has {size_bytes} bytes in storage instead of {part.size_bytes}.")
+        if stream.key is not None:
+            return stream.key
+        return part_key(stream.project_id, stream.upload_id, stream.number, part.number, part.attempt)
+
+
+async def _give_up(reads: list[asyncio.Task[bytes]]) -> None:
+    """End what nobody waits for any more."""
+    await end(*reads)
+    for read in reads:
+        if not read.cancelled():
+            read.exception()  # the first one was raised

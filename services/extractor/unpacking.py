@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from libs.blobs import Blobs
-from libs.contracts import PartStream, StoredFile
+from libs.contracts import StoredFile
 from libs.contracts.keys import member_key
 from libs.modelfiles.archive import BadArchive
-from libs.modelfiles.tar import Content, MemberDropped, MemberEnded, MemberEvent, MemberStarted
+from libs.modelfiles.tar import Content, MemberDropped, MemberEnded, MemberEvent, MemberStarted, TarCheckpoint
 from libs.modelfiles.unpack import Unpacker
+from services.extractor.store import Claim
 
 STEPS_AHEAD = 2
 SMALL_BYTES = 1024 * 1024  # files up to this size are held whole and written beside the next ones
@@ -34,58 +35,84 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """The file is complete, and this is its digest."""
+    """The file is complete, and this is its digest; see `MemberEnded` for the checkpoint."""
 
     sha256: str
+    checkpoint: Callable[[], TarCheckpoint] | None
 
 
 HashedEvent = MemberStarted | Content | Hashed | MemberDropped
 
 
 class Hashing:
-    """Replaces the end of each file by its digest."""
+    """Replaces the end of each file by its digest; leaves out the first files, which are stored already."""
 
-    def __init__(self) -> None:
+    def __init__(self, leave_out: int) -> None:
+        """`leave_out` is their number."""
+        self._leave_out = leave_out
         self._digest = hashlib.sha256()
 
     def add(self, events: list[MemberEvent]) -> list[HashedEvent]:
         """The same events, once their content is hashed."""
         hashed: list[HashedEvent] = []
         for event in events:
-            if isinstance(event, MemberEnded):
-                hashed.append(Hashed(self._digest.hexdigest()))
+            if isinstance(event, MemberDropped):
+                hashed.append(event)
+            elif self._leave_out:
+                self._leave_out -= isinstance(event, MemberEnded)
+            elif isinstance(event, MemberEnded):
+                hashed.append(Hashed(self._digest.hexdigest(), event.checkpoint))
                 self._digest = hashlib.sha256()
-                continue
-            if isinstance(event, Content):
-                self._digest.update(event.view)
-            hashed.append(event)
+            else:
+                if isinstance(event, Content):
+                    self._digest.update(event.view)
+                hashed.append(event)
         return hashed
 
 
 class Unpacking:
     """One pass over one stream."""
 
-    def __init__(self, stream: PartStream, unpacker: Unpacker, *, blobs: Blobs, threads: ThreadPoolExecutor) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        claim: Claim,
+        unpacker: Unpacker,
+        *,
+        stored: Sequence[StoredFile],
+        passed: int,
+        blobs: Blobs,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        """`stored` are the first files, from attempts before; the first `passed` of them do not come up again."""
+        self._stream = claim.stream
+        self._fence = claim.fence
         self._unpacker = unpacker
         self._blobs = blobs
         self._threads = threads
+        self._hashing = Hashing(len(stored) - passed)
         self._small_slots = asyncio.Semaphore(SMALL_AT_ONCE)
-        self.files: list[StoredFile] = []  # complete, though the small ones perhaps still on their way
+        self._begun = len(stored)  # files
+        self._out_of_order: dict[int, tuple[StoredFile, Hashed]] = {}  # stored before one that precedes them
+        self._last: Hashed | None = None
+        self.files = list(stored)  # in the archive's order: those in storage, up to the first that is not
+        self.grown = asyncio.Event()  # set when `files` has grown
         self.dropped: list[str] = []
-        self.bytes_in = 0
-        self.bytes_out = 0
+        self.bytes_out = sum(file.size_bytes for file in stored)
 
-    async def run(self, chunks: AsyncGenerator[bytes, None], check: Callable[[], None]) -> None:
-        """Unpack everything; `check` is called after each step, and ends it by raising.
+    def checkpoint(self) -> TarCheckpoint | None:
+        """Where another attempt can go on after the last of `files`; None where it has to begin anew."""
+        return self._last.checkpoint() if self._last and self._last.checkpoint else None
 
-        Raises: BadArchive; Unavailable; whatever `chunks` or `check` raise.
+    async def run(self, chunks: AsyncGenerator[bytes, None], held: Callable[[], Awaitable[None]]) -> None:
+        """Unpack everything; `held` is awaited after each step, and pauses it, or ends it by raising.
+
+        Raises: BadArchive; Unavailable; whatever `chunks` or `held` raise.
         """
         steps: asyncio.Queue[list[MemberEvent] | None] = asyncio.Queue(STEPS_AHEAD)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._unpack(chunks, steps))
-                group.create_task(self._store(self._hashed(steps, check), group))
+                group.create_task(self._store(self._hashed(steps, held), group))
         except ExceptionGroup as failed:
             refused = (error for error in failed.exceptions if isinstance(error, BadArchive))
             raise next(refused, failed.exceptions[0]) from None
@@ -96,7 +123,6 @@ class Unpacking:
         unpacker = self._unpacker
         async with aclosing(chunks):
             async for chunk in chunks:
-                self.bytes_in += len(chunk)
                 await self._in_thread(unpacker.feed, chunk)
                 while not unpacker.hungry:
                     await steps.put(await self._in_thread(unpacker.step))
@@ -104,68 +130,92 @@ class Unpacking:
         await steps.put(None)
 
     async def _hashed(
-        self, steps: asyncio.Queue[list[MemberEvent] | None], check: Callable[[], None]
+        self, steps: asyncio.Queue[list[MemberEvent] | None], held: Callable[[], Awaitable[None]]
     ) -> AsyncGenerator[HashedEvent, None]:
         """The events one by one, each once its content is hashed."""
-        hashing = Hashing()
         while (events := await steps.get()) is not None:
-            for event in await self._in_thread(hashing.add, events):
+            for event in await self._in_thread(self._hashing.add, events):
                 yield event
-            check()
+            await held()
 
     async def _store(self, events: AsyncGenerator[HashedEvent, None], group: asyncio.TaskGroup) -> None:
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, MemberDropped):
                     self.dropped.append(event.path)
+                elif isinstance(event, MemberStarted) and self._stream.key is not None:
+                    await self._keep(event, events, self._stream.key)
                 elif isinstance(event, MemberStarted) and event.size_bytes <= SMALL_BYTES:
                     await self._store_small(event, events, group)
                 elif isinstance(event, MemberStarted):
                     await self._store_large(event, events)
 
+    async def _keep(self, file: MemberStarted, events: AsyncGenerator[HashedEvent, None], key: str) -> None:
+        """The stream is an object already: it was only to be hashed."""
+
+        async def pass_by(_: memoryview) -> None: ...
+
+        number = self._next_number()
+        self._stored(number, file, key, await self._pass_on(events, pass_by))
+
     async def _store_large(self, file: MemberStarted, events: AsyncGenerator[HashedEvent, None]) -> None:
-        key = self._next_key()
+        number = self._next_number()
+        key = self._key(number)
         async with self._blobs.writer(key, file.size_bytes) as writer:
-            sha256 = await self._pass_on(events, writer.write)
-        self.files.append(StoredFile(path=file.path, size_bytes=file.size_bytes, sha256=sha256, key=key))
+            hashed = await self._pass_on(events, writer.write)
+        self._stored(number, file, key, hashed)
 
     async def _store_small(
         self, file: MemberStarted, events: AsyncGenerator[HashedEvent, None], group: asyncio.TaskGroup
     ) -> None:
         """Hold the file, and write it while the next ones are being unpacked."""
-        key = self._next_key()
+        number = self._next_number()
         content = bytearray()
 
         async def hold(view: memoryview) -> None:
             content.extend(view)
 
-        sha256 = await self._pass_on(events, hold)
+        hashed = await self._pass_on(events, hold)
         await self._small_slots.acquire()
-        group.create_task(self._put(key, content))
-        self.files.append(StoredFile(path=file.path, size_bytes=file.size_bytes, sha256=sha256, key=key))
+        group.create_task(self._put(number, file, content, hashed))
 
-    async def _put(self, key: str, content: bytearray) -> None:
+    async def _put(self, number: int, file: MemberStarted, content: bytearray, hashed: Hashed) -> None:
+        key = self._key(number)
         try:
             await self._blobs.put_bytes(key, content)
         finally:
             self._small_slots.release()
+        self._stored(number, file, key, hashed)
 
     async def _pass_on(
         self, events: AsyncGenerator[HashedEvent, None], write: Callable[[memoryview], Awaitable[None]]
-    ) -> str:
+    ) -> Hashed:
         """Give the content of the present file to `write`; its digest."""
         async for event in events:
             if isinstance(event, Hashed):
-                return event.sha256
+                return event
             if isinstance(event, Content):
                 await write(event.view)
                 self.bytes_out += len(event.view)
         raise AssertionError("a file that starts also ends, or an error is raised")
 
-    def _next_key(self) -> str:
-        """The same for the same file at each attempt, so that a retry overwrites its own bytes."""
+    def _stored(self, number: int, file: MemberStarted, key: str, hashed: Hashed) -> None:
+        """The file is in storage; it counts once all before it are."""
+        stored = StoredFile(path=file.path, size_bytes=file.size_bytes, sha256=hashed.sha256, key=key)
+        self._out_of_order[number] = stored, hashed
+        while (next_ := self._out_of_order.pop(len(self.files), None)) is not None:
+            stored, self._last = next_
+            self.files.append(stored)
+            self.grown.set()
+
+    def _next_number(self) -> int:
+        self._begun += 1
+        return self._begun - 1
+
+    def _key(self, number: int) -> str:
+        """It carries the fence, so that an attempt that has lost its lease overwrites nothing of the next one's."""
         stream = self._stream
-        return member_key(stream.project_id, stream.upload_id, stream.number, 0, len(self.files))
+        return member_key(stream.project_id, stream.upload_id, stream.number, self._fence, number)
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))

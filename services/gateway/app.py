@@ -9,6 +9,7 @@ from libs.admission import Slots
 from libs.blobs import Blobs
 from libs.service import Service, spine
 from libs.web import BodyLimits, Route, make_app
+from services.gateway.admin.routes import ROUTES as ADMIN
 from services.gateway.config import GatewayConfig
 from services.gateway.handlers import handlers
 from services.gateway.models.routes import ROUTES as MODELS
@@ -19,7 +20,7 @@ from services.gateway.sweepers import sweep
 from services.gateway.uploads.routes import ROUTES as UPLOADS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-ROUTES: list[Route] = [*UPLOADS, *MODELS, *PROJECTS]
+ROUTES: list[Route] = [*UPLOADS, *MODELS, *PROJECTS, *ADMIN]
 
 
 async def build(config: GatewayConfig, service: Service) -> None:
@@ -27,7 +28,7 @@ async def build(config: GatewayConfig, service: Service) -> None:
     blobs = await service.enter(Blobs.open(config.s3_url))
     shared = await spine(service, MIGRATIONS, handlers)
     downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
-    state = Gateway(shared.pool, shared.signals, blobs, config, downloads, service.stop)
+    state = Gateway(shared.pool, shared.signals, blobs, shared.bus, config, downloads, service.stop)
     service.repeat("sweepers", config.sweep_interval_s, partial(sweep, shared.pool, config))
     service.ready("s3", blobs.ping, required=False)  # what needs no bytes goes on without
     service.serve(

@@ -28,3 +28,4 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     body_min_rate_bytes_per_s: Count = 16 * 1024  # averaged over a minute in which we waited for nothing else
     sweep_interval_s: Seconds = 5
     stale_after_s: Seconds = 30  # how long others may be silent before they are told again
+    give_up_after_s: Seconds = 7 * DAY_S  # how long an upload or a model may wait for what is not its client's fault

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from libs.admission import Slots
 from libs.blobs import Blobs
+from libs.bus import Bus
 from libs.db import Pool
 from libs.signals import Signals
 from services.gateway.config import GatewayConfig
@@ -19,6 +20,7 @@ class Gateway:
     pool: Pool
     signals: Signals
     blobs: Blobs
+    bus: Bus
     config: GatewayConfig
     downloads: Slots = field(default_factory=lambda: Slots(128, 32))  # bodies being sent, by project
     stop: asyncio.Event = field(default_factory=asyncio.Event)  # set when this process is to end: stop waiting

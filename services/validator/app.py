@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from libs.blobs import Blobs
-from libs.bus import Consumer
-from libs.db import Pool, transaction
+from libs.db import Pool, Tx, transaction
 from libs.service import Service, spine
 from services.validator import store
+from services.validator.attempt import Tools
 from services.validator.config import ValidatorConfig
-from services.validator.handlers import Tools, handlers
+from services.validator.handlers import handlers
 from services.validator.reading import ModelReader
+from services.validator.worker import Worker
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FORGET_EVERY_S = 3600.0
+FORGET_BATCH = 1_000
 
 
 async def build(config: ValidatorConfig, service: Service) -> None:
-    """One consumer, whose slow part reads from storage."""
+    """Events become rows, rows become verdicts."""
     blobs = await service.enter(Blobs.open(config.s3_url))
-    shared = await spine(service, MIGRATIONS)
-    tools = Tools(shared.pool, ModelReader(blobs, config.max_fetches))
-    consumer = Consumer(shared.bus, shared.pool, handlers, tools, concurrency=config.max_validations)
-    service.background("consumer", consumer.run)
-    service.repeat("forget", FORGET_EVERY_S, partial(_forget, shared.pool, config.forget_after_s))
-    service.ready("s3", blobs.ping, required=False)  # until it is back, requests are put back
+    shared = await spine(service, MIGRATIONS, handlers)
+    tools = Tools(config, shared.pool, ModelReader(blobs, config.max_fetches))
+    service.background("validations", Worker(tools, shared.signals).run)
+    service.repeat("forget", FORGET_EVERY_S, partial(forget, shared.pool, config))
+    service.ready("s3", blobs.ping, required=False)  # until it is back, validations are put off
 
 
-async def _forget(pool: Pool, older_than_s: float) -> None:
-    async with transaction(pool) as tx:
-        await store.forget(tx, older_than_s)
+async def forget(pool: Pool, config: ValidatorConfig) -> None:
+    """Remove what is too old to be asked about, a batch at a time."""
+    await _in_batches(pool, store.forget_verdicts, config.forget_after_s)
+    await _in_batches(pool, store.forget_validations, config.forget_after_s)
+    await _in_batches(pool, store.forget_pieces, config.forget_pieces_after_s)
+
+
+async def _in_batches(pool: Pool, statement: Callable[[Tx, float, int], Awaitable[int]], older_than_s: float) -> None:
+    removed = FORGET_BATCH
+    while removed == FORGET_BATCH:
+        async with transaction(pool) as tx:
+            removed = await statement(tx, older_than_s, FORGET_BATCH)

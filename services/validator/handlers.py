@@ -1,63 +1,53 @@
-"""What the validator does about each event: it reads the model, judges it, and tells the verdict."""
+"""What the validator does about each event: a row, and a signal to whoever works on it; a verdict is told again."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 
 from libs.bus import Handlers
-from libs.contracts import Event, ModelRejected, ModelValidated, ModelValidationRequested
-from libs.db import Pool, Tx, connection
+from libs.contracts import Event, ModelRejected, ModelValidated, ModelValidationParked, ModelValidationRequested
+from libs.db import Tx
+from libs.signals import notify
 from services.validator import store
-from services.validator.judging import judge
-from services.validator.reading import ModelReader
-from services.validator.store import Verdict
+from services.validator.store import Parked, Verdict
 
-log = logging.getLogger(__name__)
+WAITING = "validation"  # signalled when there is something to claim
 
 handlers = Handlers("validator")
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What the slow part works with."""
+@handlers.on(ModelValidationRequested)
+async def queue_validation(event: ModelValidationRequested, tx: Tx) -> list[Event]:
+    """Let the model wait for its verdict; with `resume` now, if it is put off.
 
-    pool: Pool
-    reader: ModelReader
-
-
-async def reach_verdict(event: ModelValidationRequested, tools: Tools) -> Verdict:
-    """The verdict that is stored, or a new one: read the model's headers and apply every rule.
-
-    Raises: ObjectNotFound, if storage lacks one of the files; Unavailable.
+    Emits: for a repeated request ModelValidated or ModelRejected as at first, or ModelValidationParked.
     """
-    async with connection(tools.pool) as tx:
-        known = await store.find(tx, event.validation_id)
-    if known is not None:
-        return known
-    found = await tools.reader.inspect(event.files)
-    async with tools.reader.alone_if_heavy(found.bytes_read):
-        report = await tools.reader.compute(found.bytes_read, partial(judge, found))
-    facts = {"model_id": event.model_id, "bytes_read": report.bytes_read, "findings": len(report.findings)}
-    log.info("validated: %s", "passed" if report.passed else "rejected", extra=facts)
-    return Verdict(report=report, decided_at=datetime.now(UTC))
+    if await store.queue(tx, event):
+        await notify(tx, WAITING)
+        return []
+    verdict = await store.find(tx, event.validation_id)
+    if verdict is not None:
+        return [decided(event.model_id, event.validation_id, verdict)]
+    if event.resume:
+        await store.resume(tx, event.validation_id)
+        await notify(tx, WAITING)
+        return []
+    parked = await store.find_parked(tx, event.validation_id)
+    return [put_off(event.model_id, event.validation_id, parked, event.at)] if parked else []
 
 
-@handlers.on(ModelValidationRequested, prepare=reach_verdict)
-async def tell_verdict(event: ModelValidationRequested, tx: Tx, reached: Verdict) -> list[Event]:
-    """Store the verdict, and tell it.
-
-    Emits: ModelValidated or ModelRejected; for a repeated request the same as at first.
-    """
-    verdict = await store.record(tx, event.validation_id, event.model_id, reached)
+def decided(model_id: str, validation_id: str, verdict: Verdict) -> Event:
+    """The event that tells of a verdict."""
     kind = ModelValidated if verdict.report.passed else ModelRejected
-    return [
-        kind(
-            at=verdict.decided_at,
-            model_id=event.model_id,
-            validation_id=event.validation_id,
-            report=verdict.report,
-        )
-    ]
+    return kind(at=verdict.decided_at, model_id=model_id, validation_id=validation_id, report=verdict.report)
+
+
+def put_off(model_id: str, validation_id: str, parked: Parked, at: datetime) -> Event:
+    """The event that tells why there is no verdict yet."""
+    return ModelValidationParked(
+        at=at,
+        model_id=model_id,
+        validation_id=validation_id,
+        reason=parked.reason or "",
+        retry_at=parked.not_before,
+    )

@@ -7,19 +7,22 @@ uploaded is imported, unpickled or run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from libs.contracts import StoredFile
+from libs.errors import ObjectNotFound, Unavailable
 from libs.modelfiles import frontmatter, gguf, hfconfig, index, quantization, safetensors, torchfile, weights
 from libs.modelfiles.ranges import Range, Reader
 from libs.modelfiles.unreadable import Unreadable
-from services.validator import inspection
+from services.validator import inspection, pieces
 from services.validator.inspection import Inspection
+from services.validator.pieces import MAX_READ_BYTES, Broken, Piece, Reading
 
 T = TypeVar("T")
 
@@ -28,7 +31,8 @@ _TINY_BYTES = 1024  # a file of weights up to this: a pointer of Git LFS, most l
 _WITH_HEADER = (".safetensors", ".gguf")
 _INLINE_BYTES = 256 * 1024  # what is parsed without a thread
 _HEAVY_BYTES = 8 * 1024 * 1024  # what is fetched and parsed by one at a time in this process
-_MAX_TENSORS = 1_000_000  # of one model; a mixture of 384 experts in 61 layers has a fifth of that
+_SLOWEST_BYTES_S = 1024 * 1024  # what a request for many bytes is given time for
+MAX_PATIENCE_S = 60.0
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 # Files that the rules read, and how much of them
@@ -67,45 +71,62 @@ class ModelReader:
         self._requests = asyncio.Semaphore(requests)
         self._heavy = asyncio.Lock()
 
-    async def inspect(self, files: Sequence[StoredFile]) -> Inspection:
-        """Read what the rules need of `files`.
+    async def inspect(
+        self,
+        files: Sequence[StoredFile],
+        known: Mapping[Reading, Piece] = MappingProxyType({}),
+        *,
+        patience_s: float = MAX_PATIENCE_S,
+    ) -> Inspection:
+        """Read what the rules need of `files`, but of those that are `known`; what occurs twice is read once.
 
-        Raises: ObjectNotFound; Unavailable.
+        `patience_s`: how long one request may take, beside what its bytes take.
+        Raises: ObjectNotFound, naming the file; Unavailable.
         """
         found = inspection.empty({file.path: file.size_bytes for file in files})
+        alike: dict[Reading, list[StoredFile]] = {}
+        for file in files:
+            alike.setdefault(reading_of(file), []).append(file)
         try:
             async with asyncio.TaskGroup() as tasks:
-                for file in files:
-                    tasks.create_task(self._look_into(file, found))
+                for reading, same in alike.items():
+                    if reading in known:
+                        _take_all(found, same, known[reading])
+                    else:
+                        tasks.create_task(self._look_into(reading, same, found, patience_s))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         return found
 
-    async def _look_into(self, file: StoredFile, found: Inspection) -> None:
-        source = _Source(self, file)
-        name = file.path.rpartition("/")[2]
-        if file.size_bytes <= (_TINY_BYTES if name.endswith(_WITH_HEADER) else SMALL_BYTES):
-            await source.load(file.size_bytes)
-        if source.begins_with(_LFS_POINTER):
-            found.unreadable[file.path] = _lfs_pointer()
-        elif name.endswith(".gguf"):
-            await _keep(found.ggufs, found.unreadable, file, source.drive(gguf.read_header(file.size_bytes)))
-        elif name.endswith(".safetensors"):
-            header = source.drive(safetensors.read_header(file.size_bytes))
-            await _keep(found.headers, found.unreadable, file, header)
-            _limit_tensors(found, file.path)
-        elif file.path in _DOCUMENTS:
-            found.documents[file.path] = await source.load(_DOCUMENTS[file.path])
-        scanned = file.size_bytes > 0 or name.endswith(torchfile.PICKLE_SUFFIXES)  # an empty pytorch_model.bin is none
-        if scanned and file.path not in found.headers and file.path not in found.ggufs:
-            found.pickles[file.path] = await source.drive(torchfile.scan_file(file.size_bytes, name))
+    async def _look_into(
+        self, reading: Reading, same: Sequence[StoredFile], found: Inspection, patience_s: float
+    ) -> None:
+        source = _Source(self, same[0], patience_s)
+        piece = await _read(source, same[0])
         found.files_read += bool(source.bytes_read)
         found.bytes_read += source.bytes_read
+        if source.bytes_read <= MAX_READ_BYTES and (raw := pieces.encode(piece)) is not None:
+            found.fresh[reading] = raw
+        _take_all(found, same, piece)
 
-    async def fetch(self, file: StoredFile, start: int, length: int) -> bytes:
-        """One range of `file`."""
+    async def fetch(self, file: StoredFile, wanted: Range, patience_s: float) -> bytes:
+        """One range of `file`, whole.
+
+        Raises: ObjectNotFound; Unavailable, also if storage has less than that of the file, or takes too long.
+        """
         async with self._requests:
-            return await self._storage.read(file.key, start, length)
+            try:
+                async with asyncio.timeout(patience_s + wanted.length / _SLOWEST_BYTES_S):
+                    content = await self._storage.read(file.key, wanted.start, wanted.length)
+            except TimeoutError:
+                raise Unavailable(f"{file.path}: object storage did not answer within {patience_s:g} s.") from None
+            except ObjectNotFound:
+                raise ObjectNotFound(f"{file.path}: its object is not in storage.") from None
+            except Unavailable as error:
+                raise Unavailable(f"{file.path}: {error}") from error
+        if len(content) < wanted.length:
+            raise Unavailable(f"{file.path}: storage ends at byte {wanted.start + len(content)} of {file.size_bytes}.")
+        return content
 
     @asynccontextmanager
     async def alone_if_heavy(self, size_bytes: int) -> AsyncIterator[None]:
@@ -122,9 +143,10 @@ class ModelReader:
 class _Source:
     """One file, read by ranges; what is read twice is fetched once where it is small."""
 
-    def __init__(self, reader: ModelReader, file: StoredFile) -> None:
+    def __init__(self, reader: ModelReader, file: StoredFile, patience_s: float) -> None:
         self._reader = reader
         self._file = file
+        self._patience_s = patience_s
         self._front = b""  # what is known of the file's beginning
         self.bytes_read = 0
 
@@ -156,7 +178,7 @@ class _Source:
         return await self._fetch(Range(wanted.start, end - wanted.start))
 
     async def _fetch(self, wanted: Range) -> bytes:
-        content = await self._reader.fetch(self._file, wanted.start, wanted.length) if wanted.length > 0 else b""
+        content = await self._reader.fetch(self._file, wanted, self._patience_s) if wanted.length > 0 else b""
         self.bytes_read += len(content)
         return content
 
@@ -174,31 +196,54 @@ def _advance(reader: Reader[T], chunk: bytes | None) -> Range | _Done:
         return _Done(end.value)
 
 
-async def _keep(
-    kept: dict[str, T], unreadable: dict[str, Unreadable], file: StoredFile, reading: Coroutine[None, None, T]
-) -> None:
-    """Note what `reading` finds in `file`, or why it cannot be read."""
+def reading_of(file: StoredFile) -> Reading:
+    """How `file` is read, which its name and size decide."""
+    return Reading(file.sha256, file.size_bytes, _kind(file.path))
+
+
+def _kind(path: str) -> str:
+    if path.endswith(_WITH_HEADER):
+        return path.rpartition(".")[2]
+    kind = f"document of {_DOCUMENTS[path]}" if path in _DOCUMENTS else "file"
+    return f"{kind}, pickle by name" if path.endswith(torchfile.PICKLE_SUFFIXES) else kind
+
+
+async def _read(source: _Source, file: StoredFile) -> Piece:
+    """Read one file as its kind demands. Raises: ObjectNotFound; Unavailable."""
+    piece = Piece()
+    name = file.path.rpartition("/")[2]
+    if file.size_bytes <= (_TINY_BYTES if name.endswith(_WITH_HEADER) else SMALL_BYTES):
+        await source.load(file.size_bytes)
+    if source.begins_with(_LFS_POINTER):
+        piece.broken = _LFS
+    elif name.endswith(_WITH_HEADER):
+        await _read_header(source, file, piece)
+    elif file.path in _DOCUMENTS:
+        piece.document = await source.load(_DOCUMENTS[file.path])
+    scanned = file.size_bytes > 0 or name.endswith(torchfile.PICKLE_SUFFIXES)  # an empty pytorch_model.bin is none
+    if scanned and piece.header is None and piece.gguf is None:
+        piece.scan = await source.drive(torchfile.scan_file(file.size_bytes, name))
+    return piece
+
+
+async def _read_header(source: _Source, file: StoredFile, piece: Piece) -> None:
     try:
-        kept[file.path] = await reading
+        if file.path.endswith(".gguf"):
+            piece.gguf = await source.drive(gguf.read_header(file.size_bytes))
+        else:
+            piece.header = await source.drive(safetensors.read_header(file.size_bytes))
     except Unreadable as error:
-        unreadable[file.path] = error
+        piece.broken = Broken.of(error)
 
 
-def _limit_tensors(found: Inspection, path: str) -> None:
-    """Keep the header of `path` only while all of them together fit into memory."""
-    if path in found.headers and sum(len(header.tensors) for header in found.headers.values()) > _MAX_TENSORS:
-        del found.headers[path]
-        found.unreadable[path] = Unreadable(
-            "model-too-many-tensors",
-            f"With this file the model has more than {_MAX_TENSORS:,} tensors, which is as many as are read.",
-            "Merge tensors that belong together, as the experts of a layer.",
-        )
+def _take_all(found: Inspection, same: Sequence[StoredFile], piece: Piece) -> None:
+    for file in same:
+        found.take(file.path, piece)
 
 
-def _lfs_pointer() -> Unreadable:
-    return Unreadable(
-        "lfs-pointer",
-        "This is a pointer of Git LFS, not the file that it stands for.",
-        "Run `git lfs pull` in the repository and upload what it fetches.",
-        0,
-    )
+_LFS = Broken(
+    "lfs-pointer",
+    "This is a pointer of Git LFS, not the file that it stands for.",
+    "Run `git lfs pull` in the repository and upload what it fetches.",
+    0,
+)

@@ -1,13 +1,23 @@
-"""All SQL of the validator: a verdict is written once and never changed."""
+"""All SQL of the validator.
+
+A validation is a row until its verdict is written; the verdict is written once and never changed. Whoever works on a
+validation holds a lease, whose number (`fence`) guards every statement on its behalf.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
-from libs.contracts import Report
-from libs.db import Tx
+from libs import telemetry
+from libs.contracts import ModelValidationRequested, Report, StoredFile
+from libs.db import Tx, columns
+from services.validator import pieces
+from services.validator.pieces import Reading
+
+MAX_REASON = 1_000  # characters
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,44 +27,319 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     decided_at: datetime  # UTC
 
 
-async def find(tx: Tx, validation_id: str) -> Verdict | None:
-    """The verdict of this validation, if there is one."""
-    row = await tx.fetchrow("SELECT report, decided_at FROM verdict WHERE validation_id = $1", validation_id)
-    if row is None:
-        return None
-    return Verdict(report=msgspec.convert(row["report"], Report), decided_at=row["decided_at"])
+class Parked(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a validation waits, and until when."""
+
+    reason: str | None
+    not_before: datetime  # UTC
 
 
-async def record(tx: Tx, validation_id: str, model_id: str, verdict: Verdict) -> Verdict:
-    """Write the verdict down. Of two that race the first stays. Returns: the one that is there."""
-    written = await tx.fetchval(
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A lease on one validation."""
+
+    validation_id: str
+    model_id: str
+    project_id: str
+    files: list[StoredFile]
+    fence: int
+    attempts: int  # begun since it was asked for or resumed, this one too
+    parks: int  # how often it was parked
+    request_id: str | None
+    traceparent: str | None
+
+
+# What the event says
+
+
+async def queue(tx: Tx, event: ModelValidationRequested) -> bool:
+    """Let a validation wait to be claimed; False if it already does, or has its verdict."""
+    context = telemetry.current()
+    added = await tx.fetchval(
         """
-        INSERT INTO verdict (validation_id, model_id, passed, report, decided_at)
-        VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO validation (validation_id, model_id, project_id, files, request_id, traceparent)
+        SELECT $1, $2, $3, $4, $5, $6
+         WHERE NOT EXISTS (SELECT FROM verdict WHERE validation_id = $1)
         ON CONFLICT (validation_id) DO NOTHING
         RETURNING validation_id
         """,
+        event.validation_id,
+        event.model_id,
+        event.project_id,
+        event.files,
+        context.request_id,
+        context.traceparent,
+    )
+    return added is not None
+
+
+async def find(tx: Tx, validation_id: str) -> Verdict | None:
+    """The verdict of this validation, if there is one."""
+    row = await tx.fetchrow("SELECT report, decided_at FROM verdict WHERE validation_id = $1", validation_id)
+    return row and msgspec.convert(dict(row), Verdict)
+
+
+async def find_parked(tx: Tx, validation_id: str) -> Parked | None:
+    """Why this validation is parked, if it is."""
+    row = await tx.fetchrow(
+        f"SELECT {columns(Parked)} FROM validation WHERE validation_id = $1 AND state = 'parked'",
         validation_id,
-        model_id,
+    )
+    return row and msgspec.convert(dict(row), Parked)
+
+
+async def resume(tx: Tx, validation_id: str) -> None:
+    """Let a validation that is put off or parked be claimed now, with all its attempts before it."""
+    await tx.execute(
+        """
+        UPDATE validation SET state = 'queued', attempts = 0, parks = 0, not_before = now()
+         WHERE validation_id = $1 AND leased_by IS NULL
+        """,
+        validation_id,
+    )
+
+
+# Leases
+
+CLAIM = """
+    WITH RECURSIVE project (id) AS (
+        (SELECT project_id FROM validation ORDER BY project_id LIMIT 1)
+         UNION ALL
+        SELECT (SELECT project_id FROM validation WHERE project_id > project.id ORDER BY project_id LIMIT 1)
+          FROM project WHERE project.id IS NOT NULL
+    ), busy AS (
+        SELECT project_id AS id, count(*) AS running
+          FROM validation WHERE leased_by IS NOT NULL AND not_before > now() GROUP BY project_id
+    ), next AS (
+        SELECT due.validation_id, due.not_before, coalesce(busy.running, 0) + due.nth AS turn
+          FROM project LEFT JOIN busy USING (id)
+         CROSS JOIN LATERAL (
+               SELECT validation_id, not_before, row_number() OVER (ORDER BY repeated, not_before) AS nth
+                 FROM ((SELECT validation_id, not_before, false AS repeated FROM validation
+                         WHERE project_id = project.id AND (attempts > 0) = false AND not_before <= now()
+                           AND state IN ('queued', 'parked')
+                         ORDER BY not_before LIMIT $2)
+                        UNION ALL
+                       (SELECT validation_id, not_before, true FROM validation
+                         WHERE project_id = project.id AND (attempts > 0) = true AND not_before <= now()
+                           AND state IN ('queued', 'parked')
+                         ORDER BY not_before LIMIT $2)) AS first
+               ) AS due
+    ), mine AS (
+        SELECT v.validation_id
+          FROM validation v JOIN next USING (validation_id)
+         WHERE v.not_before <= now()
+         ORDER BY next.turn, next.not_before
+         LIMIT $2
+           FOR UPDATE OF v SKIP LOCKED
+    )
+    UPDATE validation v
+       SET leased_by = $1, not_before = now() + make_interval(secs => $3), fence = fence + 1,
+           attempts = attempts + 1
+      FROM mine WHERE v.validation_id = mine.validation_id
+    RETURNING v.validation_id, model_id, project_id, files, fence, attempts, parks, request_id, traceparent
+"""
+NEXT_CLAIM = """
+    SELECT extract(epoch FROM min(not_before) - now())::float8 FROM validation WHERE state IN ('queued', 'parked')
+"""
+
+
+async def claim(tx: Tx, owner: str, limit: int, lease_s: float) -> list[Claim]:
+    """Lease up to `limit` validations: of the projects with the fewest under way, first tries first, then the oldest.
+
+    One index probe for each project that has any, and `limit` rows of each; the number of rows does not matter.
+    """
+    rows = await tx.fetch(CLAIM, owner, limit, lease_s)
+    return [msgspec.convert(dict(row), Claim) for row in rows]
+
+
+async def next_claim_s(tx: Tx) -> float | None:
+    """In how many seconds there is something to claim; 0 for now, None for never."""
+    seconds: float | None = await tx.fetchval(NEXT_CLAIM)
+    return None if seconds is None else max(0.0, seconds)
+
+
+async def renew(tx: Tx, owner: str, claims: Sequence[Claim], lease_s: float) -> set[tuple[str, int]]:
+    """Keep the leases, also those that ran out and nobody took: validation id and fence of those that are still ours."""
+    rows = await tx.fetch(
+        """
+        UPDATE validation v SET not_before = now() + make_interval(secs => $4)
+          FROM unnest($2::text[], $3::bigint[]) AS mine (validation_id, fence)
+         WHERE v.validation_id = mine.validation_id AND v.fence = mine.fence AND v.leased_by = $1
+        RETURNING v.validation_id, v.fence
+        """,
+        owner,
+        [claim.validation_id for claim in claims],
+        [claim.fence for claim in claims],
+        lease_s,
+    )
+    return {(row["validation_id"], row["fence"]) for row in rows}
+
+
+async def release(tx: Tx, claim: Claim) -> None:
+    """Give the lease back in good order, to be claimed again at once."""
+    await tx.execute(
+        """
+        UPDATE validation SET leased_by = NULL, not_before = now(), attempts = attempts - 1
+         WHERE validation_id = $1 AND fence = $2 AND leased_by IS NOT NULL
+        """,
+        claim.validation_id,
+        claim.fence,
+    )
+
+
+async def postpone(tx: Tx, claim: Claim, reason: str, pause_s: float) -> None:
+    """Give the lease back, to be claimed again in `pause_s`."""
+    await tx.execute(
+        """
+        UPDATE validation
+           SET leased_by = NULL, not_before = now() + make_interval(secs => $4), reason = left($3, $5)
+         WHERE validation_id = $1 AND fence = $2 AND leased_by IS NOT NULL
+        """,
+        claim.validation_id,
+        claim.fence,
+        reason,
+        pause_s,
+        MAX_REASON,
+    )
+
+
+async def park(tx: Tx, claim: Claim, reason: str, pause_s: float, attempts: int) -> Parked | None:
+    """Give the lease back for a long while, with `attempts` behind it; None if the lease was lost."""
+    row = await tx.fetchrow(
+        f"""
+        UPDATE validation
+           SET state = 'parked', leased_by = NULL, not_before = now() + make_interval(secs => $4),
+               reason = left($3, $6), parks = parks + 1, attempts = $5
+         WHERE validation_id = $1 AND fence = $2 AND leased_by IS NOT NULL
+        RETURNING {columns(Parked)}
+        """,
+        claim.validation_id,
+        claim.fence,
+        reason,
+        pause_s,
+        attempts,
+        MAX_REASON,
+    )
+    return row and msgspec.convert(dict(row), Parked)
+
+
+async def finish(tx: Tx, claim: Claim, verdict: Verdict) -> Verdict | None:
+    """Write the verdict down and end the validation. Returns: the verdict that stands, since the first one stays; None
+    if the lease was lost."""
+    held = await tx.fetchval(
+        """
+        WITH ended AS (
+            DELETE FROM validation WHERE validation_id = $1 AND fence = $2 AND leased_by IS NOT NULL
+            RETURNING validation_id
+        ), written AS (
+            INSERT INTO verdict (validation_id, model_id, passed, report, decided_at)
+            SELECT $1, $3, $4, $5, $6 FROM ended
+            ON CONFLICT (validation_id) DO NOTHING
+            RETURNING validation_id
+        )
+        SELECT CASE WHEN EXISTS (SELECT FROM written) THEN 'written' ELSE 'known' END FROM ended
+        """,
+        claim.validation_id,
+        claim.fence,
+        claim.model_id,
         verdict.report.passed,
         verdict.report,
         verdict.decided_at,
     )
-    if written is None:
-        first = await find(tx, validation_id)
-        return first or verdict
-    return verdict
+    if held == "known":
+        return await find(tx, claim.validation_id)
+    return verdict if held else None
 
 
-async def forget(tx: Tx, older_than_s: float) -> int:
-    """Remove verdicts that nobody will ask about again. Returns: how many."""
-    gone = await tx.fetchval(
+# What was read of files
+
+
+async def known_pieces(tx: Tx, project_id: str, readings: Sequence[Reading]) -> dict[Reading, bytes]:
+    """What is kept of these readings."""
+    rows = await tx.fetch(
         """
-        WITH gone AS (
-            DELETE FROM verdict WHERE decided_at < now() - make_interval(secs => $1) RETURNING 1
-        )
-        SELECT count(*) FROM gone
+        SELECT inspected.sha256, inspected.size_bytes, inspected.kind, piece
+          FROM unnest($3::text[], $4::bigint[], $5::text[]) AS wanted (sha256, size_bytes, kind)
+          JOIN inspected ON inspected.project_id = $1 AND inspected.reader = $2
+           AND inspected.sha256 = wanted.sha256 AND inspected.size_bytes = wanted.size_bytes
+           AND inspected.kind = wanted.kind
+        """,
+        project_id,
+        pieces.READER,
+        *_by_column(readings),
+    )
+    return {Reading(row["sha256"], row["size_bytes"], row["kind"]): row["piece"] for row in rows}
+
+
+async def keep_pieces(tx: Tx, project_id: str, fresh: Mapping[Reading, bytes]) -> None:
+    """Keep what was read; in order, so that two who keep the same wait for each other and never cross."""
+    await tx.execute(
+        """
+        INSERT INTO inspected (project_id, reader, sha256, size_bytes, kind, piece)
+        SELECT $1, $2, sha256, size_bytes, kind, piece
+          FROM unnest($3::text[], $4::bigint[], $5::text[], $6::bytea[]) AS fresh (sha256, size_bytes, kind, piece)
+         ORDER BY sha256, size_bytes, kind
+        ON CONFLICT DO NOTHING
+        """,
+        project_id,
+        pieces.READER,
+        *_by_column(list(fresh)),
+        list(fresh.values()),
+    )
+
+
+def _by_column(readings: Sequence[Reading]) -> tuple[list[str], list[int], list[str]]:
+    return (
+        [reading.sha256 for reading in readings],
+        [reading.size_bytes for reading in readings],
+        [reading.kind for reading in readings],
+    )
+
+
+# What nobody asks about any more, up to `limit` rows in one statement
+
+
+async def forget_verdicts(tx: Tx, older_than_s: float, limit: int) -> int:
+    """Returns: how many."""
+    status = await tx.execute(
+        """
+        DELETE FROM verdict
+         WHERE validation_id IN (SELECT validation_id FROM verdict
+                                  WHERE decided_at < now() - make_interval(secs => $1) LIMIT $2)
         """,
         older_than_s,
+        limit,
     )
-    return int(gone)
+    return _count(status)
+
+
+async def forget_validations(tx: Tx, older_than_s: float, limit: int) -> int:
+    """Those that wait without end, perhaps for a model that is deleted. Returns: how many."""
+    status = await tx.execute(
+        """
+        DELETE FROM validation
+         WHERE validation_id IN (SELECT validation_id FROM validation
+                                  WHERE created_at < now() - make_interval(secs => $1) AND leased_by IS NULL LIMIT $2)
+        """,
+        older_than_s,
+        limit,
+    )
+    return _count(status)
+
+
+async def forget_pieces(tx: Tx, older_than_s: float, limit: int) -> int:
+    """Returns: how many."""
+    status = await tx.execute(
+        """
+        DELETE FROM inspected
+         WHERE ctid = ANY (ARRAY (SELECT ctid FROM inspected
+                                   WHERE kept_at < now() - make_interval(secs => $1) LIMIT $2))
+        """,
+        older_than_s,
+        limit,
+    )
+    return _count(status)
+
+
+def _count(status: str) -> int:
+    return int(status.rpartition(" ")[2])

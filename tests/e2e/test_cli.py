@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -36,7 +37,8 @@ class Live:
         return json.loads((self.home / "credentials.json").read_text())
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
-        return _command(["--credentials", str(self.home), *map(str, arguments)])
+        cache = str(self.home / "cache")
+        return _command(["--credentials", str(self.home), *map(str, arguments)], XDG_CACHE_HOME=cache)
 
     def run(self, *arguments: object) -> tuple[int, str, str]:
         """Run `slipway ARGUMENTS…` -> (exit code, standard output, standard error)."""
@@ -131,14 +133,25 @@ def test_interrupted_upload_goes_on_where_it_stopped(live: Live, tmp_path: Path)
     assert second["status"] == "ready"
 
 
-def test_large_files_of_a_directory_go_in_parts(live: Live, tmp_path: Path) -> None:
-    model = written(given_big_llama(9 << 20, seed=7), tmp_path / "parts")
+def test_a_directory_again_sends_only_the_shard_that_changed(live: Live, tmp_path: Path) -> None:
+    """Nothing of it is hashed but what is small: the digests of the first time are kept."""
+    model = written(given_big_llama(9 << 20, shards=3, seed=7), tmp_path / "shards")
+    for file in model.iterdir():
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    changed = model / "model-00001-of-00003.safetensors"
 
-    uploaded = live.json("upload", model, "--name", "parts", "--part-size", "2MiB")
-    [weights] = [file for file in live.json("uploads", "get", uploaded["session_id"])["files"] if file["part_count"]]
+    first = live.json("upload", model, "--name", "shards")
+    content = bytearray(changed.read_bytes())
+    content[-1] ^= 1
+    changed.write_bytes(content)
+    again = live.json("upload", model, "--name", "shards")
 
-    assert uploaded["status"] == "ready"
-    assert (weights["relative_path"], weights["part_count"]) == ("model.safetensors", 5)
+    assert (first["status"], again["status"]) == ("ready", "ready")
+    assert again["sent_bytes"] == len(content)
+    assert again["kept_bytes"] == first["sent_bytes"] - len(content)
+    assert [file["sha256"] for file in again["files"] if file["relative_path"] == changed.name] == [
+        hashlib.sha256(content).hexdigest()
+    ]
 
 
 def test_refused_archive_says_which_member_and_what_to_do(live: Live, model: Path) -> None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
-from libs.contracts import Finding, MemoryNeed, ModelMetadata
 from libs.db import connection
-from libs.errors import NotFound
+from libs.errors import FileMissing, NotFound, ObjectNotFound
 from libs.web import Call, Route
-from services.gateway.models import schemas
+from services.gateway.models import missing, schemas
 from services.gateway.models.download import send_object
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
-from services.gateway.models.store.models import Model
+from services.gateway.models.store.models import Created, Judged, ListedModel, Model, Version
 from services.gateway.presentation import content_type, size_in_words, timestamp
 from services.gateway.state import Gateway
+
+R = TypeVar("R", bound=msgspec.Struct)
 
 
 async def list_models(call: Call) -> schemas.ModelList:
@@ -29,6 +30,7 @@ async def list_models(call: Call) -> schemas.ModelList:
         page = await models.page(
             tx,
             call.principal.project_id,
+            ListedModel,
             name=query.name,
             status=query.status,
             after=query.after,
@@ -37,7 +39,7 @@ async def list_models(call: Call) -> schemas.ModelList:
     shown = page[: query.limit]
     return schemas.ModelList(
         models=[_listed(model) for model in shown],
-        data=[schemas.Standard(**_standard(call, model)) for model in shown],
+        data=[_standard(call, model) for model in shown],
         has_more=len(page) > query.limit,
         first_id=shown[0].id if shown else None,
         last_id=shown[-1].id if shown else None,
@@ -46,26 +48,26 @@ async def list_models(call: Call) -> schemas.ModelList:
 
 async def get_model(call: Call) -> schemas.Standard:
     """One model by its id, or the latest version of a name. Raises: ModelNotFound."""
-    model = await _model(call)
     if call.query.extended:
-        return _extended(call, model)
-    return schemas.Standard(**_standard(call, model))
+        return _extended(call, await _model(call, Model))
+    return _standard(call, await _model(call, Created))
 
 
 async def list_versions(call: Call) -> schemas.VersionList:
     """Every version of the model's name. Raises: ModelNotFound."""
     state: Gateway = call.state
-    model = await _model(call)
+    project_id = call.principal.project_id
     async with connection(state.pool) as tx:
-        versions = await models.page(tx, model.project_id, name=model.name, status=None, after=None, limit=1000)
+        model = await models.get(tx, project_id, call.params["model_id"], Version)
+        versions = await models.page(tx, project_id, Model, name=model.name, limit=1000)
     return schemas.VersionList(data=[_extended(call, version) for version in versions])
 
 
 async def list_files(call: Call) -> schemas.FileList:
     """The model's files, hashed when they arrived. Raises: ModelNotFound."""
     state: Gateway = call.state
-    model = await _model(call)
     async with connection(state.pool) as tx:
+        model = await models.get(tx, call.principal.project_id, call.params["model_id"], Version)
         files = await model_files.of_model(tx, model.id)
     return schemas.FileList(
         data=[
@@ -81,50 +83,54 @@ async def list_files(call: Call) -> schemas.FileList:
 
 
 async def download_file(call: Call) -> web.StreamResponse:
-    """One file of the model, whole or by range. Raises: ModelNotFound; NotFound."""
+    """One file of the model, whole or by range.
+
+    Raises: ModelNotFound; NotFound for a file that it does not have; FileMissing for one that storage has lost.
+    """
     state: Gateway = call.state
-    model = await _model(call)
     async with connection(state.pool) as tx:
+        model = await models.get(tx, call.principal.project_id, call.params["model_id"], Version)
         file = await model_files.get(tx, model.id, call.params["path"])
     if file is None:
         raise NotFound(
             f"Model {model.name!r} has no file {call.params['path']!r}; GET models/{model.id}/files lists them."
         )
-    return await send_object(call, file)
+    try:
+        return await send_object(call, file)
+    except ObjectNotFound as error:
+        raise FileMissing(missing.reason([file.path]), retryable=False) from error
 
 
 async def get_report(call: Call) -> schemas.ModelReport:
     """What the validator found, or why there is no verdict. Raises: ModelNotFound."""
-    model = await _model(call)
-    report = model.report or {}
+    model = await _model(call, Judged)
+    report = model.report
     return schemas.ModelReport(
         model_id=model.id,
         status=model.status,
         status_reason=model.status_reason,
-        findings=msgspec.convert(report.get("findings", []), list[Finding]),
-        metadata=msgspec.convert(report.get("metadata"), ModelMetadata | None),
-        files_read=report.get("files_read"),
-        bytes_read=report.get("bytes_read"),
-        validator=report.get("validator"),
+        findings=report.findings if report else [],
+        metadata=report.metadata if report else None,
+        files_read=report.files_read if report else None,
+        bytes_read=report.bytes_read if report else None,
+        validator=report.validator if report else None,
         validated_at=timestamp(model.validated_at) if model.validated_at else None,
     )
 
 
-async def _model(call: Call) -> Model:
+async def _model(call: Call, row: type[R]) -> R:
     state: Gateway = call.state
     async with connection(state.pool) as tx:
-        return await models.get(tx, call.principal.project_id, call.params["model_id"])
+        return await models.get(tx, call.principal.project_id, call.params["model_id"], row)
 
 
-def _standard(call: Call, model: Model) -> dict[str, Any]:
-    return {
-        "id": model.id,
-        "created": int(model.created_at.timestamp()),
-        "owned_by": call.principal.project_slug,
-    }
+def _standard(call: Call, model: Created | ListedModel) -> schemas.Standard:
+    return schemas.Standard(
+        id=model.id, created=int(model.created_at.timestamp()), owned_by=call.principal.project_slug
+    )
 
 
-def _listed(model: Model) -> schemas.ListedModel:
+def _listed(model: ListedModel) -> schemas.ListedModel:
     return schemas.ListedModel(
         id=model.id,
         name=model.name,
@@ -137,14 +143,18 @@ def _listed(model: Model) -> schemas.ListedModel:
     )
 
 
-_IN_OTHER_FORM = {"created_at", "updated_at", "memory"}
+_IN_OTHER_FORM = {"created_at", "updated_at", "deployable", "deployable_reason"}
 _AS_IN_ROW = set(schemas.Extended.__struct_fields__) & set(Model.__struct_fields__) - _IN_OTHER_FORM
 
 
 def _extended(call: Call, model: Model) -> schemas.Extended:
+    lacking = model.status_before_missing is not None
     return schemas.Extended(
-        **{name: getattr(model, name) for name in _AS_IN_ROW} | _standard(call, model),
-        memory=msgspec.convert(model.memory, MemoryNeed | None),
+        **{name: getattr(model, name) for name in _AS_IN_ROW},
+        created=int(model.created_at.timestamp()),
+        owned_by=call.principal.project_slug,
+        deployable=False if lacking else model.deployable,
+        deployable_reason=model.status_reason if lacking else model.deployable_reason,
         size_formatted=size_in_words(model.size_bytes),
         created_at=timestamp(model.created_at),
         updated_at=timestamp(model.updated_at),

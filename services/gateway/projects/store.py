@@ -73,6 +73,11 @@ async def get_project(tx: Tx, project_id: str) -> Project:
     return Project(**_there(row, "project", project_id))
 
 
+async def exists(tx: Tx, project_id: str) -> bool:
+    """Whether there is such a project, revoked or not."""
+    return bool(await tx.fetchval("SELECT EXISTS (SELECT FROM project WHERE id = $1)", project_id))
+
+
 async def list_projects(tx: Tx) -> list[Project]:
     """All of them, in order of creation."""
     return [Project(**row) for row in await tx.fetch(f"SELECT {_PROJECT} FROM project ORDER BY serial")]

@@ -13,7 +13,6 @@ from libs.contracts import (
     Event,
     Finding,
     ModelRegistered,
-    ModelValidationRequested,
     PartStream,
     StoredFile,
     UploadAborted,
@@ -21,12 +20,12 @@ from libs.contracts import (
     UploadExpired,
     UploadFailed,
     UploadOpened,
-    new_id,
 )
 from libs.db import Tx
 from libs.errors import ArchiveRejected, FilesMissing, PartsMissing
 from libs.modelfiles.required import missing_files
 from libs.signals import notify
+from services.gateway.models import missing, validation
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.uploads.ranges import missing_ranges
@@ -95,7 +94,9 @@ async def _require_files(tx: Tx, upload: Upload) -> None:
 async def register(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
     """Everything is unpacked: enter the files into the registry, each content once, and ask for the verdict.
 
-    Emits: ModelRegistered, ModelValidationRequested; or UploadFailed, if files are missing without which no model is.
+    Models that had lost a file which this upload brings are whole again.
+    Emits: ModelRegistered, ModelValidationRequested, for each of them too, and ObjectDropped for what was lost; or
+    UploadFailed, if files are missing without which no model is.
     """
     for path in await files.unmark_vanished(tx, upload.id, upload.project_id):
         return await fail(tx, upload, _vanished(path), code=FilesMissing.code, at=at)
@@ -108,24 +109,14 @@ async def register(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetim
     if findings:
         code = ArchiveRejected.code if upload.kind == "archive" else FilesMissing.code
         return await fail(tx, upload, findings[0], code=code, at=at)
-    keys = await model_files.claim(tx, upload.project_id, brought)
-    kept = [msgspec.structs.replace(file, key=keys[file.sha256]) for file in brought]
-    validation_id = new_id()
+    claimed = await model_files.claim(tx, upload.project_id, brought)
+    kept = [msgspec.structs.replace(file, key=claimed.keys[file.sha256]) for file in brought]
+    healed = await missing.heal(tx, upload.project_id, claimed.replaced, upload_id=upload.id, at=at)
     await model_files.insert(tx, upload.model_id, upload.project_id, kept)
-    await models.await_validation(
-        tx,
-        upload.model_id,
-        validation_id=validation_id,
-        size_bytes=sum(file.size_bytes for file in kept),
-        file_count=len(kept),
-        deadline_at=deadline_at,
-    )
+    requested = await validation.begin(tx, upload.project_id, upload.model_id, kept, at=at, deadline_at=deadline_at)
     await sessions.move(tx, upload.id, "completed", only_from=("processing",))
     await notify(tx, CHANNEL, upload.id)
-    requested = ModelValidationRequested(
-        model_id=upload.model_id, project_id=upload.project_id, validation_id=validation_id, files=kept, at=at
-    )
-    return [await registered(tx, upload, at=at), requested]
+    return [await registered(tx, upload, at=at), requested, *healed]
 
 
 async def registered(tx: Tx, upload: Upload, *, at: datetime) -> ModelRegistered:
@@ -140,7 +131,7 @@ def _vanished(path: str) -> Finding:
     return Finding(
         rule="upload-file-vanished",
         severity="error",
-        message="the stored copy that this file was to share was deleted with its model during the upload.",
+        message="the stored copy that this file was to share was deleted, or lost by storage, during the upload.",
         fix="Upload the model again.",
         file=path,
     )

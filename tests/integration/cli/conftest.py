@@ -65,7 +65,7 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(credentials: Path) -> Start:
+def start(credentials: Path, tmp_path: Path) -> Start:
     """Start `slipway ARGUMENTS…` with the fake server's credentials."""
 
     async def start(*arguments: str | Path) -> asyncio.subprocess.Process:
@@ -76,7 +76,12 @@ def start(credentials: Path) -> Start:
             "libs.cli",
             *map(str, arguments),
             cwd=ROOT,
-            env={**kept, "SLIPWAY_CREDENTIALS": str(credentials), "COLUMNS": "120"},
+            env={
+                **kept,
+                "SLIPWAY_CREDENTIALS": str(credentials),
+                "XDG_CACHE_HOME": str(tmp_path / "cache"),
+                "COLUMNS": "120",
+            },
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -45,11 +45,8 @@ def _file_state(upload: Upload, file: dict[str, Any]) -> dict[str, Any]:
     if path in upload.present:
         return {**about, "status": "present"}
     if path not in upload.counts:
-        return {**about, "status": "missing"}
-    count = upload.counts[path]
-    missing = [[n, n] for n in range(count) if (path, n) not in upload.stored]
-    chunked = {"part_count": count, "missing": missing} if count > 1 else {}
-    return {**about, "status": "partial" if missing else "received", **chunked}
+        return {**about, "status": "partial" if upload.held.get(path) else "missing"}
+    return {**about, "sha256": hashlib.sha256(upload.stored[(path, 0)]).hexdigest(), "status": "received"}
 
 
 def _common(upload: Upload) -> dict[str, Any]:
@@ -64,6 +61,7 @@ def _common(upload: Upload) -> dict[str, Any]:
         "expires_at": "2030-01-01T00:00:00Z",
         "extraction": {"members": 0, "bytes": 0, "parts_done": 0},
         "error": None,
+        "waiting_for": upload.waiting_for,
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,9 @@ class Upload:
     stored: dict[tuple[str, int], bytes] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     present: set[str] = field(default_factory=set)
+    held: dict[str, bytearray] = field(default_factory=dict)  # of files that are sent as streams, and not whole yet
+    key: str | None = None  # Idempotency-Key
+    waiting_for: str | None = None
 
     @property
     def total_chunks(self) -> int:
@@ -68,12 +72,30 @@ class FakeSlipway:
         self.admin = FakeAdmin(KEY)
         self.part_arrived = asyncio.Event()
         self.on_expect: Callable[[web.Request], Awaitable[None]] = say_continue
+        self.ranges = True  # whether it knows Content-Range
+        self.claims: dict[str, Any] = {}  # what it says of a whole file, true or not
+        self.held_part_bytes = 1  # of a stream that breaks, it keeps a multiple of this
+        self.break_after: list[int] = []  # streams break after so many bytes of their body, in this order
+        self.sizes: set[int] = set()  # that the project stores, beside those of `has`
         self._faults: list[Fault] = []
+        self._lost: list[str] = []
+        self._asked = asyncio.Event()
 
     def fail(
         self, path: str, answer: Callable[[web.Request], web.StreamResponse], *, times: int = 1, after: int = 0
     ) -> None:
         self._faults.append(Fault(path, answer, times, after))
+
+    def lose_answer(self, path: str) -> None:
+        """The next request whose path matches is done, and its answer never arrives."""
+        self._lost.append(path)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Return as soon as the requests so far satisfy `holds`."""
+        async with asyncio.timeout(60):
+            while not holds():
+                self._asked.clear()
+                await self._asked.wait()
 
     def sent(self, pattern: str) -> list[str]:
         """The requests, as "METHOD path?query", that match."""
@@ -88,7 +110,7 @@ class FakeSlipway:
 
     async def open_archive(self, request: web.Request) -> web.Response:
         wanted = await request.json()
-        upload = self._add(Upload("", "archive", wanted["model_name"], wanted, self.chunk_size))
+        upload = self._add(request, Upload("", "archive", wanted["model_name"], wanted, self.chunk_size))
         return web.json_response(
             {
                 "session_id": upload.id,
@@ -103,7 +125,7 @@ class FakeSlipway:
 
     async def open_directory(self, request: web.Request) -> web.Response:
         wanted = await request.json()
-        upload = self._add(Upload("", "directory", wanted["model_name"], wanted, 0))
+        upload = self._add(request, Upload("", "directory", wanted["model_name"], wanted, 0))
         upload.present = {file["relative_path"] for file in wanted["files"] if file.get("sha256") in self.has}
         return web.json_response(
             {
@@ -115,6 +137,7 @@ class FakeSlipway:
                         "size": file["size"],
                         "upload_path": "/…",
                         "present": file["relative_path"] in upload.present,
+                        "known_size": file["size"] in self.sizes,
                     }
                     for file in wanted["files"]
                 ],
@@ -124,22 +147,59 @@ class FakeSlipway:
         )
 
     async def take(self, request: web.Request) -> web.Response:
-        """A part of an archive, a file, or a chunk of one."""
+        """A part of an archive, or a file."""
         upload = self.uploads[request.match_info["id"]]
         path = unquote(request.rel_url.raw_path.partition("/files/")[2])
+        if self.ranges and "Content-Range" in request.headers:
+            return await self._take_range(request, upload, path)
         number = int(request.query.get("part_number", 0))
         content = await request.read()
         checksum = hashlib.sha256(content).hexdigest()
         header = "X-Chunk-Checksum" if "part_number" in request.query else "X-File-Checksum"
-        if request.headers[header] != checksum:
+        sizes = {file["relative_path"]: file["size"] for file in upload.wanted.get("files", [])}
+        if path and len(content) != sizes[path]:
+            return refusal(400, "part_size_mismatch", "The file does not have its size.")
+        if request.headers.get(header, checksum) != checksum:
             return refusal(400, "checksum_mismatch", "The bytes received do not have the checksum that was sent.")
         if upload.stored.setdefault((path, number), content) != content:
             return refusal(409, "part_conflict", "Other bytes are already stored under this part number.")
         upload.counts[path] = int(request.query.get("part_count", 1))
         self.part_arrived.set()
-        return web.json_response(
-            {"relative_path": path, "part_number": number, "size": len(content), "checksum": checksum}
-        )
+        told = {"relative_path": path, "part_number": number, "size": len(content), "checksum": checksum}
+        if self.ranges:
+            told["crc32"] = f"{zlib.crc32(content):08x}"
+        return web.json_response(told)
+
+    async def _take_range(self, request: web.Request, upload: Upload, path: str) -> web.Response:
+        """Bytes of a file from where they were left, or the question where that is."""
+        span, _, total = request.headers["Content-Range"].removeprefix("bytes ").partition("/")
+        whole = upload.stored.get((path, 0))
+        held = upload.held.setdefault(path, bytearray())
+        start = len(held)
+        crc32 = 0
+        if whole is None and span != "*" and int(span.partition("-")[0]) == start:
+            left = self.break_after.pop(0) if self.break_after else None
+            async for chunk in request.content.iter_any():
+                held += chunk if left is None else chunk[:left]
+                crc32 = zlib.crc32(chunk, crc32)
+                self.part_arrived.set()
+                left = None if left is None else max(0, left - len(chunk))
+                if left == 0:
+                    del held[start + (len(held) - start) // self.held_part_bytes * self.held_part_bytes :]
+                    return hang_up(request)
+        if len(held) == int(total):
+            whole = upload.stored[(path, 0)] = bytes(held)
+            upload.counts[path] = 1
+        if whole is None:
+            body = {"relative_path": path, "size": int(total), "held_bytes": len(held)}
+            headers = {"Range": f"bytes=0-{len(held) - 1}"} if held else {}
+            return web.json_response(body, status=308, headers=headers)
+        checksum = hashlib.sha256(whole).hexdigest()
+        if request.headers.get("X-File-Checksum", checksum) != checksum:
+            del upload.stored[(path, 0)], upload.held[path], upload.counts[path]
+            return refusal(400, "checksum_mismatch", "The bytes received do not have the checksum that was sent.")
+        told = {"relative_path": path, "size": len(whole), "checksum": checksum, "crc32": f"{crc32:08x}"}
+        return web.json_response(told | self.claims)
 
     async def complete(self, request: web.Request) -> web.Response:
         upload = self.uploads[request.match_info["id"]]
@@ -213,7 +273,11 @@ class FakeSlipway:
         ]
         return web.json_response({"object": "list", "data": files})
 
-    def _add(self, upload: Upload) -> Upload:
+    def _add(self, request: web.Request, upload: Upload) -> Upload:
+        upload.key = request.headers.get("Idempotency-Key")
+        for known in self.uploads.values():
+            if upload.key is not None and known.key == upload.key:
+                return known
         upload.id = f"u{len(self.uploads)}"
         self.uploads[upload.id] = upload
         return upload
@@ -225,6 +289,7 @@ class FakeSlipway:
     async def guard(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
         """Authorization, the record of requests, and the faults that were ordered."""
         self.requests.append((request.method, request.path_qs))
+        self._asked.set()
         wanted = OPERATOR_KEY if request.path.startswith("/admin") else KEY
         if request.headers.get("Authorization") != f"Bearer {wanted}":
             return refusal(401, "authentication_error", "Invalid API key.")
@@ -237,6 +302,9 @@ class FakeSlipway:
             fault.times -= 1
             return fault.answer(request)
         answer: web.StreamResponse = await handler(request)
+        if self._lost and re.search(self._lost[0], request.path_qs):
+            del self._lost[0]
+            return hang_up(request)
         return answer
 
 
@@ -274,7 +342,7 @@ async def running() -> AsyncIterator[FakeSlipway]:
             web.post(f"{base}/uploads/archive", fake.open_archive),
             web.post(f"{base}/uploads/directory", fake.open_directory),
             web.post(f"{base}/uploads/{{id}}/parts", fake.take, expect_handler=expect),
-            web.post(f"{base}/uploads/{{id}}/files/{{path:.*}}", fake.take, expect_handler=expect),
+            web.put(f"{base}/uploads/{{id}}/files/{{path:.*}}", fake.take, expect_handler=expect),
             web.post(f"{base}/uploads/{{id}}/complete", fake.complete),
             web.get(f"{base}/uploads", fake.list_uploads),
             web.get(f"{base}/uploads/{{id}}", fake.get_upload),

@@ -49,7 +49,9 @@ async def test_no_base_url(given: str) -> None:
         Transport(given, None)
 
 
-async def test_opening_is_not_repeated_once_it_may_have_happened(api: Slipway, server: FakeSlipway) -> None:
+async def test_opening_without_a_key_is_not_repeated_once_it_may_have_happened(
+    api: Slipway, server: FakeSlipway
+) -> None:
     """Else a broken answer would leave a second session behind."""
     server.fail("uploads/archive", hang_up)
 
@@ -57,6 +59,16 @@ async def test_opening_is_not_repeated_once_it_may_have_happened(api: Slipway, s
         await api.uploads.open_archive("m", 10, "tar")
 
     assert len(server.sent("POST .*archive")) == 1
+
+
+async def test_opening_with_a_key_is_repeated_and_opens_one_session(api: Slipway, server: FakeSlipway) -> None:
+    """The answer to the first request is lost; the second request finds its session."""
+    server.lose_answer("uploads/archive")
+
+    opened = await api.uploads.open_archive("m", 10, "tar", idempotency_key="k")
+
+    assert len(server.sent("POST .*archive")) == 2
+    assert list(server.uploads) == [opened.session_id]
 
 
 async def test_opening_is_repeated_when_the_server_did_nothing(api: Slipway, server: FakeSlipway) -> None:

@@ -37,13 +37,12 @@ async def test_archive_arrives_whole(slipway: Slipway, server: FakeSlipway, arch
 
 
 async def test_directory_arrives_whole_without_junk(slipway: Slipway, server: FakeSlipway, model: Path) -> None:
-    """Large files go in parts, names keep their spaces and percent signs, and what is no part of a model stays."""
-    ran = await slipway("upload", model, "--name", "m", "--part-size", "3000", "--json")
+    """Names keep their spaces and percent signs, and what is no part of a model stays."""
+    ran = await slipway("upload", model, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
     [upload] = server.uploads.values()
     assert set(upload.counts) == {"config.json", "1_Pooling/config.json", WEIGHTS}
-    assert upload.counts[WEIGHTS] == 4
     assert server.content(upload, WEIGHTS) == (model / WEIGHTS).read_bytes()
 
 
@@ -58,12 +57,11 @@ async def test_files_that_the_project_has_are_not_sent(slipway: Slipway, server:
     assert again.json["kept_bytes"] == 10_264
 
 
-@pytest.mark.parametrize("form", ["archive", "directory"])
-async def test_interrupted_upload_is_resumed_by_the_same_command(
-    start: Start, slipway: Slipway, server: FakeSlipway, model: Path, archive: Path, form: str
+async def test_interrupted_archive_is_resumed_by_the_same_command(
+    start: Start, slipway: Slipway, server: FakeSlipway, archive: Path
 ) -> None:
     """Ctrl-C says how to go on; the second run sends only what the first did not."""
-    command = ("upload", model if form == "directory" else archive, "--name", "m", "--part-size", "3000")
+    command = ("upload", archive, "--name", "m")
     server.fail("part_number=2", lambda _: refusal(503, "unavailable", "Later.", {"Retry-After": "30"}), times=99)
     process = await start(*command, "--parallel", "1")
     await asyncio.wait_for(server.part_arrived.wait(), 30)
@@ -81,8 +79,7 @@ async def test_interrupted_upload_is_resumed_by_the_same_command(
     assert ran.json["resumed"] is True
     assert server.sent("part_number=0") == stored
     [upload] = server.uploads.values()
-    original = archive if form == "archive" else model / WEIGHTS
-    assert server.content(upload, "" if form == "archive" else WEIGHTS) == original.read_bytes()
+    assert server.content(upload) == archive.read_bytes()
 
 
 async def test_session_with_other_bytes_is_left_alone(slipway: Slipway, server: FakeSlipway, archive: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import io
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -22,18 +22,22 @@ from libs.contracts import (
     Format,
     Part,
     PartStream,
+    StreamProgress,
     UploadOpened,
     UploadPartStored,
+    UploadResumeRequested,
     event_type,
     new_id,
 )
 from libs.contracts.keys import objects_prefix, part_key
 from libs.db import Pool
 from libs.errors import Unavailable
-from libs.outbox import CHANNEL, apply_once
+from libs.outbox import CHANNEL, apply_idempotent, apply_once
 from libs.signals import Signals
+from libs.tasks import end
 from services.extractor.config import ExtractorConfig
-from services.extractor.handlers import NEWS, handlers
+from services.extractor.handlers import CLAIMABLE, handlers
+from services.extractor.progress import progress
 from services.extractor.worker import Worker
 from tests.support import emitted
 
@@ -56,42 +60,99 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
     return target.getvalue()
 
 
+class CountingBlobs:
+    """Object storage that remembers what was asked of it."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self.written: list[str] = []
+        self.bytes_read = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._blobs, name)
+
+    async def put_bytes(self, key: str, content: bytes) -> None:
+        self.written.append(key)
+        await self._blobs.put_bytes(key, content)
+
+    def writer(self, key: str, size_bytes: int | None) -> AbstractAsyncContextManager[object]:
+        self.written.append(key)
+        return self._blobs.writer(key, size_bytes)
+
+    async def read(self, key: str, start: int, length: int) -> bytes:
+        content = await self._blobs.read(key, start, length)
+        self.bytes_read += len(content)
+        return content
+
+
 @dataclass
 class Given:
     """The extractor's surroundings, and the ways in which its neighbours reach it."""
 
     pool: Pool
+    lease_pool: Pool
     signals: Signals
     blobs: Blobs
     config: ExtractorConfig = field(
         default_factory=lambda: ExtractorConfig(
-            database_url="", nats_url="", s3_url="", lease_s=3, park_after_s=60, poll_s=2, progress_every_s=0.01
+            database_url="", nats_url="", s3_url="", lease_s=3, idle_s=60, poll_s=2, progress_every_s=0.01
         )
     )
+    told: list[StreamProgress] = field(default_factory=list)  # progress, as it came
+    _heard: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def config_with(self, **changes: float) -> ExtractorConfig:
         """The same settings but for these."""
         return msgspec.structs.replace(self.config, **changes)
 
-    def worker(self, config: ExtractorConfig | None = None) -> Worker:
+    def worker(self, config: ExtractorConfig | None = None, blobs: Blobs | None = None) -> Worker:
         """One process's worth of work."""
-        return Worker(config or self.config, pool=self.pool, blobs=self.blobs, signals=self.signals)
+        return Worker(
+            config or self.config,
+            pool=self.pool,
+            lease_pool=self.lease_pool,
+            blobs=blobs or self.blobs,
+            signals=self.signals,
+        )
 
     @asynccontextmanager
-    async def working(self, config: ExtractorConfig | None = None) -> AsyncIterator[asyncio.Task[None]]:
+    async def working(
+        self, config: ExtractorConfig | None = None, blobs: Blobs | None = None
+    ) -> AsyncIterator[asyncio.Task[None]]:
         """A worker, until the block ends; then it is told to stop, as by SIGTERM."""
         stop = asyncio.Event()
-        task = asyncio.create_task(self.worker(config).run(stop))
+        task = asyncio.create_task(self.worker(config, blobs).run(stop))
+        listening = asyncio.create_task(self._listen())
         try:
             yield task
         finally:
             stop.set()
+            await end(listening)
             if not task.cancelled():
                 await task
 
+    async def _listen(self) -> None:
+        """What the process tells of its progress."""
+        while True:
+            self.told += progress.changed()
+            self._heard.set()
+            await asyncio.sleep(0.01)
+
+    async def until_told(self, seen: Callable[[StreamProgress], bool]) -> StreamProgress:
+        """The first progress that satisfies `seen`, as soon as it was told."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := [told for told in self.told if seen(told)]):
+                self._heard.clear()
+                await self._heard.wait()
+        return found[0]
+
     async def tell(self, event: Event) -> bool:
         """Deliver an event, as the bus does; False if it had been applied before."""
-        return await apply_once(self.pool, "extractor", handlers.events[event_type(event)].handle, event)
+        route = handlers.events[event_type(event)]
+        if route.idempotent:
+            await apply_idempotent(self.pool, route.handle, event)
+            return True
+        return await apply_once(self.pool, "extractor", route.handle, event)
 
     async def emitted(self, kind: type[E]) -> list[E]:
         """What was emitted of this kind."""
@@ -107,24 +168,29 @@ class Given:
 
     async def until_idle(self) -> None:
         """Return when no extraction holds a lease."""
-        async with asyncio.timeout(PATIENCE_S):
-            with self.signals.subscribe(NEWS) as news:
-                while await self.pool.fetchval("SELECT true FROM extraction WHERE leased_by IS NOT NULL LIMIT 1"):
-                    await news.wait(0.2)
+        await self._until("SELECT NOT EXISTS (SELECT FROM extraction WHERE leased_by IS NOT NULL)")
 
-    async def until_parked(self, *, claims: int = 1) -> None:
+    async def until_gave_way(self, *, claims: int = 1) -> None:
         """Return when the one stream has been claimed so often, and waits for more parts than it has."""
-        await self._until_row("fence >= $1 AND leased_by IS NULL AND wanted_parts > ready_parts", claims)
+        await self.until_row(f"fence >= {claims} AND leased_by IS NULL AND wanted_parts > ready_parts")
 
-    async def until_troubled(self) -> None:
-        """Return when an attempt at the one stream has been put off."""
-        await self._until_row("troubles >= $1", 1)
+    async def until_put_off(self) -> None:
+        """Return when an attempt at the one stream has failed."""
+        await self.until_row("fence > 0 AND leased_by IS NULL AND attempts > 0")
 
-    async def _until_row(self, condition: str, number: int) -> None:
+    async def until_files(self, count: int) -> None:
+        """Return when so many files are recorded as stored."""
+        await self._until(f"SELECT count(*) >= {count} FROM extraction_file")
+
+    async def until_row(self, condition: str) -> None:
+        """Return when there is such an extraction."""
+        await self._until(f"SELECT EXISTS (SELECT FROM extraction WHERE {condition})")
+
+    async def _until(self, question: str) -> None:
         async with asyncio.timeout(PATIENCE_S):
-            with self.signals.subscribe(NEWS) as news:
-                while not await self.pool.fetchval(f"SELECT true FROM extraction WHERE {condition}", number):
-                    await news.wait(0.2)
+            with self.signals.subscribe(CLAIMABLE) as claimable:
+                while not await self.pool.fetchval(question):
+                    await claimable.wait(0.05)
 
     async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """What `work` gives, once nothing is unavailable any more."""
@@ -164,6 +230,8 @@ class Given:
         path: str | None = None,
         sha256: str | None = None,
         number: int = 0,
+        key: str | None = None,
+        project_id: str = PROJECT,
     ) -> Upload:
         """An upload of `content` in parts of which none is stored yet."""
         pieces = [content[at : at + part_bytes] for at in range(0, len(content), part_bytes)]
@@ -171,7 +239,7 @@ class Given:
         stream = PartStream(
             id=f"{upload_id}-{number}",
             upload_id=upload_id,
-            project_id=PROJECT,
+            project_id=project_id,
             model_id=new_id(),
             number=number,
             format=format,
@@ -179,6 +247,7 @@ class Given:
             total_parts=len(pieces),
             path=path,
             sha256=sha256,
+            key=key,
         )
         parts = [Part(number, "a", len(piece)) for number, piece in enumerate(pieces)]
         return Upload(self, stream, pieces, parts)
@@ -216,6 +285,12 @@ class Upload:
         await self.given.tell(event)
         return event
 
+    async def resume(self) -> UploadResumeRequested:
+        """Let an operator ask for another try; the event, to be told again."""
+        event = UploadResumeRequested(upload_id=self.stream.upload_id, stream_ids=[self.stream.id], at=NOON)
+        await self.given.tell(event)
+        return event
+
     async def send(self, numbers: Iterable[int] | None = None) -> None:
         """Store these parts (or all) and tell of each, in this order."""
         for number in range(len(self.pieces)) if numbers is None else numbers:
@@ -245,4 +320,6 @@ class Upload:
 
     def _key(self, number: int) -> str:
         stream = self.stream
+        if stream.key is not None:
+            return stream.key
         return part_key(stream.project_id, stream.upload_id, stream.number, number, self.parts[number].attempt)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from contextlib import AsyncExitStack
 
-from libs.contracts import ArchiveExtracted, ArchiveProgressed
+import pytest
+
+from libs.contracts import ArchiveExtracted
 from libs.db import transaction
 from services.extractor import store
+from services.extractor.leases import Lease, LeaseLost
 from tests.integration.extractor.given import NOON, Given, Upload, tar_of
+from tests.support.stack import Stack
 
 FILES = {"config.json": b"{}", "model.bin": random.Random(1).randbytes(1_500_000)}
 
@@ -30,8 +36,8 @@ async def test_stopped_process_gives_its_leases_back_at_once(given: Given) -> No
     config = given.config_with(lease_s=3600)
     upload = await given_waiting(given)
     async with given.working(config):
-        await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
-    assert await given.pool.fetchval("SELECT deaths FROM extraction WHERE leased_by IS NULL") == 0
+        await given.until_told(lambda told: told.parts_done > 0)
+    assert await given.pool.fetchval("SELECT attempts FROM extraction WHERE leased_by IS NULL") == 0
     async with given.working(config):
         await send_rest(upload)
         assert await given.contents(await upload.extracted()) == FILES
@@ -41,13 +47,14 @@ async def test_dead_process_is_replaced_when_its_lease_runs_out(given: Given) ->
     upload = await given_waiting(given)
     await send_rest(upload)
     async with transaction(given.pool) as tx:
-        [dead] = await store.claim(tx, "dead", 1, 0.5)
+        [dead] = await store.claim(tx, "dead", 1, 0.5, of_one_project=1)
     async with given.working():
         assert await given.contents(await upload.extracted()) == FILES
     async with transaction(given.pool) as tx:
         late = ArchiveExtracted(upload_id=upload.stream.upload_id, stream_id=upload.stream.id, files=[], at=NOON)
         assert not await store.finish(tx, dead, "extracted", late)
-        assert not await store.hold(tx, dead)
+        assert not await store.add_files(tx, dead, 0, [], None)
+        assert not await store.park(tx, dead, 60)
     assert len(await given.emitted(ArchiveExtracted)) == 1
 
 
@@ -55,7 +62,7 @@ async def test_lost_lease_ends_the_work_at_once(given: Given) -> None:
     """A process that was paused for too long finds its stream in other hands."""
     upload = await given_waiting(given)
     async with given.working(given.config_with(lease_s=1)) as worker:
-        await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
+        await given.until_told(lambda told: told.parts_done > 0)
         await given.pool.execute(
             "UPDATE extraction SET fence = fence + 1, leased_by = 'other', lease_until = now() + interval '1 hour'"
         )
@@ -69,6 +76,57 @@ async def test_lost_lease_ends_the_work_at_once(given: Given) -> None:
     assert await given.pool.fetchval("SELECT leased_by FROM extraction") == "other"
 
 
+async def test_outage_of_postgres_costs_no_extraction_its_place(given: Given, stack: Stack) -> None:
+    """However long it is: the lease has run out, nobody else has claimed it, so it is renewed."""
+    upload = await given_waiting(given)
+    async with given.working(given.config_with(lease_s=0.5)):
+        await given.until_told(lambda told: told.parts_done == len(upload.pieces) // 2)
+        [lease] = [task for task in asyncio.all_tasks() if task.get_name().startswith("extraction ")]
+        await stack.stop("postgres")
+        await asyncio.sleep(1.5)  # three times what the lease lasts: that is what has to pass
+        assert not lease.done()
+        await stack.start("postgres")
+        await given.patiently(lambda: send_rest(upload))
+        assert await given.contents(await given.patiently(upload.extracted)) == FILES
+    assert await claims(given) == 1
+
+
+async def test_attempt_pauses_while_nobody_knows_whose_the_lease_is(given: Given) -> None:
+    """It stops at the next step, with all that it has, and goes on where it was."""
+    await given.upload(tar_of({"a": b"b"})).open(0)
+    async with transaction(given.pool) as tx:
+        [claim] = await store.claim(tx, "me", 1, 60, of_one_project=1)
+    lease = Lease(claim, until=time.monotonic() - 1)
+    pausing = asyncio.create_task(lease.held())
+    await asyncio.sleep(0)
+    assert not pausing.done()
+    lease.renewed(time.monotonic() - 0.5)  # run out again before it could look
+    await asyncio.sleep(0)
+    assert not pausing.done()
+    lease.renewed(time.monotonic() + 60)
+    await pausing
+    lease.lose()
+    with pytest.raises(LeaseLost):
+        await lease.held()
+
+
+async def test_busy_pool_costs_no_lease(given: Given) -> None:
+    """Leases are renewed while every other connection of the process is taken."""
+    upload = await given_waiting(given)
+    async with given.working(given.config_with(lease_s=0.5)):
+        await given.until_told(lambda told: told.parts_done == len(upload.pieces) // 2)
+        async with AsyncExitStack() as taken:
+            for _ in range(given.pool.get_max_size()):
+                await taken.enter_async_context(given.pool.acquire())
+            renewed = {await given.lease_pool.fetchval("SELECT lease_until FROM extraction")}
+            async with asyncio.timeout(60):
+                while len(renewed) < 4:
+                    renewed.add(await given.lease_pool.fetchval("SELECT lease_until FROM extraction"))
+        await send_rest(upload)
+        await upload.extracted()
+    assert await claims(given) == 1
+
+
 async def test_racing_processes_claim_each_stream_once(given: Given) -> None:
     uploads = [given.upload(tar_of({"a": b"b"})) for _ in range(20)]
     for upload in uploads:
@@ -77,7 +135,7 @@ async def test_racing_processes_claim_each_stream_once(given: Given) -> None:
 
     async def claim(owner: str) -> list[str]:
         async with transaction(given.pool) as tx:
-            return [claim.id for claim in await store.claim(tx, owner, 7, 60)]
+            return [claim.id for claim in await store.claim(tx, owner, 7, 60, of_one_project=7)]
 
     claimed = await asyncio.gather(*(claim(f"process {number}") for number in range(6)))
     every = [stream_id for some in claimed for stream_id in some]
@@ -95,18 +153,18 @@ async def test_two_processes_share_the_work(given: Given) -> None:
     assert len(await given.emitted(ArchiveExtracted)) == 6
 
 
-async def test_idle_stream_is_parked_until_twice_its_parts_are_there(given: Given) -> None:
+async def test_idle_stream_gives_way_until_twice_its_parts_are_there(given: Given) -> None:
     upload = given.upload(tar_of(FILES))
     total = len(upload.pieces)
-    async with given.working(given.config_with(park_after_s=0.2)):
+    async with given.working(given.config_with(idle_s=0.2)):
         await upload.open()
         await upload.send(range(5))
-        await given.until_parked()
+        await given.until_gave_way()
         assert await given.pool.fetchval("SELECT wanted_parts FROM extraction") == 10
         await upload.send(range(5, 9))
         assert await claims(given) == 1
         await upload.send([9])
-        await given.until_parked(claims=2)
+        await given.until_gave_way(claims=2)
         assert await given.pool.fetchval("SELECT wanted_parts FROM extraction") == 20
         await upload.send(range(10, total))
         assert await given.contents(await upload.extracted()) == FILES
@@ -115,10 +173,10 @@ async def test_idle_stream_is_parked_until_twice_its_parts_are_there(given: Give
 
 async def test_idle_stream_gives_its_place_to_one_that_has_work(given: Given) -> None:
     idle, busy = given.upload(tar_of(FILES)), given.upload(tar_of(FILES))
-    async with given.working(given.config_with(max_open=1, yield_after_s=0.1)):
+    async with given.working(given.config_with(max_open=1, idle_if_wanted_s=0.1)):
         await idle.open()
         await idle.send([0])
-        await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
+        await given.until_told(lambda told: told.parts_done > 0)
         await busy.open()
         await busy.send()
         await busy.extracted()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from libs.contracts import ArchiveExtracted, ArchiveProgressed, Part
+from libs.contracts import ArchiveExtracted, Part
 from libs.contracts.keys import part_key
 from tests.integration.extractor.given import Given, Upload, tar_of
 from tests.support.fixtures import StartService
@@ -43,7 +43,7 @@ async def given_half(given: Given) -> Upload:
 
 async def begun(given: Given) -> None:
     """Return when somebody has read some of it."""
-    await given.until(lambda events: any(isinstance(event, ArchiveProgressed) for event in events))
+    await given.until_files(1)
 
 
 async def test_killed_process_is_replaced(given: Given, start: Start) -> None:

@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from libs.contracts import ArchiveRejected
-from tests.integration.extractor.given import Given, tar_of
+from tests.integration.extractor.given import PROJECT, Given, tar_of
 from tests.support.hostile import Hostile, hostile_archives
 from tests.support.tarblocks import header, member
 
@@ -39,17 +39,19 @@ async def test_hostile_archives_reach_their_finding(given: Given, hostile: Hosti
     assert await given.pool.fetchval("SELECT count(*) FROM extraction_part") == 0
 
 
-@pytest.mark.parametrize("kind", ["archive", "file"])
+@pytest.mark.parametrize("kind", ["archive", "file", "object"])
 async def test_other_bytes_than_declared(given: Given, kind: str) -> None:
     if kind == "archive":
         upload = given.upload(gzip.compress(tar_of({"a": b"b"})), format="tar.gz", sha256="0" * 64)
-    else:
+    elif kind == "file":
         upload = given.upload(b"content", format="raw", path="a", sha256="0" * 64)
+    else:
+        upload = given.upload(b"content", format="object", path="a", sha256="0" * 64, key=f"{PROJECT}/objects/u/f0-a")
     async with given.working():
         await upload.open()
         await upload.send()
         rejected = await upload.rejected()
-    assert rejected.finding.rule == f"{kind}-checksum"
+    assert rejected.finding.rule == ("archive-checksum" if kind == "archive" else "file-checksum")
 
 
 async def test_bomb(given: Given) -> None:

@@ -10,7 +10,9 @@ import random
 import pytest
 
 from libs.contracts import ArchiveExtracted, ArchiveProgressed, Format
-from tests.integration.extractor.given import Given, tar_of
+from libs.contracts.keys import file_key, member_key
+from services.extractor.progress import progress
+from tests.integration.extractor.given import PROJECT, CountingBlobs, Given, tar_of
 
 FILES = {
     "config.json": b'{"model_type": "llama"}',
@@ -55,8 +57,8 @@ async def test_files_are_stored_while_later_parts_are_still_to_come(given: Given
     async with given.working():
         await upload.open()
         await upload.send(range(last))
-        await given.until(lambda events: any(getattr(event, "members", 0) == len(FILES) for event in events))
-        assert len(await given.objects(upload)) >= len(FILES) - 1  # small files may still be on their way
+        await given.until_told(lambda told: told.members == len(FILES))
+        assert len(await given.objects(upload)) == len(FILES)
         assert not await given.emitted(ArchiveExtracted)
         await upload.send([last])
         await upload.extracted()
@@ -73,6 +75,35 @@ async def test_chunks_of_one_file_are_joined(given: Given) -> None:
     assert await given.contents(extracted) == {"deep/model.bin": content}
     assert extracted.files[0].sha256 == sha256
     assert extracted.stripped_prefix is None
+
+
+async def test_file_that_is_one_object_already_is_read_for_its_digest_and_never_written(given: Given) -> None:
+    content = random.Random(5).randbytes(3_000_000)
+    key = file_key(PROJECT, "u1", 3, "a")
+    upload = given.upload(content, format="object", path="model.bin", part_bytes=len(content), number=3, key=key)
+    counting = CountingBlobs(given.blobs)
+    given.blobs = counting
+    async with given.working():
+        await upload.send()
+        await upload.open()
+        extracted = await upload.extracted()
+    [file] = extracted.files
+    assert (file.path, file.key, file.size_bytes) == ("model.bin", key, len(content))
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert extracted.stripped_prefix is None
+    assert counting.written == [key]  # by the client
+    assert counting.bytes_read == len(content)
+
+
+async def test_keys_carry_the_fence_of_the_claim(given: Given) -> None:
+    """An attempt that lost its lease writes elsewhere than the next one."""
+    upload = given.upload(tar_of({"a": b"b"}))
+    await upload.send()
+    await upload.open()
+    await given.pool.execute("UPDATE extraction SET fence = 6")
+    async with given.working():
+        extracted = await upload.extracted()
+    assert [file.key for file in extracted.files] == [member_key(PROJECT, upload.stream.upload_id, 0, 7, 0)]
 
 
 async def test_folders_around_the_model_are_stripped_and_litter_is_dropped(given: Given) -> None:
@@ -103,10 +134,24 @@ async def test_progress_only_grows(given: Given) -> None:
         await upload.open()
         await upload.send()
         await upload.extracted()
-    told = [(event.parts_done, event.members, event.bytes_out) for event in await given.emitted(ArchiveProgressed)]
+    told = [(each.parts_done, each.members, each.bytes_out) for each in given.told if each.parts_done]
     assert told
     assert told == sorted(told)
     assert told[-1][2] <= sum(map(len, FILES.values()))
+    assert max(each.parts_known for each in given.told) == upload.stream.total_parts
+    assert not await given.emitted(ArchiveProgressed)
+
+
+async def test_progress_is_told_of_streams_that_nobody_reads_yet(given: Given) -> None:
+    """A queued stream shows that its parts are known, so that nobody asks for it."""
+    uploads = [given.upload(tar_of(FILES)) for _ in range(3)]
+    for upload in uploads:
+        await upload.open(0)
+        await upload.send([1, 2])
+        await upload.tell_part(1)
+    known = {told.stream_id: told.parts_known for told in progress.changed()}
+    assert known == {upload.stream.id: 3 for upload in uploads}
+    assert progress.changed() == []
 
 
 async def test_many_streams_share_one_process(given: Given) -> None:

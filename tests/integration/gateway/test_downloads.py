@@ -34,7 +34,7 @@ async def gateway(blobs: Blobs, limits: BodyLimits) -> AsyncIterator[tuple[str, 
     """Serves FILE to the project that the bearer token names: its URL, and the slots."""
     config = GatewayConfig(database_url="", nats_url="", s3_url="", operator_key="0123456789abcdef")
     slots = Slots(SHARE + 1, SHARE, wait_s=0.05)
-    state = Gateway(cast(Any, None), cast(Any, None), blobs, config, slots)
+    state = Gateway(cast(Any, None), cast(Any, None), blobs, cast(Any, None), config, slots)
 
     async def authenticate(token: str) -> Principal:
         return Principal(project_id=token, project_slug=token, key_id="key", scopes=frozenset({"models"}))

@@ -22,16 +22,16 @@ from libs.contracts import (
     encode_event,
     event_type,
 )
-from libs.errors import ObjectNotFound
-from tests.integration.validator.conftest import NOON, GivenStored
+from tests.integration.validator.given import NOON, Given
 from tests.support.bus import eventually, stored
 from tests.support.fixtures import StartService
 from tests.support.models import given_llama
 from tests.support.processes import peak_bytes
+from tests.support.stack import Stack
 
 MIB = 1024 * 1024
 Verdict = ModelValidated | ModelRejected
-Start = Callable[[], Awaitable[asyncio.subprocess.Process]]
+Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
 
 @pytest.fixture
@@ -60,9 +60,9 @@ async def verdict(bus: Bus, request: ModelValidationRequested) -> Verdict:
     return told[0]
 
 
-async def test_a_request_on_the_bus_is_answered_on_the_bus(start: Start, bus: Bus, given_stored: GivenStored) -> None:
+async def test_a_request_on_the_bus_is_answered_on_the_bus(start: Start, bus: Bus, given: Given) -> None:
     process = await start()
-    good, bad = await given_stored(given_llama()), await given_stored({"config.json": b"{}"})
+    good, bad = await given.model(given_llama()), await given.model({"config.json": b"{}"})
     await publish(bus, good)
     await publish(bus, bad)
 
@@ -73,31 +73,17 @@ async def test_a_request_on_the_bus_is_answered_on_the_bus(start: Start, bus: Bu
     assert await process.wait() == 0
 
 
-async def test_an_object_that_comes_late_is_waited_for(
-    start: Start, bus: Bus, blobs: Blobs, given_stored: GivenStored
-) -> None:
-    request = await given_stored(given_llama())
-    late = request.files[0]
-    content = await blobs.read(late.key, 0, late.size_bytes)
-    await blobs.delete([late.key])
-    with pytest.raises(ObjectNotFound):
-        await blobs.read(late.key, 0, 1)
-    await start()
-    await publish(bus, request)
+async def test_killed_while_it_reads_it_is_replaced(start: Start, bus: Bus, stack: Stack, given: Given) -> None:
+    request = await given.model(given_llama(shards=8, layers=8))
+    first = await start(lease_s=1)
+    with stack.paused("s3"):
+        await publish(bus, request)
+        claimed = "SELECT true FROM validation WHERE leased_by IS NOT NULL"
+        await eventually(lambda: given.pool.fetchval(claimed), timeout_s=60)
+        first.kill()
+        await first.wait()
 
-    await blobs.put_bytes(late.key, content)
-
-    assert isinstance(await verdict(bus, request), ModelValidated)
-
-
-async def test_killed_while_it_reads_it_is_replaced(start: Start, bus: Bus, given_stored: GivenStored) -> None:
-    request = await given_stored(given_llama(shards=8, layers=8))
-    first = await start()
-    await publish(bus, request)
-    first.kill()
-    await first.wait()
-
-    await start()
+    await start(lease_s=1)
 
     assert isinstance(await verdict(bus, request), ModelValidated)
 

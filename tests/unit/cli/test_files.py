@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import pairwise
+import zlib
 from pathlib import Path
 
 import pytest
 
-from libs.client import FileSlice, LocalDirectory, LocalProblem, Silent
-from libs.client.directory import DirectorySender
-from libs.client.local import LocalFile
+from libs.client import FileSlice, LocalProblem
 
 CONTENT = bytes(range(256)) * 10_000  # 2.56 MB: more than two reads
 
@@ -30,6 +28,7 @@ async def test_sends_and_hashes_exactly_its_range(path: Path, offset: int, size:
 
     assert sent == CONTENT[offset : offset + size]
     assert await piece.sha256() == hashlib.sha256(sent).hexdigest()
+    assert piece.crc32 == (f"{zlib.crc32(sent):08x}" if sent else None)
 
 
 async def test_repeated_pass_takes_back_what_it_had_counted(path: Path) -> None:
@@ -61,18 +60,3 @@ async def test_file_that_became_shorter_is_told(path: Path) -> None:
 async def test_file_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(LocalProblem, match=r"Cannot read .*: No such file or directory"):
         await FileSlice(tmp_path / "gone", 0, 1).sha256()
-
-
-@pytest.mark.parametrize(("size", "part_bytes", "count"), [(0, 10, 1), (10, 10, 1), (11, 10, 2), (1_000_003, 7, 9_902)])
-def test_cuts_are_seamless_and_follow_from_the_count_alone(size: int, part_bytes: int, count: int) -> None:
-    """So a later run, told only how many parts there are, makes the same ones."""
-    file = LocalFile("f", Path("f"), size)
-    source = LocalDirectory(Path(), (file,))
-    sender = DirectorySender(None, source, 1, Silent(), part_bytes)  # sends nothing here
-
-    pieces = sender._pieces(file)
-
-    assert len(pieces) == count
-    assert [piece.offset for piece in pieces] == [size * n // count for n in range(count)]
-    assert sum(piece.size_bytes for piece in pieces) == size
-    assert all(a.offset + a.size_bytes == b.offset for a, b in pairwise(pieces))

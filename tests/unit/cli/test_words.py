@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 from datetime import UTC, datetime
 
-import click
 import pytest
 from rich.console import Console
 
 from libs.cli.progress import Bars, Lines, shown_on
-from libs.cli.upload import Size
 from libs.cli.words import ago, short
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -37,20 +35,6 @@ def test_ago(moment: str | None, expected: str) -> None:
 )
 def test_short(count: int, expected: str) -> None:
     assert short(count) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("1048576", 1 << 20), ("64MiB", 64 << 20), ("64mi", 64 << 20), ("100 MB", 10**8), ("2G", 2 * 10**9)],
-)
-def test_size(text: str, expected: int) -> None:
-    assert Size().convert(text, None, None) == expected
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "1.5GiB", "MiB", "1XB"])
-def test_no_size(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="64MiB, 100MB or a number of bytes"):
-        Size().convert(text, None, None)
 
 
 def test_lines_where_there_is_no_terminal() -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from libs.errors import ObjectNotFound
+from libs.errors import ObjectNotFound, Unavailable
 from services.validator.reading import SMALL_BYTES, ModelReader
 from tests.support.models import given_big_llama, given_llama
 from tests.support.torchfiles import given_torch
@@ -72,7 +72,7 @@ async def test_requests_are_bounded_over_all_models() -> None:
             self.now -= 1
             return content
 
-    files = {f"notes/{number}.txt": b"x" for number in range(500)}
+    files = {f"notes/{number}.txt": str(number).encode() for number in range(500)}
     storage = Gauge(files)
     reader = ModelReader(storage, requests=3)
 
@@ -82,22 +82,31 @@ async def test_requests_are_bounded_over_all_models() -> None:
     assert len(storage.reads) == 1000
 
 
-async def test_a_missing_object_is_raised_as_itself() -> None:
+async def test_a_missing_object_is_raised_with_the_name_of_its_file() -> None:
     class Gone(MemoryStorage):
         async def read(self, key: str, start: int, length: int) -> bytes:
             raise ObjectNotFound
 
-    with pytest.raises(ObjectNotFound):
-        await ModelReader(Gone({}), requests=4).inspect(stored(given_llama()))
+    with pytest.raises(ObjectNotFound, match=r"^config\.json: its object is not in storage"):
+        await ModelReader(Gone({}), requests=4).inspect(stored({"config.json": b"{}"}))
 
 
-async def test_a_file_that_is_shorter_in_storage_is_truncated_and_nothing_worse() -> None:
+async def test_a_file_that_is_shorter_in_storage_is_storages_fault_and_not_the_models() -> None:
     files = given_llama(shards=2)
     short = {path: content[: len(content) // 2] for path, content in files.items()}
 
-    found = await ModelReader(MemoryStorage(short), requests=4).inspect(stored(files))
+    with pytest.raises(Unavailable, match="storage ends at byte"):
+        await ModelReader(MemoryStorage(short), requests=4).inspect(stored(files))
 
-    assert found.bytes_read <= sum(map(len, short.values()))
+
+async def test_storage_that_does_not_answer_is_given_up_after_a_while() -> None:
+    class Mute(MemoryStorage):
+        async def read(self, key: str, start: int, length: int) -> bytes:
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+
+    with pytest.raises(Unavailable, match=r"config\.json: object storage did not answer"):
+        await ModelReader(Mute({}), requests=4).inspect(stored({"config.json": b"{}"}), patience_s=0.001)
 
 
 async def test_an_empty_file_of_weights_is_none_that_torch_would_load() -> None:

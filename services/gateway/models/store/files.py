@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
 
 from libs.contracts import StoredFile
 from libs.db import Tx
 
 
-async def claim(tx: Tx, project_id: str, files: Sequence[StoredFile]) -> dict[str, str]:
-    """sha256 -> the key under which the project stores that content: of its first copy, if it has one already.
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the contents of an upload are kept."""
 
-    Nobody can release them until the transaction ends. Rows that are there are only shared, and new ones entered in
-    one order: uploads that have files in common, and may share some of them already, never deadlock.
+    keys: dict[str, str]  # by sha256
+    replaced: dict[str, str]  # by sha256: the keys under which storage had lost it, which are no longer used
+
+
+async def claim(tx: Tx, project_id: str, files: Sequence[StoredFile]) -> Claimed:
+    """The key under which the project stores each content: of its first copy that is in storage.
+
+    Nobody can release them or find them missing until the transaction ends. Rows that are there are only shared, and
+    new ones entered in one order: uploads that have files in common, and may share some of them already, take no turns.
     """
     first = {file.sha256: file for file in reversed(files)}
     contents = sorted(first)
+    new_keys = [first[sha256].key for sha256 in contents]
     keys: dict[str, str] = {}
-    while len(keys) < len(contents):  # again, if one was released between the two statements
+    replaced: dict[str, str] = {}
+    while len(keys) < len(contents):  # again, if one was released or lost between the statements
+        replaced |= await _replace_missing(tx, project_id, contents, new_keys)
         await tx.execute(
             """
             INSERT INTO blob (project_id, sha256, size_bytes, key)
@@ -28,15 +41,95 @@ async def claim(tx: Tx, project_id: str, files: Sequence[StoredFile]) -> dict[st
             project_id,
             contents,
             [first[sha256].size_bytes for sha256 in contents],
-            [first[sha256].key for sha256 in contents],
+            new_keys,
         )
         rows = await tx.fetch(
-            "SELECT sha256, key FROM blob WHERE project_id = $1 AND sha256 = ANY ($2) FOR KEY SHARE",
+            """
+            SELECT sha256, key, missing_since FROM blob WHERE project_id = $1 AND sha256 = ANY ($2)
+             ORDER BY sha256 FOR SHARE
+            """,
             project_id,
             contents,
         )
-        keys = {row["sha256"]: row["key"] for row in rows}
-    return keys
+        keys = {row["sha256"]: row["key"] for row in rows if row["missing_since"] is None}
+    return Claimed(keys=keys, replaced=replaced)
+
+
+async def _replace_missing(tx: Tx, project_id: str, contents: Sequence[str], new_keys: Sequence[str]) -> dict[str, str]:
+    """Where the stored copy of a content is missing, the new one takes its place. Returns the old keys by sha256."""
+    rows = await tx.fetch(
+        """
+        WITH lost AS MATERIALIZED (
+            SELECT sha256, key FROM blob
+             WHERE project_id = $1 AND sha256 = ANY ($2) AND missing_since IS NOT NULL
+             ORDER BY sha256 FOR UPDATE
+        )
+        UPDATE blob SET key = new.key, missing_since = NULL, looked_for_at = NULL
+          FROM lost JOIN unnest($2::text[], $3::text[]) AS new (sha256, key) USING (sha256)
+         WHERE blob.project_id = $1 AND blob.sha256 = lost.sha256
+        RETURNING lost.sha256, lost.key
+        """,
+        project_id,
+        contents,
+        new_keys,
+    )
+    new = dict(zip(contents, new_keys, strict=True))
+    return {row["sha256"]: row["key"] for row in rows if row["key"] != new[row["sha256"]]}
+
+
+async def mark_missing(tx: Tx, project_id: str, keys: Sequence[str], at: datetime) -> list[str]:
+    """Objects that are not in storage: dedupe no longer counts on them.
+
+    Waits for registrations that share them. Returns the sha256 of those that were not marked before.
+    """
+    rows = await tx.fetch(
+        """
+        UPDATE blob SET missing_since = $3, looked_for_at = $3
+         WHERE key IN (SELECT key FROM blob
+                        WHERE project_id = $1 AND key = ANY ($2) AND missing_since IS NULL
+                          AND (looked_for_at IS NULL OR looked_for_at < $3)
+                        ORDER BY sha256 FOR UPDATE)
+        RETURNING sha256
+        """,
+        project_id,
+        keys,
+        at,
+    )
+    return [row["sha256"] for row in rows]
+
+
+async def mark_found(tx: Tx, project_id: str, keys: Sequence[str], at: datetime) -> list[str]:
+    """Objects that are in storage again. Returns the sha256 of those that were missing."""
+    rows = await tx.fetch(
+        """
+        WITH found AS MATERIALIZED (
+            SELECT key, missing_since FROM blob
+             WHERE project_id = $1 AND key = ANY ($2) AND (looked_for_at IS NULL OR looked_for_at < $3)
+             ORDER BY sha256 FOR UPDATE
+        )
+        UPDATE blob SET missing_since = NULL, looked_for_at = $3
+          FROM found WHERE blob.key = found.key
+        RETURNING sha256, found.missing_since IS NOT NULL AS was_missing
+        """,
+        project_id,
+        keys,
+        at,
+    )
+    return [row["sha256"] for row in rows if row["was_missing"]]
+
+
+async def missing_of(tx: Tx, model_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The files of these models whose objects are missing, by model, each in order of path."""
+    rows = await tx.fetch(
+        """
+        SELECT f.model_id, array_agg(f.path ORDER BY f.path COLLATE "C") AS paths
+          FROM model_file f JOIN blob b USING (project_id, sha256)
+         WHERE f.model_id = ANY ($1) AND b.missing_since IS NOT NULL
+         GROUP BY f.model_id
+        """,
+        model_ids,
+    )
+    return {row["model_id"]: row["paths"] for row in rows}
 
 
 async def insert(tx: Tx, model_id: str, project_id: str, files: Sequence[StoredFile]) -> None:

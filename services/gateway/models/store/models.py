@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
-from libs.contracts import Report, new_id
+from libs.contracts import MemoryNeed, Report, new_id
 from libs.db import Tx, columns
 from libs.errors import Conflict, ModelNotFound
 from services.gateway.models.versions import next_version
 
+R = TypeVar("R", bound=msgspec.Struct)
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `model`: one version of a named model."""
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model it is, and of which name a version."""
 
     id: str
     serial: int
+    project_id: str
+    name: str
+
+
+class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list shows of a model."""
+
+    id: str
+    name: str
+    version: str
+    is_latest: bool
+    status: str
+    format: str | None
+    size_bytes: int
+    created_at: datetime
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of a model but its report, which may be long."""
+
+    id: str
     project_id: str
     name: str
     version: str
     is_latest: bool
     status: str
     status_reason: str | None
+    status_before_missing: str | None
     size_bytes: int
     file_count: int
     description: str | None
@@ -38,20 +62,30 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     vocab_size: int | None
     dtype: str | None
     workload_type: str
-    memory: dict[str, Any] | None
+    memory: MemoryNeed | None
     deployable: bool | None
     deployable_reason: str | None
-    validation_id: str | None
-    report: dict[str, Any] | None
-    validated_at: datetime | None
     is_shared: bool
     catalog_role: str | None
-    deadline_at: datetime | None
     created_at: datetime
     updated_at: datetime
 
 
-_MODEL = columns(Model)
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """A model and the validator's report on it."""
+
+    id: str
+    status: str
+    status_reason: str | None
+    report: Report | None
+    validated_at: datetime | None
+
+
+class Created(msgspec.Struct, frozen=True, kw_only=True):
+    """The least that a client asks for."""
+
+    id: str
+    created_at: datetime
 
 
 async def create(tx: Tx, project_id: str, name: str, version: str | None) -> tuple[str, str]:
@@ -132,65 +166,7 @@ async def fail(tx: Tx, model_id: str, reason: str) -> bool:
     return failed is not None
 
 
-async def await_validation(
-    tx: Tx, model_id: str, *, validation_id: str, size_bytes: int, file_count: int, deadline_at: datetime
-) -> None:
-    """'processing' -> 'validating', until the verdict on `validation_id`, asked for again at `deadline_at`."""
-    await tx.execute(
-        """
-        UPDATE model
-           SET status = 'validating', validation_id = $2, size_bytes = $3, file_count = $4, deadline_at = $5,
-               updated_at = now()
-         WHERE id = $1 AND status = 'processing'
-        """,
-        model_id,
-        validation_id,
-        size_bytes,
-        file_count,
-        deadline_at,
-    )
-
-
-async def record_verdict(
-    tx: Tx, model_id: str, validation_id: str, report: Report, *, reason: str | None, at: datetime
-) -> Model | None:
-    """'validating' -> 'ready', or 'error' where there is a `reason`; None if this verdict is not awaited."""
-    found = report.metadata
-    row = await tx.fetchrow(
-        f"""
-        UPDATE model
-           SET status = CASE WHEN $3::text IS NULL THEN 'ready' ELSE 'error' END, status_reason = $3, report = $4,
-               validated_at = $5, deadline_at = NULL, updated_at = now(),
-               license = coalesce(license, $6), format = $7, architecture = $8, quantization = $9,
-               context_length = $10, parameter_count = $11, hidden_size = $12, num_layers = $13, vocab_size = $14,
-               dtype = $15, workload_type = $16, memory = $17, deployable = $18, deployable_reason = $19
-         WHERE id = $1 AND validation_id = $2 AND status = 'validating'
-        RETURNING {_MODEL}
-        """,
-        model_id,
-        validation_id,
-        reason,
-        msgspec.to_builtins(report),
-        at,
-        found.license,
-        found.format,
-        found.architecture,
-        found.quantization,
-        found.context_length,
-        found.parameter_count,
-        found.hidden_size,
-        found.num_layers,
-        found.vocab_size,
-        found.dtype,
-        found.workload_type,
-        msgspec.to_builtins(found.memory),
-        found.deployable and reason is None,
-        found.deployable_reason or reason,
-    )
-    return None if row is None else Model(**row)
-
-
-async def become_latest(tx: Tx, model: Model) -> None:
+async def become_latest(tx: Tx, model: Version) -> None:
     """Move `is_latest` to a version that has become ready, unless a newer one that is ready holds it.
 
     The caller has taken `lock_name`.
@@ -211,44 +187,41 @@ async def become_latest(tx: Tx, model: Model) -> None:
     await tx.execute("UPDATE model SET is_latest = true WHERE id = $1", model.id)
 
 
-async def overdue(tx: Tx, now: datetime, next_deadline: datetime, limit: int = 20) -> list[Model]:
-    """Models whose verdict should have come by now; each gets a new deadline."""
-    rows = await tx.fetch(
+async def get(tx: Tx, project_id: str, id_or_name: str, row: type[R]) -> R:
+    """A model by id, or the latest version of a name: the columns of `row`. Raises: ModelNotFound."""
+    found = await tx.fetchrow(
         f"""
-        UPDATE model SET deadline_at = $2
-         WHERE id IN (SELECT id FROM model WHERE status = 'validating' AND deadline_at < $1
-                       ORDER BY deadline_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-        RETURNING {_MODEL}
-        """,
-        now,
-        next_deadline,
-        limit,
-    )
-    return [Model(**row) for row in rows]
-
-
-async def get(tx: Tx, project_id: str, id_or_name: str) -> Model:
-    """A model by id, or the latest version of a name. Raises: ModelNotFound."""
-    row = await tx.fetchrow(
-        f"""
-        SELECT {_MODEL} FROM model WHERE project_id = $1 AND (id = $2 OR (name = $2 AND is_latest))
+        SELECT {columns(row)} FROM model WHERE project_id = $1 AND (id = $2 OR (name = $2 AND is_latest))
          ORDER BY (id = $2) DESC LIMIT 1
         """,
         project_id,
         id_or_name,
     )
-    if row is None:
+    if found is None:
         raise ModelNotFound()
-    return Model(**row)
+    return msgspec.convert(dict(found), row)
+
+
+async def status_of(tx: Tx, model_id: str) -> str | None:
+    """The state of a model of any project; None if there is no such model."""
+    status: str | None = await tx.fetchval("SELECT status FROM model WHERE id = $1", model_id)
+    return status
 
 
 async def page(
-    tx: Tx, project_id: str, *, name: str | None, status: str | None, after: str | None, limit: int
-) -> list[Model]:
-    """Up to `limit` models of the project, newest first, after the model `after`."""
+    tx: Tx,
+    project_id: str,
+    row: type[R],
+    *,
+    name: str | None = None,
+    status: str | None = None,
+    after: str | None = None,
+    limit: int,
+) -> list[R]:
+    """Up to `limit` models of the project, newest first, after the model `after`: the columns of `row`."""
     rows = await tx.fetch(
         f"""
-        SELECT {_MODEL} FROM model
+        SELECT {columns(row)} FROM model
          WHERE project_id = $1
            AND ($2::text IS NULL OR name = $2)
            AND ($3::text IS NULL OR status = $3)
@@ -261,4 +234,4 @@ async def page(
         after,
         limit,
     )
-    return [Model(**row) for row in rows]
+    return [msgspec.convert(dict(found), row) for found in rows]

@@ -40,7 +40,7 @@ async def mark_present(tx: Tx, upload_id: str, project_id: str) -> None:
         """
         UPDATE upload_file f SET present = true, sha256 = b.sha256, key = b.key
           FROM blob b
-         WHERE f.upload_id = $1 AND f.key IS NULL AND b.project_id = $2
+         WHERE f.upload_id = $1 AND f.key IS NULL AND b.project_id = $2 AND b.missing_since IS NULL
            AND b.sha256 = f.declared_sha256 AND b.size_bytes = f.size_bytes
         """,
         upload_id,
@@ -49,12 +49,13 @@ async def mark_present(tx: Tx, upload_id: str, project_id: str) -> None:
 
 
 async def unmark_vanished(tx: Tx, upload_id: str, project_id: str) -> list[str]:
-    """Files marked present whose object has been released since must be sent after all: their paths."""
+    """Files marked present whose content has been released or lost since must be sent after all: their paths."""
     rows = await tx.fetch(
         """
         UPDATE upload_file f SET present = false, sha256 = NULL, key = NULL
          WHERE f.upload_id = $1 AND f.present
-           AND NOT EXISTS (SELECT FROM blob b WHERE b.project_id = $2 AND b.key = f.key FOR KEY SHARE)
+           AND NOT EXISTS (SELECT FROM blob b WHERE b.project_id = $2 AND b.sha256 = f.sha256
+                              AND b.missing_since IS NULL FOR SHARE)
         RETURNING f.path
         """,
         upload_id,

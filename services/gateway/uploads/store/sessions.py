@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -161,18 +162,27 @@ async def page(
 
 
 async def that_brought(tx: Tx, keys: list[str]) -> list[Upload]:
-    """The completed uploads whose models have any of these objects."""
+    """For each of these objects, the first completed upload whose model has it."""
     rows = await tx.fetch(
         f"""
         SELECT {_UPLOAD} FROM upload
-         WHERE status = 'completed'
-           AND model_id IN (SELECT f.model_id FROM model_file f JOIN blob b USING (project_id, sha256)
-                             WHERE b.key = ANY ($1))
+         WHERE id IN (SELECT (SELECT u.id FROM model_file f JOIN upload u USING (model_id)
+                               WHERE f.project_id = b.project_id AND f.sha256 = b.sha256 AND u.status = 'completed'
+                               ORDER BY u.serial LIMIT 1)
+                        FROM blob b WHERE b.key = ANY ($1))
          ORDER BY serial
         """,
         keys,
     )
     return [Upload(**row) for row in rows]
+
+
+async def that_brought_models(tx: Tx, model_ids: Sequence[str]) -> dict[str, str]:
+    """The completed upload of each model, by model."""
+    rows = await tx.fetch(
+        "SELECT model_id, id FROM upload WHERE model_id = ANY ($1) AND status = 'completed'", model_ids
+    )
+    return {row["model_id"]: row["id"] for row in rows}
 
 
 async def live_among(tx: Tx, upload_ids: list[str]) -> set[str]:

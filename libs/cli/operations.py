@@ -1,0 +1,109 @@
+"""What operators see: processes, refused events, what is parked, audits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Console, RenderableType
+from rich.filesize import decimal
+from rich.text import Text
+
+from libs.cli.cards import card, facts
+from libs.cli.render import table
+from libs.cli.words import ago
+from libs.client.operator import Audit, Done, Parked, Resumed, ServiceStatus, Status
+
+
+def show_status(console: Console, status: Status) -> None:
+    """The processes, a line each, and below them the services that are silent."""
+    waiting = {each.service: each.waiting for each in status.backlogs}
+    columns = ("service", "state", "version", ">outbox", ">refused", ">events waiting", "id")
+    rows: list[Sequence[RenderableType]] = [
+        (
+            each.service,
+            _state(each),
+            each.version,
+            _count(each.outbox_depth),
+            _bad(len(each.refused)),
+            _count(waiting.get(each.service)),
+            each.instance,
+        )
+        for each in status.services
+    ]
+    rows += [
+        (service, Text("● no answer", "red"), "", "", "", _count(waiting.get(service)), "") for service in status.silent
+    ]
+    table(console, columns, rows, "Nothing answers, and the broker knows of no service.")
+    if any(each.refused for each in status.services):
+        console.print("Refused events: slipway admin outbox list", style="dim")
+
+
+def _state(process: ServiceStatus) -> Text:
+    down = [name for name, holds in process.checks.items() if not holds]
+    if process.ready is False:
+        return Text(f"● not ready: {', '.join(down) or 'stopping'}", "red")
+    return Text(f"● ready, without {', '.join(down)}", "yellow") if down else Text("● ready", "green")
+
+
+def show_refused(console: Console, status: Status) -> None:
+    """The events that the broker will not take, a line each."""
+    refused = {(each.service, event.event_id): event for each in status.services for event in each.refused}
+    rows = (
+        (service, event.type, event.reason or "", ago(event.since), event_id)
+        for (service, event_id), event in refused.items()
+    )
+    table(console, ("service", "type", "reason", "since", "id"), rows, "The broker has refused no event.")
+
+
+def show_done(console: Console, answers: Sequence[Done]) -> None:
+    """How many events each service publishes again."""
+    rows = ((each.service, str(each.events)) for each in answers)
+    table(console, ("service", ">events published again"), rows, "No service answered; see slipway admin status.")
+
+
+def show_resumed(console: Console, resumed: Resumed) -> None:
+    """That it is tried again."""
+    count = len(resumed.stream_ids)
+    what = f"{count} {'stream' if count == 1 else 'streams'} of upload" if count else "Model"
+    console.print(f"{what} {resumed.id}: tried again now. See slipway admin parked.", soft_wrap=True)
+
+
+def show_parked(console: Console, parked: Sequence[Parked]) -> None:
+    """What waits and for what, a line each."""
+    rows = (
+        (each.kind, each.name, each.version, each.waiting_for or "", ago(each.since), each.project_id, each.id)
+        for each in parked
+    )
+    table(console, ("kind", "name", "version", "waiting for", "since", "project", "id"), rows, "Nothing is parked.")
+
+
+def show_audit(console: Console, audit: Audit) -> None:
+    """What an audit found, and what to do about it."""
+    known: dict[str, RenderableType | None] = {
+        "stored": f"{audit.objects} objects, {decimal(audit.size_bytes)}",
+        "unclaimed": _found(audit.unclaimed, "that no model is known to have"),
+        "missing": _found(audit.missing, "that models have and storage has not; slipway models list shows which"),
+        "foreign": _found(audit.foreign, "of projects that are not known here; left alone"),
+        "stopped": Text(audit.stopped, "red") if audit.stopped else None,
+        "for example": ", ".join(audit.keys) or None,
+        "next": "slipway admin audit --fix removes what is unclaimed" if audit.stopped else None,
+    }
+    bad = bool(audit.stopped or audit.missing)
+    console.print(card("audit", _moment(audit.at), "error" if bad else "ready", facts(known)))
+
+
+def _found(count: int, what: str) -> str:
+    return f"{count} {what}" if count else "none"
+
+
+def _moment(moment: str) -> str:
+    return datetime.fromisoformat(moment).isoformat(sep=" ", timespec="seconds")
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _bad(number: int) -> Text:
+    return Text(str(number), "red" if number else "")

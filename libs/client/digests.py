@@ -1,0 +1,137 @@
+"""SHA-256 of files that were hashed or sent before, kept in the user's cache directory, so that a file is hashed once.
+
+A digest is believed while path, device, inode, size and modification time are what they were; and only of files that
+had been left alone for a while when they were read, since a change within the clock's grain would not show.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from libs.client.local import LocalFile
+
+_GRAIN_S = 2.0  # of the coarsest file systems' times (FAT); git's index has the same doubt
+_KEEP_S = 180 * 86400.0
+_LOCKED_S = 2.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS digest (
+    path TEXT PRIMARY KEY, device INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER, sha256 TEXT, kept_at REAL
+) WITHOUT ROWID
+"""
+
+
+class Identity(NamedTuple):
+    """What tells one content of a file from another without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+class Seen(NamedTuple):
+    """A file as it is found: its digest, if that is known; `changed` if it had other bytes when it was last read."""
+
+    identity: Identity
+    at: float  # when it was looked at, seconds since the epoch
+    sha256: str | None
+    changed: bool
+
+
+def default_folder() -> Path:
+    """Where the cache is: XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slipway"
+
+
+def identity(path: Path) -> Identity:
+    """The file's identity now. Raises: OSError."""
+    about = path.stat()
+    return Identity(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+
+
+class DigestCache:
+    """One SQLite file, shared by every run of the command. A cache that cannot be read or written is an empty one."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._file = (folder or default_folder()) / "digests.sqlite3"
+
+    def find(self, files: Iterable[LocalFile]) -> dict[str, Seen]:
+        """What is known of each file, by its relative path. Raises: OSError if a file is gone."""
+        now = time.time()
+        found: dict[str, Seen] = {}
+        known = self._rows([str(file.path.absolute()) for file in files])
+        for file in files:
+            mine = identity(file.path)
+            row = known.get(str(file.path.absolute()))
+            same = row is not None and row[0] == mine
+            found[file.relative_path] = Seen(mine, now, row[1] if row and same else None, row is not None and not same)
+        return found
+
+    def keep(self, file: LocalFile, seen: Seen, sha256: str) -> None:
+        """Remember the digest of a file that was read after it was `seen`, and is still the same."""
+        if seen.at - seen.identity.mtime_ns / 1e9 < _GRAIN_S:
+            return
+        try:
+            with closing(self._open()) as db, db:
+                db.execute(
+                    "INSERT OR REPLACE INTO digest (path, device, inode, size, mtime_ns, sha256, kept_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (str(file.path.absolute()), *_signed(seen.identity), sha256, seen.at),
+                )
+                db.execute("DELETE FROM digest WHERE kept_at < ?", (seen.at - _KEEP_S,))
+        except (sqlite3.Error, OSError):
+            return  # the next run hashes it again, which is all that is lost
+
+    def _rows(self, paths: list[str]) -> dict[str, tuple[Identity, str]]:
+        if not self._file.exists():
+            return {}
+        found: dict[str, tuple[Identity, str]] = {}
+        try:
+            with closing(self._open()) as db:
+                for path in paths:
+                    row = db.execute(
+                        "SELECT device, inode, size, mtime_ns, sha256 FROM digest WHERE path = ?", (path,)
+                    ).fetchone()
+                    if row is not None:
+                        device, inode, size, mtime_ns, sha256 = row
+                        found[path] = (Identity(device % 2**64, inode % 2**64, size, mtime_ns), sha256)
+        except (sqlite3.Error, OSError):
+            return {}
+        return found
+
+    def _open(self) -> sqlite3.Connection:
+        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        db = sqlite3.connect(self._file, timeout=_LOCKED_S)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = OFF")  # a digest that is lost is computed again
+            db.execute(_SCHEMA)
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
+
+
+class NoDigests(DigestCache):
+    """Knows nothing and keeps nothing."""
+
+    def _rows(self, paths: list[str]) -> dict[str, tuple[Identity, str]]:
+        return {}
+
+    def keep(self, file: LocalFile, seen: Seen, sha256: str) -> None:
+        """Not kept."""
+
+
+def _signed(about: Identity) -> tuple[int, int, int, int]:
+    """As SQLite holds integers: 64 bits with a sign."""
+    return (_wrapped(about.device), _wrapped(about.inode), about.size, about.mtime_ns)
+
+
+def _wrapped(number: int) -> int:
+    return number - 2**64 if number >= 2**63 else number

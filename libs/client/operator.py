@@ -1,0 +1,155 @@
+"""What the operator asks and orders beside projects and keys. Times are RFC 3339, sizes are in bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from libs.client.answers import Page
+from libs.client.transport import Transport
+
+_ROOT = "/admin/v1"
+_LOOK_EVERY_S = 1.0
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An event that the broker will not take."""
+
+    event_id: str
+    type: str
+    reason: str | None = None
+    since: str | None = None
+
+
+class ServiceStatus(msgspec.Struct, frozen=True):
+    """What one process says of itself."""
+
+    service: str
+    instance: str = ""
+    version: str = ""
+    ready: bool | None = None
+    checks: dict[str, bool] = {}
+    outbox_depth: int | None = None
+    refused: list[Refused] = []
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """Events that wait for a service in the broker."""
+
+    service: str
+    waiting: int = 0
+    in_progress: int = 0
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Every process that answered; `silent`: services known to the broker of which none did."""
+
+    services: list[ServiceStatus]
+    silent: list[str] = []
+    backlogs: list[Backlog] = []
+
+
+class Done(msgspec.Struct, frozen=True):
+    """How many events one service publishes again."""
+
+    service: str
+    events: int = 0
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """What is tried again."""
+
+    id: str
+    stream_ids: list[str] = []
+    validation_id: str | None = None
+
+
+class AuditRequested(msgspec.Struct, frozen=True):
+    """When an audit was asked for; its result is later."""
+
+    at: str
+    fix: bool = False
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """Storage as it was compared with what is registered."""
+
+    id: str
+    at: str
+    objects: int
+    size_bytes: int
+    unclaimed: int  # objects that no model is known to have
+    missing: int  # registered objects that are not in storage
+    foreign: int  # objects of projects that are not known; never touched
+    stopped: str | None = None  # why nothing was deleted
+    keys: list[str] = []  # some of the unclaimed ones
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """An upload or a model that waits for something."""
+
+    kind: str  # upload, model
+    id: str
+    project_id: str
+    name: str
+    version: str
+    waiting_for: str | None = None
+    since: str | None = None
+
+
+class Operator:
+    """`/admin/v1` beside projects and keys; takes the operator key. Every call raises ApiError or Unreachable."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def status(self) -> Status:
+        """How every process is."""
+        return await self._transport.call("GET", f"{_ROOT}/status", Status)
+
+    async def retry_outbox(self, event_ids: Sequence[str] = ()) -> list[Done]:
+        """Publish again what the broker refused: these events, or all."""
+        wanted = {"event_ids": list(event_ids)} if event_ids else {}
+        return (await self._transport.call("POST", f"{_ROOT}/outbox/retry", Page[Done], json=wanted)).data
+
+    async def replay(self, *, since: str | None = None, event_ids: Sequence[str] = ()) -> list[Done]:
+        """Publish again what was published: since a moment, or these events."""
+        wanted: dict[str, Any] = {"event_ids": list(event_ids)} if event_ids else {}
+        if since is not None:
+            wanted["since"] = since
+        return (await self._transport.call("POST", f"{_ROOT}/replay", Page[Done], json=wanted, repeatable=False)).data
+
+    async def resume_upload(self, upload_id: str) -> Resumed:
+        """Try a parked upload again now."""
+        return await self._transport.call("POST", f"{_ROOT}/uploads/{quote(upload_id, safe='')}/resume", Resumed)
+
+    async def resume_model(self, model_id: str) -> Resumed:
+        """Ask for a model's verdict again now."""
+        return await self._transport.call("POST", f"{_ROOT}/models/{quote(model_id, safe='')}/resume", Resumed)
+
+    async def parked(self) -> list[Parked]:
+        """What waits for something that is not its client's to do."""
+        return (await self._transport.call("GET", f"{_ROOT}/parked", Page[Parked])).data
+
+    async def audits(self) -> list[Audit]:
+        """The last audits, the newest first."""
+        return (await self._transport.call("GET", f"{_ROOT}/audit", Page[Audit])).data
+
+    async def audit(self, *, fix: bool = False, wait_s: float = 60) -> Audit | None:
+        """Have storage compared now, and give the result; None if there is none within `wait_s`.
+
+        With `fix`, what no model is known to have is removed.
+        """
+        body = {"fix": fix}
+        asked = await self._transport.call("POST", f"{_ROOT}/audit", AuditRequested, json=body, repeatable=False)
+        looks = max(1, round(wait_s / _LOOK_EVERY_S))
+        for _ in range(looks):
+            found = [audit for audit in await self.audits() if audit.at > asked.at]
+            if found:
+                return found[-1]  # the first one after the question
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return None

@@ -1,0 +1,26 @@
+"""Who reads streams in this process: woken by a commit of this process without asking Postgres to pass it on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from libs.signals import Subscription
+
+_readers: dict[tuple[str, str], Subscription] = {}  # by the lease's owner and the stream's id
+
+
+@contextmanager
+def reading(owner: str, stream_id: str, subscription: Subscription) -> Iterator[None]:
+    """The stream is read here, under a lease of `owner`, until the block ends."""
+    _readers[owner, stream_id] = subscription
+    try:
+        yield
+    finally:
+        if _readers.get((owner, stream_id)) is subscription:
+            del _readers[owner, stream_id]
+
+
+def reader(owner: str, stream_id: str) -> Subscription | None:
+    """What to signal when more of the stream can be read; None if it is not read in this process."""
+    return _readers.get((owner, stream_id))

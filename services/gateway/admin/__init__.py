@@ -1,0 +1,1 @@
+"""What the operator asks and orders: how the services are, what is parked, audits of storage; see `routes`."""

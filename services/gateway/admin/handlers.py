@@ -1,0 +1,31 @@
+"""What the operator is shown of other services' events."""
+
+from __future__ import annotations
+
+from libs.bus import Handlers
+from libs.contracts import Event, ObjectAudited
+from libs.db import Tx
+from services.gateway.admin import store
+
+handlers = Handlers("gateway")
+
+
+@handlers.on(ObjectAudited)
+async def keep_audit(event: ObjectAudited, tx: Tx) -> list[Event]:
+    """Keep it for the operator, with the last few."""
+    await store.insert_audit(
+        tx,
+        store.Audit(
+            id=event.id,
+            at=event.at,
+            objects=event.objects,
+            size_bytes=event.size_bytes,
+            unclaimed=event.unclaimed,
+            missing=event.missing,
+            foreign_objects=event.foreign,
+            stopped=event.stopped,
+            keys=event.keys,
+        ),
+    )
+    await store.prune_audits(tx)
+    return []

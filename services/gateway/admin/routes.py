@@ -1,0 +1,197 @@
+"""What the operator asks and orders, beside projects and keys: for the operator's key alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from libs.contracts import ObjectAuditRequested, UploadResumeRequested
+from libs.db import connection, transaction
+from libs.errors import Invalid, ModelNotFound, WrongState
+from libs.outbox import emit
+from libs.web import Call, Route
+from services.gateway.admin import schemas, store
+from services.gateway.models import validation
+from services.gateway.models.store import models
+from services.gateway.presentation import timestamp
+from services.gateway.state import Gateway
+from services.gateway.uploads.states import LIVE
+from services.gateway.uploads.store import sessions, streams
+
+WAIT_S = 1.0  # for the processes to answer; who is busy for longer is no better than silent
+PARKED_AT_MOST = 1000  # of each kind
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+async def get_status(call: Call) -> schemas.Status:
+    """How every process is, by its own word. Raises: Unavailable, if the broker cannot be asked."""
+    state: Gateway = call.state
+    answered = _decoded(await state.bus.ask("status", b"", WAIT_S), schemas.ServiceStatus)
+    backlogs = await state.bus.backlogs()
+    heard = {each.service for each in answered}
+    return schemas.Status(
+        services=sorted(answered, key=lambda each: (each.service, each.instance)),
+        silent=[each.service for each in backlogs if each.service not in heard],
+        backlogs=[msgspec.convert(each, schemas.Backlog, from_attributes=True) for each in backlogs],
+    )
+
+
+async def retry_outbox(call: Call) -> schemas.Answers:
+    """Have every service publish events again that the broker had refused. Raises: Unavailable."""
+    body: schemas.RetryOutbox = call.body
+    return await _ordered(call, "outbox.retry", body)
+
+
+async def replay(call: Call) -> schemas.Answers:
+    """Have every service publish events again that it had published. Raises: Invalid; Unavailable."""
+    body: schemas.Replay = call.body
+    if body.since is None and body.event_ids is None:
+        raise Invalid("Give 'since' or 'event_ids'; all that is kept would be a week of events.", param="since")
+    return await _ordered(call, "outbox.replay", body)
+
+
+async def _ordered(call: Call, subject: str, body: msgspec.Struct) -> schemas.Answers:
+    state: Gateway = call.state
+    answers = await state.bus.ask(subject, msgspec.json.encode(body), WAIT_S)
+    return schemas.Answers(data=sorted(_decoded(answers, schemas.Done), key=lambda each: each.service))
+
+
+async def resume_upload(call: Call) -> schemas.Resumed:
+    """Try what is parked of an upload again now. Emits: UploadResumeRequested.
+
+    Raises: UploadNotFound; the reason, if it has ended; WrongState, if nothing of it waits.
+    """
+    state: Gateway = call.state
+    async with transaction(state.pool) as tx:
+        upload = await sessions.lock(tx, call.params["id"])
+        if upload.status not in LIVE:
+            raise sessions.why_closed(upload)
+        waiting = [stream.id for stream in await streams.of_upload(tx, upload.id) if not stream.unpacked]
+        if not waiting:
+            raise WrongState("Nothing of this upload waits to be unpacked.", retryable=False)
+        await emit(tx, [UploadResumeRequested(upload_id=upload.id, stream_ids=waiting, at=datetime.now(UTC))])
+    return schemas.Resumed(id=upload.id, stream_ids=waiting)
+
+
+async def resume_model(call: Call) -> schemas.Resumed:
+    """Ask for the verdict on a model again now, also after it was given up. Emits: ModelValidationRequested.
+
+    Raises: ModelNotFound; WrongState, if it waits for no verdict.
+    """
+    state: Gateway = call.state
+    model_id = call.params["id"]
+    async with transaction(state.pool) as tx:
+        question = await validation.ask_now(tx, model_id, at=datetime.now(UTC))
+        if question is None:
+            status = await models.status_of(tx, model_id)
+            if status is None:
+                raise ModelNotFound
+            raise WrongState(f"This model is '{status}' and waits for no verdict.", retryable=False)
+        await emit(tx, [question])
+    return schemas.Resumed(id=model_id, validation_id=question.validation_id)
+
+
+async def request_audit(call: Call) -> schemas.AuditRequested:
+    """Have storage compared with what is registered. Emits: ObjectAuditRequested."""
+    body: schemas.RequestAudit = call.body
+    state: Gateway = call.state
+    requested = ObjectAuditRequested(fix=body.fix, at=datetime.now(UTC))
+    async with transaction(state.pool) as tx:
+        await emit(tx, [requested])
+    return schemas.AuditRequested(at=requested.at.isoformat(), fix=body.fix)
+
+
+async def list_audits(call: Call) -> schemas.AuditList:
+    """The last audits."""
+    state: Gateway = call.state
+    async with connection(state.pool) as tx:
+        return schemas.AuditList(data=[_audit(each) for each in await store.audits(tx)])
+
+
+async def list_parked(call: Call) -> schemas.ParkedList:
+    """What waits for something that is not its client's to do, and for what."""
+    state: Gateway = call.state
+    async with connection(state.pool) as tx:
+        waiting = [_parked("model", each) for each in await store.parked_models(tx, PARKED_AT_MOST)]
+    return schemas.ParkedList(data=sorted(waiting, key=lambda each: each.since))
+
+
+def _decoded(answers: Sequence[bytes], kind: type[T]) -> list[T]:
+    return [msgspec.json.decode(answer, type=kind) for answer in answers]
+
+
+def _audit(audit: store.Audit) -> schemas.Audit:
+    return schemas.Audit(
+        id=audit.id,
+        at=audit.at.isoformat(),
+        objects=audit.objects,
+        size_bytes=audit.size_bytes,
+        unclaimed=audit.unclaimed,
+        missing=audit.missing,
+        foreign=audit.foreign_objects,
+        stopped=audit.stopped,
+        keys=audit.keys,
+    )
+
+
+def _parked(kind: schemas.Kind, parked: store.Parked) -> schemas.Parked:
+    return schemas.Parked(
+        kind=kind,
+        id=parked.id,
+        project_id=parked.project_id,
+        name=parked.name,
+        version=parked.version,
+        waiting_for=parked.waiting_for,
+        since=timestamp(parked.since),
+    )
+
+
+_operator = partial(Route, base="root", operator=True)
+_get, _post = partial(_operator, "GET"), partial(_operator, "POST")
+
+ROUTES = [
+    _get("/admin/v1/status", get_status, summary="How every process is", returns=schemas.Status),
+    _post(
+        "/admin/v1/outbox/retry",
+        retry_outbox,
+        summary="Publish again what the broker refused",
+        body=schemas.RetryOutbox,
+        returns=schemas.Answers,
+    ),
+    _post(
+        "/admin/v1/replay",
+        replay,
+        summary="Publish again what was published",
+        body=schemas.Replay,
+        returns=schemas.Answers,
+    ),
+    _post(
+        "/admin/v1/uploads/{id}/resume",
+        resume_upload,
+        summary="Try a parked upload again now",
+        returns=schemas.Resumed,
+        status=202,
+    ),
+    _post(
+        "/admin/v1/models/{id}/resume",
+        resume_model,
+        summary="Ask for a model's verdict again now",
+        returns=schemas.Resumed,
+        status=202,
+    ),
+    _post(
+        "/admin/v1/audit",
+        request_audit,
+        summary="Compare storage with what is registered",
+        body=schemas.RequestAudit,
+        returns=schemas.AuditRequested,
+        status=202,
+    ),
+    _get("/admin/v1/audit", list_audits, summary="The last audits", returns=schemas.AuditList),
+    _get("/admin/v1/parked", list_parked, summary="What is parked, and why", returns=schemas.ParkedList),
+]

@@ -1,0 +1,68 @@
+"""No question, sweep or repair reads a large table from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+from libs.contracts import ModelRegistered, ObjectUnclaimed
+from libs.contracts.keys import member_key
+from libs.db import Tx, transaction
+from services.gateway.admin import store as admin
+from services.gateway.models import missing, validation
+from services.gateway.models.handlers import drop_unclaimed
+from services.gateway.models.store import models, verdicts
+from services.gateway.models.store.models import Created, ListedModel, Model, Version
+from tests.integration.gateway.large import (
+    LARGE_PROJECT,
+    LARGE_TABLES,
+    given_large_registry,
+    large_key,
+    large_model,
+)
+from tests.integration.gateway.uploading import NOON, Uploads
+from tests.support.plans import recorded, sequential_scans
+
+KEYS = [large_key(n) for n in range(50)] + [member_key(LARGE_PROJECT, "gone", 0, 1, n) for n in range(50)]
+LATER = datetime.now(UTC) + timedelta(days=8)
+
+
+async def lose_and_find(tx: Tx) -> None:
+    await missing.lose(tx, LARGE_PROJECT, KEYS[:10], at=NOON)
+    await missing.find(tx, LARGE_PROJECT, KEYS[:10], at=NOON + timedelta(hours=1))
+
+
+async def answer_lifecycle(tx: Tx) -> None:
+    events = await drop_unclaimed(ObjectUnclaimed(project_id=LARGE_PROJECT, keys=KEYS, at=NOON), tx)
+    assert len([event for event in events if isinstance(event, ModelRegistered)]) == 50
+
+
+async def sweep(tx: Tx) -> None:
+    asked = await verdicts.overdue(tx, LATER, validation.PAUSES, 20)
+    assert len(asked) == 20
+    await tx.execute("UPDATE model SET asked = 6 WHERE id = ANY ($1)", [model.id for model in asked])
+    assert len(await validation.give_up(tx, LATER, timedelta(days=7))) == 20
+
+
+async def look(tx: Tx) -> None:
+    assert len(await admin.parked_models(tx, 10)) == 10
+    assert len(await models.page(tx, LARGE_PROJECT, ListedModel, limit=100)) == 100
+    assert len(await models.page(tx, LARGE_PROJECT, ListedModel, after=large_model(50), limit=10)) == 10
+    [version] = await models.page(tx, LARGE_PROJECT, Model, name="model 0", limit=10)
+    assert version.id == large_model(0)
+    assert (await models.get(tx, LARGE_PROJECT, "model 20", Version)).id == large_model(1)
+    assert (await models.get(tx, LARGE_PROJECT, large_model(1), Created)).id == large_model(1)
+
+
+WORK: list[Callable[[Tx], Awaitable[None]]] = [answer_lifecycle, lose_and_find, sweep, look]
+
+
+async def test_nothing_reads_a_large_table_from_end_to_end(uploads: Uploads):
+    await given_large_registry(uploads.pool)
+    scanned = {}
+    for work in WORK:
+        async with transaction(uploads.pool) as tx:
+            with recorded(tx) as statements:
+                await work(tx)
+            scanned[work.__name__] = await sequential_scans(tx, statements) & LARGE_TABLES
+    assert scanned == {work.__name__: set() for work in WORK}
