@@ -290,7 +290,9 @@ async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, d
     """The extractor, or we, cannot go on with these streams now; asked again at `deadline_at`."""
     await tx.execute(
         """
-        UPDATE upload_stream SET waiting_for = $3, deadline_at = $4
+        UPDATE upload_stream
+           SET parked_at = CASE WHEN waiting_for IS NULL THEN now() ELSE parked_at END, waiting_for = $3,
+               deadline_at = $4
          WHERE upload_id = $1 AND id = ANY ($2) AND NOT unpacked
         """,
         upload_id,
