@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 
 from libs.blobs import multipart
 from libs.blobs.multipart import MAX_PARTS, part_bytes
 from libs.blobs.outgoing import Buffer
 from libs.blobs.transport import Transport
 from libs.errors import Invalid, Unavailable
-from libs.tasks import end
 
 log = logging.getLogger(__name__)
 
-PARTS_IN_FLIGHT = 2
+PARTS_IN_FLIGHT = 4
 ABORT_S = 5.0
 
 
 class Writer:
-    """Collects parts; holds at most three of them: PARTS_IN_FLIGHT are, while the next one fills.
+    """Collects parts: one fills while others are in flight, so that the way to the store costs no throughput.
 
-    So a store that is far away does not hold the caller up. What fits in one part is sent as a plain object at the end.
-    Nothing is visible under the key before `close`.
+    One may always be in flight; up to PARTS_IN_FLIGHT are, as far as the budget that all writers share allows. What
+    fits in one part is sent as a plain object at the end. Nothing is visible under the key before `close`.
     """
 
     def __init__(self, transport: Transport, key: str, size_bytes: int | None) -> None:
@@ -33,7 +31,8 @@ class Writer:
         self._part_bytes = part_bytes(size_bytes)
         self._filling = bytearray()
         self._upload_id: str | None = None
-        self._flying: deque[asyncio.Task[str]] = deque()  # in order of their numbers
+        self._parts = 0  # sent, or in flight
+        self._flying: set[asyncio.Task[None]] = set()
         self._etags: list[tuple[int, str]] = []
         self.size_bytes = 0  # written so far
 
@@ -64,7 +63,8 @@ class Writer:
             await self._transport.call("PUT", self._key, body=self._filling)
             return
         await self._launch()
-        await self._land(but=0)
+        while self._flying:
+            await self._some_landed()
         await multipart.complete(self._transport, self._key, self._upload_id, self._etags, self.size_bytes)
 
     async def abort(self) -> None:
@@ -72,10 +72,13 @@ class Writer:
 
         Raises: nothing of the store's: a multipart upload that cannot be aborted now is lifecycle's to find.
         """
-        await end(*self._flying)
+        for part in self._flying:
+            part.cancel()
+        if self._flying:
+            await asyncio.wait(self._flying)
         for part in self._flying:
             if not part.cancelled():
-                part.exception()  # the first one was raised
+                part.exception()  # another error is on its way already
         if self._upload_id is None:
             return
         try:
@@ -85,20 +88,35 @@ class Writer:
             log.warning("multipart upload of %s left behind: %s", self._key, trouble)
 
     async def _launch(self) -> None:
-        """Send the full part, as soon as few enough are in flight."""
-        await self._land(but=PARTS_IN_FLIGHT - 1)
+        """Send the full part, as soon as there is room for it in flight."""
         if self._upload_id is None:
             self._upload_id = await multipart.begin(self._transport, self._key)
-        number = len(self._etags) + len(self._flying) + 1
-        if number > MAX_PARTS:
+        if self._parts == MAX_PARTS:
             raise Invalid(f"The object is larger than {MAX_PARTS:,} parts of {self._part_bytes:,} bytes.")
+        shared_bytes = await self._room()
         part, self._filling = self._filling, bytearray()
-        sending = multipart.put_part_bytes(self._transport, self._key, self._upload_id, number, part)
-        self._flying.append(asyncio.create_task(sending))
+        self._parts += 1
+        flying = asyncio.create_task(self._send(self._upload_id, self._parts, part))
+        flying.add_done_callback(lambda _: self._transport.parts_ahead.give_back(shared_bytes))
+        self._flying.add(flying)
 
-    async def _land(self, *, but: int) -> None:
-        """Wait until no more than `but` parts are in flight. Raises: Unavailable, if one could not be stored."""
-        while len(self._flying) > but:
-            etag = await self._flying[0]
-            self._flying.popleft()
-            self._etags.append((len(self._etags) + 1, etag))
+    async def _room(self) -> int:
+        """Wait until one more part may be in flight; how much of the shared budget it has taken."""
+        budget = self._transport.parts_ahead
+        while self._flying:
+            if len(self._flying) < PARTS_IN_FLIGHT and budget.take(self._part_bytes):
+                return self._part_bytes
+            await self._some_landed()
+        return 0
+
+    async def _send(self, upload_id: str, number: int, part: bytearray) -> None:
+        etag = await multipart.put_part_bytes(self._transport, self._key, upload_id, number, part)
+        self._etags.append((number, etag))
+
+    async def _some_landed(self) -> None:
+        """Wait until a part is no longer in flight. Raises: what went wrong with it."""
+        landed, _ = await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
+        self._flying -= landed
+        errors = [error for part in landed if (error := part.exception()) is not None]
+        if errors:
+            raise errors[0]
