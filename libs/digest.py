@@ -11,8 +11,12 @@ import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from isal import isal_zlib
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 CHUNK_BYTES = 1024 * 1024  # large enough that a thread's hand-over (0.1 ms) is small beside hashing it (2.6 ms)
 LEAST_CHUNK_BYTES = 128 * 1024  # the least that is worth a hand-over
@@ -31,10 +35,11 @@ class Digest:
 
     _passing = 0  # bodies at this moment
 
-    def __init__(self, body: AsyncIterable[bytes]) -> None:
+    def __init__(self, body: AsyncIterable[bytes], after: Hash | None = None) -> None:
+        """`after` is the hash of what came before the body, which is not changed: the digest is of both together."""
         self.size_bytes = 0  # handed on so far
         self._body = body
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.sha256() if after is None else after.copy()
         self._crc32 = 0
 
     @property
@@ -46,6 +51,11 @@ class Digest:
     def crc32(self) -> str:
         """CRC-32 (IEEE, as zlib's) in 8 lower-case hex digits; of the whole body once the iteration has ended."""
         return f"{self._crc32:08x}"
+
+    @property
+    def hash(self) -> Hash:
+        """What may be gone on with, once the iteration has ended."""
+        return self._hash
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Raises: whatever the body raises."""

@@ -15,7 +15,7 @@ import msgspec
 from libs import outbox
 from libs.bus import Bus
 from libs.db import Pool
-from libs.errors import Unavailable
+from libs.errors import Invalid, Unavailable
 from libs.outbox import Refused
 from libs.web import Readiness
 
@@ -44,9 +44,10 @@ class RetryRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of `ask("outbox.replay")`: publish again what was emitted since then."""
+    """Body of `ask("outbox.replay")`: publish again what was emitted since then, or these events."""
 
-    since: datetime  # UTC
+    since: datetime | None = None  # UTC
+    event_ids: list[str] | None = None
 
 
 class OutboxAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,9 @@ async def answering(
 
     async def replay(body: bytes) -> bytes:
         asked = msgspec.json.decode(body, type=ReplayRequest)
-        count = await outbox.replay(pool, since=asked.since)
+        if asked.since is None and asked.event_ids is None:
+            raise Invalid("A replay needs 'since' or 'event_ids'.")
+        count = await outbox.replay(pool, since=asked.since, event_ids=asked.event_ids)
         log.warning("outbox replayed", extra={"since": asked.since, "events": count})
         return msgspec.json.encode(OutboxAnswer(service=service, events=count))
 

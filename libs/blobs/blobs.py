@@ -173,16 +173,19 @@ class Blobs:
         """
         return await head(self._transport, key)
 
-    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
-        """Every object whose key begins so, in order of keys, a page of up to 1,000 at a time.
+    async def list(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
+        """Every object whose key begins so, in order of keys, a page of up to 1,000 at a time; those above `after`.
 
         Raises: Unavailable.
         """
         query = {"list-type": "2", "prefix": prefix}
+        if after:
+            query["start-after"] = after
         while True:
             found, token = listing.objects((await self._transport.call("GET", None, query)).body)
             for info in found:
-                yield info
+                if info.key > after:  # not every server knows start-after
+                    yield info
             if token is None:
                 return
             query["continuation-token"] = token

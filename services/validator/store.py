@@ -159,7 +159,7 @@ async def next_claim_s(tx: Tx) -> float | None:
 
 
 async def renew(tx: Tx, owner: str, claims: Sequence[Claim], lease_s: float) -> set[tuple[str, int]]:
-    """Keep the leases, also those that ran out and nobody took: validation id and fence of those that are still ours."""
+    """Keep the leases, also those that ran out and nobody took: (validation id, fence) of those still ours."""
     rows = await tx.fetch(
         """
         UPDATE validation v SET not_before = now() + make_interval(secs => $4)

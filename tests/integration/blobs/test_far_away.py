@@ -17,7 +17,7 @@ from libs.errors import ObjectNotFound, Unavailable
 from tests.integration.blobs.faulty import FaultyProxy, answered
 from tests.integration.blobs.given import MIB, content
 from tests.support.bus import eventually
-from tests.support.latency import FarAway
+from tests.support.latency import Proxy, store_further_away
 from tests.support.stack import Stack
 
 PARTS = 8
@@ -28,12 +28,12 @@ class Far:
     """Object storage from far away."""
 
     blobs: Blobs
-    proxy: FarAway
+    proxy: Proxy
 
 
 @pytest.fixture
 async def far(stack: Stack, blobs: Blobs, namespace: str) -> AsyncIterator[Far]:
-    async with FarAway.open(stack.bucket_url(namespace)) as (proxy, url), Blobs.open(url) as through:
+    async with store_further_away(stack.bucket_url(namespace)) as (proxy, url), Blobs.open(url) as through:
         yield Far(through, proxy)
 
 
@@ -43,7 +43,7 @@ async def test_a_writer_has_several_parts_in_flight(far: Far, blobs: Blobs) -> N
     async with far.blobs.writer("key", len(data)) as writer:
         for start in range(0, len(data), MIB):
             await writer.write(data[start : start + MIB])
-    assert 2 <= far.proxy.busiest <= PARTS_IN_FLIGHT
+    assert 2 <= far.proxy.most_at_once("PUT") <= PARTS_IN_FLIGHT
     assert b"".join([chunk async for chunk in blobs.get("key")]) == data
 
 
@@ -55,13 +55,13 @@ async def test_writers_share_the_memory_of_what_is_in_flight(far: Far) -> None:
     async with far.blobs.writer("key", 3 * PART_BYTES) as writer:
         for _ in range(3):
             await writer.write(bytes(PART_BYTES))
-    assert far.proxy.busiest == 1
+    assert far.proxy.most_at_once("PUT") == 1
     budget.give_back(all_of_it)
     async with far.blobs.writer("key", None) as writer:
         for _ in range(5):
             await writer.write(bytes(2 * PART_BYTES))
             assert budget.free_bytes >= 0
-    assert far.proxy.busiest > 1
+    assert far.proxy.most_at_once("PUT") > 1
     assert budget.free_bytes == all_of_it
 
 

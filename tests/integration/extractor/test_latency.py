@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 
 from libs.blobs import Blobs
 from services.extractor.parts import SLICES_AHEAD
 from tests.integration.extractor.given import Given, tar_of
-from tests.support.latency import FarAway
+from tests.support.latency import store_further_away
 from tests.support.stack import Stack
 
 MIB = 1024 * 1024
 
 
-class Watched:
-    """Object storage that knows which keys are being read at a time."""
-
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
-        self._reading: Counter[str] = Counter()
-        self.most_at_once = 0
-        self.reads = 0
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._blobs, name)
-
-    async def read(self, key: str, start: int, length: int) -> bytes:
-        self.reads += 1
-        self._reading[key] += 1
-        self.most_at_once = max(self.most_at_once, len(+self._reading))
-        try:
-            return await self._blobs.read(key, start, length)
-        finally:
-            self._reading[key] -= 1
-
-
-async def test_next_parts_are_requested_while_the_present_one_is_worked_on(
-    given: Given, stack: Stack, namespace: str
-) -> None:
-    """As many as are allowed, each once, while parts of the large member are on their way to the store."""
+async def test_reads_and_writes_overlap(given: Given, stack: Stack, namespace: str) -> None:
+    """Parts are requested before the one before them is there, each once; those of a large member sent side by side."""
     content = {"model.bin": random.Random(1).randbytes(40 * MIB)}
     upload = given.upload(tar_of(content), part_bytes=2 * MIB)
     await upload.send()
-    async with FarAway.open(stack.bucket_url(namespace)) as (proxy, url), Blobs.open(url) as blobs:
-        watched = Watched(blobs)
-        async with given.working(blobs=watched):
-            await upload.open(*range(len(upload.pieces)))
-            assert await given.contents(await upload.extracted()) == content
-    assert watched.most_at_once == SLICES_AHEAD
-    assert watched.reads == len(upload.pieces)
-    assert proxy.busiest > SLICES_AHEAD + 1  # writes beside them
+    async with (
+        store_further_away(stack.bucket_url(namespace), 0.025) as (proxy, url),
+        Blobs.open(url) as blobs,
+        given.working(blobs=blobs),
+    ):
+        await upload.open(*range(len(upload.pieces)))
+        assert await given.contents(await upload.extracted()) == content
+    assert proxy.most_at_once("GET", containing="/uploads/") == SLICES_AHEAD
+    assert proxy.most_at_once("PUT", containing="partNumber=") >= 2
+    reads = [target for method, target in proxy.requests if method == "GET" and "/uploads/" in target]
+    assert len(reads) == len(upload.pieces)
