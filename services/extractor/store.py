@@ -195,19 +195,28 @@ async def resume(tx: Tx, upload_id: str, stream_ids: Sequence[str]) -> list[str]
 
 
 async def claim(
-    tx: Tx, owner: str, limit: int, lease_s: float, *, of_one_project: int, take_over: bool = True
+    tx: Tx,
+    owner: str,
+    limit: int,
+    lease_s: float,
+    *,
+    of_one_project: int,
+    running: Sequence[str] = (),
+    take_over: bool = True,
 ) -> list[Claim]:
     """Lease up to `limit` extractions that have parts to read and nobody to read them, fairly between projects.
 
     The project with the fewest leases comes first, then what has waited longest; `owner` gets no more than
-    `of_one_project` of the same project. Without `take_over`, leases that have run out stay as they are.
+    `of_one_project` of the same project. Without `take_over`, leases that have run out stay as they are; those of the
+    streams that are `running` here do so always, since they can still be renewed.
     """
-    rows = await tx.fetch(CLAIM, owner, limit, lease_s, of_one_project, take_over, limit * _LOOK_FURTHER)
+    further = limit * _LOOK_FURTHER
+    rows = await tx.fetch(_CLAIM, owner, limit, lease_s, of_one_project, take_over, further, running)
     return [msgspec.convert(dict(row), Claim) for row in rows]
 
 
 # Only the projects that have something in the queue are visited, each by one step on the index.
-CLAIM = """
+_CLAIM = """
     WITH RECURSIVE project AS (
         (SELECT project_id FROM extraction WHERE claimable ORDER BY project_id LIMIT 1)
         UNION ALL
@@ -227,7 +236,7 @@ CLAIM = """
                 ORDER BY not_before LIMIT $6) AS queued
         UNION ALL
         SELECT stream_id, project_id, not_before FROM extraction
-         WHERE leased_by IS NOT NULL AND lease_until <= now() AND $5
+         WHERE leased_by IS NOT NULL AND lease_until <= now() AND $5 AND stream_id <> ALL($7)
     ), ranked AS (
         SELECT stream_id, project_id, not_before, coalesce(mine, 0) AS mine,
                coalesce(leases, 0) + row_number() OVER (PARTITION BY project_id ORDER BY not_before) AS turn
@@ -270,21 +279,21 @@ async def next_claim_s(tx: Tx, owner: str) -> float | None:
     return None if seconds is None else max(0.0, seconds)
 
 
-async def renew(tx: Tx, owner: str, claims: Sequence[Claim], lease_s: float) -> set[str]:
-    """Keep the leases, also those that have run out and nobody else has claimed: the streams that are still ours."""
+async def renew(tx: Tx, owner: str, claims: Sequence[Claim], lease_s: float) -> set[tuple[str, int]]:
+    """Keep the leases, also those that have run out and nobody has claimed: stream and fence of those still held."""
     rows = await tx.fetch(
         """
         UPDATE extraction e SET lease_until = now() + make_interval(secs => $4)
           FROM unnest($2::text[], $3::bigint[]) AS mine (stream_id, fence)
          WHERE e.stream_id = mine.stream_id AND e.fence = mine.fence AND e.leased_by = $1
-        RETURNING e.stream_id
+        RETURNING e.stream_id, e.fence
         """,
         owner,
         [claim.id for claim in claims],
         [claim.fence for claim in claims],
         lease_s,
     )
-    return {row["stream_id"] for row in rows}
+    return {(row["stream_id"], row["fence"]) for row in rows}
 
 
 async def release(tx: Tx, claim: Claim) -> None:

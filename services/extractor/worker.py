@@ -92,6 +92,7 @@ class Worker:
             room,
             self._config.lease_s,
             of_one_project=self._of_one_project,
+            running=[lease.claim.id for lease in self._running],
             take_over=time.monotonic() >= self._take_over_from,
         )
 
@@ -147,7 +148,7 @@ class Worker:
             log.warning("cannot renew leases: %s", unavailable)
             return
         for lease in leases:
-            if lease.claim.id in kept:
+            if (lease.claim.id, lease.claim.fence) in kept:
                 lease.renewed(asked_at + self._config.lease_s)
             elif lease in self._running:
                 lease.lose()

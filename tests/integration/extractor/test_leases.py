@@ -110,6 +110,20 @@ async def test_attempt_pauses_while_nobody_knows_whose_the_lease_is(given: Given
         await lease.held()
 
 
+async def test_process_does_not_take_a_stream_from_itself(given: Given) -> None:
+    """After an outage its own leases have run out too, and what works under them goes on."""
+    upload = await given_waiting(given)
+    async with transaction(given.pool) as tx:
+        [claim] = await store.claim(tx, "me", 1, 0.0, of_one_project=1)
+    async with transaction(given.pool) as tx:
+        running = [upload.stream.id]
+        assert await store.claim(tx, "me", 1, 60, of_one_project=1, running=running) == []
+        assert await store.renew(tx, "me", [claim], 0.0) == {(claim.id, claim.fence)}
+    async with transaction(given.pool) as tx:
+        [again] = await store.claim(tx, "me", 1, 60, of_one_project=1)  # nobody works under it
+        assert await store.renew(tx, "me", [claim, again], 60) == {(again.id, again.fence)}
+
+
 async def test_busy_pool_costs_no_lease(given: Given) -> None:
     """Leases are renewed while every other connection of the process is taken."""
     upload = await given_waiting(given)
