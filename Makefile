@@ -54,8 +54,8 @@ fmt: install ## Format the code and sort its imports
 architectures: ## Write down anew what vLLM knows (VLLM_PYTHON: the Python of an environment that has it)
 	$(VLLM_PYTHON) deploy/vllm/architectures.py
 
-bench: install ## Compare the hot paths with peers, as ratios in one run; for a quiet machine
-	$(BIN)/python -m pytest -s tests/bench
+bench: install ## Measure every goal beside its peer, as a table and JSON; ten minutes of a quiet machine
+	$(BIN)/python -m tests.bench
 
 clean: ## Remove the environment and caches; data directories stay
 	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -29,12 +29,15 @@ class ConfigError(SystemExit):
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What every service is told: its dependencies by URL, and where it listens."""
 
-    database_url: str  # postgresql://user:password@host:port/database
+    database_url: str  # postgresql://user:password@host:port/database; may be a pooler, if the next is set
+    database_direct_url: str | None = None  # to Postgres itself, for LISTEN and migrations
+    database_prepared: bool = False  # whether that pooler keeps prepared statements (pgbouncer 1.21 and later can)
     nats_url: str  # nats://host:port[,host:port…]
     s3_url: str  # http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]
     namespace: str = ""  # prefix of streams, consumers and schemas, where installations share NATS and Postgres
     http_host: str = "0.0.0.0"  # noqa: S104  # a service listens to its cluster
     http_port: Port = 8080  # API (gateway), /livez, /readyz, /metrics (all)
+    nats_replicas: Count = 1  # of each stream; an existing stream is raised to it, never lowered
     db_pool_size: Count = 10
     unready_s: SecondsOrNone = 2  # after SIGTERM, still accept for this long: until load balancers have seen /readyz
     drain_s: Seconds = 30  # then, for what is under way to end by itself; below the orchestrator's grace period

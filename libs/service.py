@@ -22,6 +22,7 @@ from libs.config import ServiceConfig, load, schema_name
 from libs.db import Pool
 from libs.errors import Unauthenticated, Unavailable
 from libs.signals import Signals
+from libs.status import answering
 from libs.tasks import unless_set
 from libs.web import Principal, Readiness, Route, health_routes, make_app, serve
 
@@ -99,7 +100,7 @@ class Service:
 
     def health_routes(self) -> list[Route]:
         """/livez, /readyz and /metrics of this service."""
-        return health_routes(self._readiness)
+        return health_routes(self.readiness)
 
     async def work(self) -> bool:
         """Serve and run every background task until `stop`, then drain. Returns False if one of them died."""
@@ -137,7 +138,8 @@ class Service:
             await stop.wait()
             await asyncio.sleep(self.config.unready_s)  # /readyz says no; who has not asked yet is still served
 
-    async def _readiness(self) -> Readiness:
+    async def readiness(self) -> Readiness:
+        """What /readyz says."""
         answers = await asyncio.gather(*(_holds(check) for check, _ in self._checks.values()))
         checks = dict(zip(self._checks, answers, strict=True))
         required = [checks[name] for name, (_, is_required) in self._checks.items() if is_required]
@@ -161,16 +163,23 @@ async def spine(service: Service, migrations: Path, handlers: Handlers | None = 
     """
     config = service.config
     schema = schema_name(config.namespace, service.name)
-    await db.migrate(config.database_url, schema, outbox.MIGRATIONS, migrations)
-    pool = await service.enter(await db.open_pool(config.database_url, schema, size=config.db_pool_size))
-    signals = await service.enter(Signals.open(config.database_url, schema))
-    bus = await service.enter(Bus.open(config.nats_url, config.namespace))
+    direct_url = config.database_direct_url or config.database_url
+    await db.migrate(direct_url, schema, outbox.MIGRATIONS, migrations)
+    has_pooler = config.database_direct_url is not None
+    prepared = config.database_prepared or not has_pooler
+    pool = await service.enter(
+        await db.open_pool(config.database_url, schema, size=config.db_pool_size, pooler=has_pooler, prepared=prepared)
+    )
+    signals = await service.enter(Signals.open(direct_url, schema))
+    bus = await service.enter(Bus.open(config.nats_url, config.namespace, replicas=config.nats_replicas))
+    await service.enter(answering(bus, pool, service.name, service.readiness))
     service.background("relay", outbox.Relay(pool, signals, bus).run, last=True)
     if handlers is not None:
         service.background("consumer", Consumer(bus, pool, handlers, drain_s=service.drain_s).run)
     service.repeat("outbox depth", DEPTH_EVERY_S, partial(_show_depth, pool))
     service.ready("postgres", partial(_answers, pool))
     service.ready("nats", bus.ready, required=False)  # work goes on without: the outbox waits
+    service.ready("nats max_payload", bus.carries_events, required=False)  # smaller events go out
     return Spine(pool, signals, bus)
 
 
@@ -249,7 +258,9 @@ async def _answers(pool: Pool) -> bool:
 
 
 async def _show_depth(pool: Pool) -> None:
-    telemetry.outbox_depth.set(await outbox.depth(pool))
+    depth, refused = await outbox.depth_and_refused(pool)
+    telemetry.outbox_depth.set(depth)
+    telemetry.outbox_refused.set(refused)
 
 
 async def _nobody(_: str) -> Principal:

@@ -150,6 +150,9 @@ handler_seconds = Histogram(
 retries = Counter("slipway_retries", "Deliveries put back to be tried again.", ["type", "error"])
 dead_letters = Counter("slipway_dead_letters", "Events given up, kept on DEAD.", ["type"])
 notifications = Counter("slipway_notifications", "NOTIFY statements sent, each for all signals of some milliseconds.")
+refusals = Counter("slipway_outbox_refusals", "Times that the broker would not take an event.", ["type"])
+relay_transactions = Counter("slipway_relay_transactions", "Transactions of the outbox's relay.", ["kind"])
+outbox_refused = Gauge("slipway_outbox_refused", "Events that the broker will not take, until somebody sees to them.")
 outbox_depth = Gauge("slipway_outbox_depth", "Events committed and not yet published.")
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text exposition format

@@ -9,6 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from libs.blobs import listing, multipart
 from libs.blobs.address import Address
+from libs.blobs.ahead import Ahead
 from libs.blobs.listing import ObjectInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
 from libs.blobs.pools import Sizes
@@ -141,14 +142,21 @@ class Blobs:
         """
         await multipart.abort(self._transport, key, upload_id)
 
-    def get(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
+    def get(
+        self, key: str, start: int = 0, length: int | None = None, *, ahead_bytes: int = 0
+    ) -> AsyncGenerator[bytes, None]:
         """The object's bytes from `start`, `length` of them or all; beyond the end there are none, as in a slice.
+
+        With `ahead_bytes`, reading begins at once, not with the first chunk that is asked for, and goes on in the
+        background until so many bytes are held: opened while something else is worked on, it has no latency. It then
+        has to be closed (`aclose`) even if it was never read.
 
         A broken connection is opened again at the offset reached, never on another version of the object. Whoever stops
         early closes it (`contextlib.aclosing`), else the connection stays open until it is collected as garbage.
         Raises: ObjectNotFound; Unavailable.
         """
-        return ranged(self._transport, key, start, length)
+        chunks = ranged(self._transport, key, start, length)
+        return Ahead(chunks, ahead_bytes) if ahead_bytes > 0 else chunks
 
     async def read(self, key: str, start: int, length: int) -> bytes:
         """A range in memory; shorter where the object ends.
@@ -165,16 +173,19 @@ class Blobs:
         """
         return await head(self._transport, key)
 
-    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
-        """Every object whose key begins so, in order of keys, a page of up to 1,000 at a time.
+    async def list(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
+        """Every object whose key begins so, in order of keys, a page of up to 1,000 at a time; those above `after`.
 
         Raises: Unavailable.
         """
         query = {"list-type": "2", "prefix": prefix}
+        if after:
+            query["start-after"] = after
         while True:
             found, token = listing.objects((await self._transport.call("GET", None, query)).body)
             for info in found:
-                yield info
+                if info.key > after:  # not every server knows start-after
+                    yield info
             if token is None:
                 return
             query["continuation-token"] = token

@@ -15,8 +15,9 @@ SLICE_BYTES = 1024 * 1024
 async def exactly(body: AsyncIterable[Buffer], size_bytes: int) -> AsyncGenerator[Buffer, None]:
     """The chunks of `body`, which must hold exactly `size_bytes`; empty ones are left out.
 
-    The last chunk comes only once the body has ended well. A body that turns out to be too long, or that raises at its
-    end (a checksum that does not match), therefore never reaches the server whole, and the server stores nothing.
+    The last chunk comes only once the body has ended well, the others at once. A body that turns out to be too long, or
+    that raises at its end (a checksum that does not match), therefore never reaches the server whole, and the server
+    stores nothing.
 
     Raises: Invalid for a body that is shorter or longer; whatever the body raises.
     """
@@ -26,9 +27,10 @@ async def exactly(body: AsyncIterable[Buffer], size_bytes: int) -> AsyncGenerato
         passed += len(chunk)
         if passed > size_bytes:
             raise Invalid(f"The body is longer than the {size_bytes:,} bytes that were declared.")
-        if len(held) > 0 and len(chunk) > 0:
-            yield held
-        held = chunk if len(chunk) > 0 else held
+        if len(chunk) > 0 and passed == size_bytes:
+            held = chunk
+        elif len(chunk) > 0:
+            yield chunk
     if passed < size_bytes:
         raise Invalid(f"The body ended after {passed:,} bytes; {size_bytes:,} were declared.")
     if len(held) > 0:

@@ -12,33 +12,38 @@ from libs.errors import Unavailable
 
 
 class Pipe(Payload):
-    """A request's body of known size that is handed over chunk by chunk; one waits while another is being sent."""
+    """A request's body of known size that is handed over chunk by chunk; holds the one that is being sent."""
 
     def __init__(self, size_bytes: int, *, stall_s: float) -> None:
         super().__init__(None, content_type="application/octet-stream")
         self._size = size_bytes  # aiohttp sends it as Content-Length
         self._stall_s = stall_s
         self._chunks: asyncio.Queue[Buffer] = asyncio.Queue(maxsize=1)
+        self._taken = asyncio.Event()  # the last chunk is on its way, or nobody takes another one
+        self._taken.set()
         self._transport: asyncio.WriteTransport | None = None
 
-    async def push(self, chunk: Buffer, request: asyncio.Task[object]) -> None:
-        """Hand a chunk over to `request`, which sends this body, as soon as it has taken the one before.
+    def sent_by(self, request: asyncio.Task[object]) -> None:
+        """Name the request whose body this is; when it ends, no chunk is waited for any more."""
+        self._request = request
+        request.add_done_callback(lambda _: self._taken.set())
 
-        Raises: what `request` raised, if it has ended; Unavailable if it takes nothing for too long.
+    async def push(self, chunk: Buffer) -> None:
+        """Hand a chunk over to the request, as soon as the one before is on its way.
+
+        Raises: what the request raised, if it has ended; Unavailable if it takes nothing for too long.
         """
-        if not request.done() and not self._chunks.full():
-            self._chunks.put_nowait(chunk)
-            return
-        handed = asyncio.create_task(self._chunks.put(chunk))
-        try:
-            await asyncio.wait((handed, request), timeout=self._stall_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            handed.cancel()
-        if request.done():
-            request.result()
+        if not self._taken.is_set():
+            try:
+                async with asyncio.timeout(self._stall_s):
+                    await self._taken.wait()
+            except TimeoutError:
+                raise Unavailable(f"Object storage accepted no byte for {self._stall_s:g} s.") from None
+        if self._request.done():
+            self._request.result()
             raise Unavailable("Object storage answered before it had the whole body.")
-        if not handed.done():
-            raise Unavailable(f"Object storage accepted no byte for {self._stall_s:g} s.")
+        self._taken.clear()
+        self._chunks.put_nowait(chunk)
 
     def abort(self) -> None:
         """Break the connection off at once; what is in its buffer is not sent any more.
@@ -57,6 +62,7 @@ class Pipe(Payload):
             chunk = await self._chunks.get()
             left -= len(chunk)
             await writer.write(chunk)
+            self._taken.set()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Not text."""

@@ -15,8 +15,9 @@ import aiohttp
 from libs.admission import Slots
 
 CONNECT_S = 5.0
-WAIT_S = 5.0  # for a free connection; then Unavailable
-READ_BYTES = 256 * 1024
+BODY_WAIT_S = 5.0  # for a free connection; then Overloaded
+CALL_WAIT_S = 30.0  # the same for small requests: none depends on a client's pace, so their queue moves
+READ_BYTES = 64 * 1024  # of a body that is read slowly; twice that, and one read, are held
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Pool:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, size: int, *, stall_s: float) -> AsyncIterator[Pool]:
-        """`size` connections; one that stalls for `stall_s` is given up."""
+    async def open(cls, size: int, *, wait_s: float, stall_s: float) -> AsyncIterator[Pool]:
+        """`size` connections, a free one waited for for `wait_s`; one that stalls for `stall_s` is given up."""
         async with AsyncExitStack() as stack:
             kept, new = [
                 await stack.enter_async_context(
@@ -53,7 +54,7 @@ class Pool:
                 )
                 for force_close in (False, True)
             ]
-            yield cls(Slots(size, wait_s=WAIT_S), kept, new)
+            yield cls(Slots(size, wait_s=wait_s), kept, new)
 
     @property
     def taken(self) -> int:
@@ -84,8 +85,8 @@ class Pools:
     async def open(cls, sizes: Sizes, *, stall_s: float) -> AsyncIterator[Pools]:
         """Connects to nothing yet."""
         async with (
-            Pool.open(sizes.uploads, stall_s=stall_s) as uploads,
-            Pool.open(sizes.downloads, stall_s=stall_s) as downloads,
-            Pool.open(sizes.calls, stall_s=stall_s) as calls,
+            Pool.open(sizes.uploads, wait_s=BODY_WAIT_S, stall_s=stall_s) as uploads,
+            Pool.open(sizes.downloads, wait_s=BODY_WAIT_S, stall_s=stall_s) as downloads,
+            Pool.open(sizes.calls, wait_s=CALL_WAIT_S, stall_s=stall_s) as calls,
         ):
             yield cls(uploads, downloads, calls)

@@ -86,9 +86,10 @@ class _Reader:
         try:
             async with self._transport.open("GET", self._key, headers=self._headers(), pool=self._pool) as response:
                 self._accept(response)
-                async for chunk in response.content.iter_any():
-                    self.offset += len(chunk)
-                    yield chunk
+                async for piece, _ in response.content.iter_chunks():  # as they arrive, joined to nothing
+                    self.offset += len(piece)
+                    if piece:
+                        yield piece
         except Refused as refused:
             if refused.status == 404 and refused.s3_code != "NoSuchBucket":
                 raise ObjectNotFound(f"The object store has no object {self._key}.") from None

@@ -16,6 +16,7 @@ from yarl import URL
 
 from libs.blobs import listing
 from libs.blobs.address import Address
+from libs.blobs.budget import Budget
 from libs.blobs.outgoing import Buffer, exactly, slices
 from libs.blobs.pipe import Pipe
 from libs.blobs.pools import READ_BYTES, Pool, Pools, Sizes
@@ -29,6 +30,7 @@ T = TypeVar("T")
 # clocks that differ.
 SIGNED_FOR_S = 3600
 ATTEMPTS = 5
+PARTS_AHEAD_BYTES = 64 * 1024 * 1024  # parts in flight of all writers together, beyond the first one of each
 BACKOFF_S = 0.1  # tripled each time: about four seconds in all, the restart of a server
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 # By name too: the bucket is made again, and an error may come in the body of a 200.
@@ -77,6 +79,7 @@ class Transport:
     def __init__(self, address: Address, pools: Pools, *, stall_s: float) -> None:
         self.address = address
         self.pools = pools
+        self.parts_ahead = Budget(PARTS_AHEAD_BYTES)
         self._stall_s = stall_s
         self._bucket_seen = False
 
@@ -172,8 +175,8 @@ class Transport:
                 finally:
                     if not response.content.at_eof():
                         response.close()  # whatever nobody reads is not worth receiving
-        except TimeoutError as trouble:
-            raise Unavailable(f"Object storage stopped answering {method} {key or 'of the bucket'}.") from trouble
+        except TimeoutError:  # neither its text nor its cause's: they may hold the URL
+            raise Unavailable(f"Object storage stopped answering {method} {key or 'of the bucket'}.") from None
         except (aiohttp.ClientError, OSError) as trouble:
             reason = type(trouble).__name__  # its text may hold the URL
             raise Unavailable(f"Object storage broke off {method} {key or 'of the bucket'} ({reason}).") from None
@@ -234,10 +237,11 @@ class Transport:
             await self.find_bucket()
         pipe = Pipe(size_bytes, stall_s=self._stall_s)
         request = asyncio.create_task(self._send(method, key, query, pipe, once))
+        pipe.sent_by(request)
         try:
             async with aclosing(exactly(body, size_bytes)) as checked:
                 async for chunk in checked:
-                    await pipe.push(chunk, request)
+                    await pipe.push(chunk)
             # Twice: the last chunks are to be accepted, then the answer is to come.
             await asyncio.wait((request,), timeout=2 * self._stall_s)
             if not request.done():

@@ -13,14 +13,15 @@ from libs.errors import Invalid, Unavailable
 
 log = logging.getLogger(__name__)
 
+PARTS_IN_FLIGHT = 4
 ABORT_S = 5.0
 
 
 class Writer:
-    """Collects parts; holds at most two of them: one is in flight while the next one fills.
+    """Collects parts: one fills while others are in flight, so that the way to the store costs no throughput.
 
-    What fits in one part is sent as a plain object at the end. Parts go in ascending order, as `rclone` wants them.
-    Nothing is visible under the key before `close`.
+    One may always be in flight; up to PARTS_IN_FLIGHT are, as far as the budget that all writers share allows. What
+    fits in one part is sent as a plain object at the end. Nothing is visible under the key before `close`.
     """
 
     def __init__(self, transport: Transport, key: str, size_bytes: int | None) -> None:
@@ -30,7 +31,8 @@ class Writer:
         self._part_bytes = part_bytes(size_bytes)
         self._filling = bytearray()
         self._upload_id: str | None = None
-        self._flying: asyncio.Task[str] | None = None
+        self._parts = 0  # sent, or in flight
+        self._flying: set[asyncio.Task[None]] = set()
         self._etags: list[tuple[int, str]] = []
         self.size_bytes = 0  # written so far
 
@@ -61,7 +63,8 @@ class Writer:
             await self._transport.call("PUT", self._key, body=self._filling)
             return
         await self._launch()
-        await self._landed()
+        while self._flying:
+            await self._some_landed()
         await multipart.complete(self._transport, self._key, self._upload_id, self._etags, self.size_bytes)
 
     async def abort(self) -> None:
@@ -69,9 +72,13 @@ class Writer:
 
         Raises: nothing of the store's: a multipart upload that cannot be aborted now is lifecycle's to find.
         """
-        if self._flying is not None:
-            self._flying.cancel()
-            await asyncio.wait([self._flying])
+        for part in self._flying:
+            part.cancel()
+        if self._flying:
+            await asyncio.wait(self._flying)
+        for part in self._flying:
+            if not part.cancelled():
+                part.exception()  # another error is on its way already
         if self._upload_id is None:
             return
         try:
@@ -81,19 +88,35 @@ class Writer:
             log.warning("multipart upload of %s left behind: %s", self._key, trouble)
 
     async def _launch(self) -> None:
-        """Send the full part, as soon as the one before has landed."""
-        await self._landed()
+        """Send the full part, as soon as there is room for it in flight."""
         if self._upload_id is None:
             self._upload_id = await multipart.begin(self._transport, self._key)
-        if len(self._etags) == MAX_PARTS:
+        if self._parts == MAX_PARTS:
             raise Invalid(f"The object is larger than {MAX_PARTS:,} parts of {self._part_bytes:,} bytes.")
+        shared_bytes = await self._room()
         part, self._filling = self._filling, bytearray()
-        number = len(self._etags) + 1
-        self._flying = asyncio.create_task(
-            multipart.put_part_bytes(self._transport, self._key, self._upload_id, number, part)
-        )
+        self._parts += 1
+        flying = asyncio.create_task(self._send(self._upload_id, self._parts, part))
+        flying.add_done_callback(lambda _: self._transport.parts_ahead.give_back(shared_bytes))
+        self._flying.add(flying)
 
-    async def _landed(self) -> None:
-        if self._flying is not None:
-            self._etags.append((len(self._etags) + 1, await self._flying))
-            self._flying = None
+    async def _room(self) -> int:
+        """Wait until one more part may be in flight; how much of the shared budget it has taken."""
+        budget = self._transport.parts_ahead
+        while self._flying:
+            if len(self._flying) < PARTS_IN_FLIGHT and budget.take(self._part_bytes):
+                return self._part_bytes
+            await self._some_landed()
+        return 0
+
+    async def _send(self, upload_id: str, number: int, part: bytearray) -> None:
+        etag = await multipart.put_part_bytes(self._transport, self._key, upload_id, number, part)
+        self._etags.append((number, etag))
+
+    async def _some_landed(self) -> None:
+        """Wait until a part is no longer in flight. Raises: what went wrong with it."""
+        landed, _ = await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
+        self._flying -= landed
+        errors = [error for part in landed if (error := part.exception()) is not None]
+        if errors:
+            raise errors[0]

@@ -13,9 +13,11 @@ from libs.bus.backlog import Backlog, backlogs
 from libs.bus.messages import Listener, Receive, Respond, ask
 from libs.bus.session import Session
 from libs.errors import Unavailable
+from libs.outbox import MAX_EVENT_BYTES
 from libs.tasks import end
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+MIN_PAYLOAD_BYTES = MAX_EVENT_BYTES * 4 // 3 + 64 * 1024  # an event as its dead letter has it: base64, and the reason
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +25,10 @@ log = logging.getLogger(__name__)
 class Bus:
     """Connects in the background, for ever. While it cannot, publishing raises Unavailable at once."""
 
-    def __init__(self, url: str, namespace: str = "") -> None:
-        """`url`: nats://host:port[,nats://host:port…]."""
+    def __init__(self, url: str, namespace: str = "", *, replicas: int = 1) -> None:
+        """`url`: nats://host:port[,nats://host:port…]; `replicas`: of each stream, at least."""
         self.namespace = namespace
+        self._replicas = replicas
         self._servers = [server.strip() for server in url.split(",")]
         self._session: Session | None = None
         self._connected = asyncio.Event()
@@ -33,9 +36,9 @@ class Bus:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, namespace: str = "") -> AsyncIterator[Bus]:
+    async def open(cls, url: str, namespace: str = "", *, replicas: int = 1) -> AsyncIterator[Bus]:
         """A bus that is connected, or is trying to be: a start never waits for NATS."""
-        bus = cls(url, namespace)
+        bus = cls(url, namespace, replicas=replicas)
         task = asyncio.create_task(bus._run(), name="bus")
         try:
             yield bus
@@ -45,6 +48,19 @@ class Bus:
     def ready(self) -> bool:
         """Whether the broker is connected, with its streams in place."""
         return self._session is not None and not self._session.lost.is_set()
+
+    def carries_events(self) -> bool:
+        """Whether the broker that is connected takes the largest event, and its dead letter."""
+        return self._session is not None and self._session.max_payload >= MIN_PAYLOAD_BYTES
+
+    def advice(self) -> str | None:
+        """What the operator should set, if the broker does not take all events; None while it is not connected."""
+        if self._session is None or self.carries_events():
+            return None
+        return (
+            f"NATS takes messages of {self._session.max_payload} bytes, and an event's dead letter may have "
+            f"{MIN_PAYLOAD_BYTES}: set `max_payload: 8MB` in its configuration and reload it."
+        )
 
     async def wait_ready(self, timeout_s: float) -> bool:
         """True as soon as `ready`, False after `timeout_s` seconds."""
@@ -132,7 +148,7 @@ class Bus:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                async with Session.open(self._servers, self.namespace) as session:
+                async with Session.open(self._servers, self.namespace, self._replicas) as session:
                     pause_s = _FIRST_PAUSE_S
                     await self._hold(session)
             except (OSError, nats.errors.Error) as error:
@@ -153,6 +169,8 @@ class Bus:
             await waiting[0].join(session)
         log.info("NATS connected")
         self._session = session
+        if advice := self.advice():
+            log.warning(advice)
         self._connected.set()
         try:
             await session.lost.wait()

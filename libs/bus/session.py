@@ -35,9 +35,10 @@ log = logging.getLogger(__name__)
 class Session:
     """Publishes and subscribes until `lost` is set; then every call raises."""
 
-    def __init__(self, client: Client, namespace: str, lost: asyncio.Event) -> None:
+    def __init__(self, client: Client, namespace: str, lost: asyncio.Event, replicas: int) -> None:
         self.lost = lost
         self.namespace = namespace
+        self._replicas = replicas
         self.js = client.jetstream(timeout=_ANSWER_TIMEOUT_S)
         self._client = client
         self._acks: set[asyncio.Future[PubAck]] = set()  # what somebody waits for
@@ -45,11 +46,11 @@ class Session:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, servers: list[str], namespace: str) -> AsyncIterator[Session]:
+    async def open(cls, servers: list[str], namespace: str, replicas: int = 1) -> AsyncIterator[Session]:
         """Connect, with the streams in place. Raises: OSError, nats.errors.Error if that is not possible now."""
         lost = asyncio.Event()
         client = await _connect(servers, lost)
-        session = cls(client, namespace, lost)
+        session = cls(client, namespace, lost, replicas)
         probing = asyncio.create_task(session._probe(), name="nats probe")
         try:
             await session.ensure_streams()
@@ -57,6 +58,11 @@ class Session:
         finally:
             await session._close()
             await end(probing)
+
+    @property
+    def max_payload(self) -> int:
+        """The largest message that the server takes, in bytes."""
+        return int(self._client.max_payload)
 
     async def publish(self, subject: str, body: bytes, headers: Mapping[str, str], msg_id: str) -> None:
         """Store a message; returns after the broker's PubAck. A stream that is gone is made again.
@@ -88,7 +94,9 @@ class Session:
     async def ensure_streams(self) -> None:
         """Make the streams be there; callers at the same time share one attempt. Raises: nats.errors.Error."""
         if self._ensuring is None or self._ensuring.done():
-            self._ensuring = asyncio.create_task(unless_set(self.lost, ensure_streams(self.js, self.namespace)))
+            self._ensuring = asyncio.create_task(
+                unless_set(self.lost, ensure_streams(self.js, self.namespace, self._replicas))
+            )
         await asyncio.shield(self._ensuring)
         if self.lost.is_set():
             raise nats.errors.ConnectionClosedError

@@ -24,7 +24,7 @@ class Stream:
     retention: RetentionPolicy
     max_age_s: float  # 0: for ever
 
-    def config(self, namespace: str) -> StreamConfig:
+    def config(self, namespace: str, replicas: int = 1) -> StreamConfig:
         """As NATS wants it, with the installation's prefix."""
         return StreamConfig(
             name=stream_name(namespace, self.name),
@@ -32,6 +32,7 @@ class Stream:
             retention=self.retention,
             max_age=self.max_age_s,
             storage=StorageType.FILE,
+            num_replicas=replicas,
             duplicate_window=120.0,  # a courtesy: the inbox is the guarantee
         )
 
@@ -73,18 +74,20 @@ def grown(present: StreamConfig, wanted: StreamConfig) -> StreamConfig | None:
     """
     subjects = union(present.subjects or (), wanted.subjects or ())
     max_age = _longer(present.max_age or 0, wanted.max_age or 0)
-    if (set(present.subjects or ()), present.max_age or 0) == (set(subjects), max_age):
+    replicas = max(present.num_replicas or 1, wanted.num_replicas or 1)
+    is_so = (set(present.subjects or ()), present.max_age or 0, present.num_replicas or 1)
+    if is_so == (set(subjects), max_age, replicas):
         return None
-    return present.evolve(subjects=subjects, max_age=max_age)
+    return present.evolve(subjects=subjects, max_age=max_age, num_replicas=replicas)
 
 
-async def ensure_streams(js: JetStreamContext, namespace: str) -> None:
+async def ensure_streams(js: JetStreamContext, namespace: str, replicas: int = 1) -> None:
     """Make every stream be there, and hold at least what is told above.
 
     Raises: nats.errors.Error where JetStream does not answer, or refuses.
     """
     for stream in STREAMS:
-        wanted = stream.config(namespace)
+        wanted = stream.config(namespace, replicas)
         try:
             present = (await js.stream_info(stream_name(namespace, stream.name))).config
         except NotFoundError:

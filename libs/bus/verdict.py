@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from libs.db import DatabaseAway
 from libs.errors import NotFound, RateLimited, SlipwayError, Unavailable
 
 BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)  # the last one repeats
-UNAVAILABLE_BACKOFF_S = (0.2, 1.0, 2.0, 5.0)  # shorter: when the dependency is back, work is to go on soon
+AWAY_BACKOFF_S = (0.2, 1.0, 2.0, 5.0)  # our own database: everything waits for it, and is to go on soon after
+UNAVAILABLE_BACKOFF_S = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # it may be this one message's alone
+UNAVAILABLE_PATIENCE_S = 3 * 86_400.0  # then it is given up; its dead letter keeps it for a month
 NEWER_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # a newer replica may take it at each
 NEWER_PATIENCE_S = 3 * 86_400.0  # how long a rollout may take before what nobody knows is given up
 NOT_FOUND_PATIENCE_S = 3600.0  # how late what an event refers to may come, at least
@@ -43,7 +46,11 @@ def judge(error: Exception, *, attempts: int, delivered: int, age_s: float, max_
         if age_s >= NEWER_PATIENCE_S:
             return Dead(str(error))
         return Retry(_delay(NEWER_BACKOFF_S, delivered), counted=False)
+    if isinstance(error, DatabaseAway):
+        return Retry(_delay(AWAY_BACKOFF_S, delivered), counted=False)
     if isinstance(error, Unavailable | RateLimited):
+        if delivered >= len(UNAVAILABLE_BACKOFF_S) + max_deliver and age_s >= UNAVAILABLE_PATIENCE_S:
+            return Dead(str(error))
         return Retry(_delay(UNAVAILABLE_BACKOFF_S, delivered), counted=False)
     if isinstance(error, NotFound):  # the event may have come before the one that makes what it refers to
         if delivered >= max_deliver and age_s >= NOT_FOUND_PATIENCE_S:

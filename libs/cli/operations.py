@@ -35,6 +35,8 @@ def show_status(console: Console, status: Status) -> None:
         (service, Text("● no answer", "red"), "", "", "", _count(waiting.get(service)), "") for service in status.silent
     ]
     table(console, columns, rows, "Nothing answers, and the broker knows of no service.")
+    for advice in sorted({advice for each in status.services for advice in each.advice}):
+        console.print(advice, style="yellow", markup=False, soft_wrap=True)
     if any(each.refused for each in status.services):
         console.print("Refused events: slipway admin outbox list", style="dim")
 

@@ -33,6 +33,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     version: str = ""
     ready: bool | None = None
     checks: dict[str, bool] = {}
+    advice: list[str] = []  # what the operator should set or mend
     outbox_depth: int | None = None
     refused: list[Refused] = []
 

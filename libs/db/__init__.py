@@ -5,7 +5,7 @@ SQL is unqualified: `search_path` names the schema, so that services (and tests)
 
 from libs.db.faults import DatabaseAway
 from libs.db.migrations import MigrationChanged, migrate
-from libs.db.pool import Pool, columns, open_pool
+from libs.db.pool import Pool, WrongSchema, columns, open_pool
 from libs.db.transactions import Tx, after_commit, connection, pool_of, schema_of, transaction
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "MigrationChanged",
     "Pool",
     "Tx",
+    "WrongSchema",
     "after_commit",
     "columns",
     "connection",

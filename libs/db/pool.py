@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 
 from libs.db.faults import AWAY, REPEATABLE
+from libs.errors import SlipwayError
 
 Pool: TypeAlias = asyncpg.Pool
 
@@ -23,11 +24,18 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0  # between attempts while Postgres i
 log = logging.getLogger(__name__)
 
 
-async def open_pool(url: str, schema: str, *, size: int = 10) -> Pool:
+class WrongSchema(SlipwayError):
+    """The role's search_path leads to another schema than the service's."""
+
+
+async def open_pool(url: str, schema: str, *, size: int = 10, pooler: bool = False, prepared: bool = True) -> Pool:
     """A pool whose connections live in `schema`, with jsonb as Python values; waits until Postgres is up.
 
-    Use it as an async context manager, or close it.
+    `pooler`: `url` leads to a pooler in transaction mode, so nothing may rely on the session: the role has to have the
+    schema as its search_path; `prepared` says whether the pooler keeps prepared statements.
+    Use it as an async context manager, or close it. Raises: WrongSchema.
     """
+    has_session = not pooler
 
     async def connect() -> Pool:
         pool: Pool = await asyncpg.create_pool(
@@ -36,14 +44,32 @@ async def open_pool(url: str, schema: str, *, size: int = 10) -> Pool:
             max_size=size,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=_COMMAND_TIMEOUT_S,
-            connection_class=_connection_class(schema),
+            connection_class=_connection_class(schema, unprepared=pooler and not prepared),
             init=_teach_jsonb,
             reset=_keep_session,
-            server_settings=session(schema),
+            server_settings=session(schema) if has_session else {"application_name": schema},
+            **({} if has_session or prepared else {"statement_cache_size": 0}),
         )
+        if pooler:
+            await _check_schema(pool, schema)
         return pool
 
     return await when_up(connect)
+
+
+async def _check_schema(pool: Pool, schema: str) -> None:
+    """Raises: WrongSchema if the role's search_path leads elsewhere."""
+    try:
+        async with pool.acquire() as tx, tx.transaction():
+            role, found = await tx.fetchrow("SELECT current_user, current_schema()")
+        if found != schema:
+            raise WrongSchema(
+                f"Behind a pooler the role's own search_path decides, and that of '{role}' leads to '{found}': "
+                f'ALTER ROLE "{role}" SET search_path = "{schema}"; then reconnect the pooler.'
+            )
+    except BaseException:
+        pool.terminate()
+        raise
 
 
 def columns(row: type[msgspec.Struct]) -> str:
@@ -71,26 +97,28 @@ async def when_up(connect: Callable[[], Awaitable[T]]) -> T:
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 
-def _connection_class(of_schema: str) -> type[asyncpg.Connection]:
-    """asyncpg's connection, which knows where it lives."""
+def _connection_class(of_schema: str, *, unprepared: bool) -> type[asyncpg.Connection]:
+    """asyncpg's connection, which knows where it lives, and whether each statement needs a transaction around it."""
+    is_unprepared = unprepared
 
     class Connection(asyncpg.Connection):
         __slots__ = ()
         schema = of_schema
-        unprepared = False
+        unprepared = is_unprepared
 
     return Connection
 
 
 async def _teach_jsonb(tx: asyncpg.Connection) -> None:
     """jsonb <-> what msgspec makes of it: Structs may be written, dicts and lists are read."""
-    await tx.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        format="binary",
-        encoder=lambda value: b"\x01" + msgspec.json.encode(value),  # jsonb_recv: one byte of version, then JSON text
-        decoder=lambda raw: msgspec.json.decode(memoryview(raw)[1:]),
-    )
+    async with tx.transaction():  # a pooler may change servers between the two messages of one statement
+        await tx.set_type_codec(
+            "jsonb",
+            schema="pg_catalog",
+            format="binary",
+            encoder=lambda value: b"\x01" + msgspec.json.encode(value),  # jsonb_recv: a byte of version, then the JSON
+            decoder=lambda raw: msgspec.json.decode(memoryview(raw)[1:]),
+        )
 
 
 async def _keep_session(_: asyncpg.Connection) -> None:

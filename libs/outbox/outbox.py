@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from libs import telemetry
 from libs.contracts import Event, encode_event, event_type
-from libs.db import Pool, Tx, connection, transaction
+from libs.db import Pool, Tx, after_commit, connection, pool_of, transaction
 from libs.errors import Invalid
 from libs.outbox import store
+from libs.outbox.local import taker
+from libs.outbox.store import Refused
 from libs.signals import notify
 
 CHANNEL = "outbox"
 MAX_EVENT_BYTES = 4 * 1024 * 1024  # half of the max_payload that NATS runs with: a dead letter's base64 is to fit too
 
+_REOPEN_BATCH = 5_000
+
 
 async def emit(tx: Tx, events: Sequence[Event]) -> None:
-    """Tell of `events` when, and only if, `tx` commits; the relay is woken at once.
+    """Tell of `events` when, and only if, `tx` commits: then this process's relay publishes them at once.
 
     They carry the present request id and trace. Raises: Invalid if an event is too large for the broker.
     """
@@ -28,14 +33,27 @@ async def emit(tx: Tx, events: Sequence[Event]) -> None:
         if len(body) > MAX_EVENT_BYTES:
             raise Invalid(f"An event {event_type(event)} of {len(body)} bytes: at most {MAX_EVENT_BYTES} can be sent.")
     context = telemetry.current()
-    await store.append(
-        tx,
-        [event.id for event in events],
-        [event_type(event) for event in events],
-        [body.decode() for body in bodies],
-        (context.request_id, context.traceparent),
-    )
-    await notify(tx, CHANNEL)
+    ids = [event.id for event in events]
+    types = [event_type(event) for event in events]
+    texts = [body.decode() for body in bodies]
+    seqs = await store.append(tx, ids, types, texts, (context.request_id, context.traceparent))
+    take = taker(pool_of(tx))
+    if take is None:
+        await notify(tx, CHANNEL)  # whichever leads
+        return
+    rows = [
+        store.Row(
+            seq=seq,
+            event_id=event_id,
+            type=kind,
+            body=body,
+            request_id=context.request_id,
+            traceparent=context.traceparent,
+            replays=0,
+        )
+        for seq, event_id, kind, body in zip(seqs, ids, types, texts, strict=True)
+    ]
+    after_commit(tx, partial(take, rows))
 
 
 async def replay(pool: Pool, *, since: datetime | None = None, event_ids: Sequence[str] | None = None) -> int:
@@ -43,13 +61,39 @@ async def replay(pool: Pool, *, since: datetime | None = None, event_ids: Sequen
 
     Consumers that have applied them do nothing; one that lost its state, or is new, catches up.
     """
+    count = 0
+    async with connection(pool) as tx:
+        before = await store.now(tx)
+    while True:
+        async with transaction(pool) as tx:
+            some = await store.reopen(tx, since, before, event_ids, _REOPEN_BATCH)
+            await notify(tx, CHANNEL)
+        count += some
+        if some < _REOPEN_BATCH:
+            return count
+
+
+async def retry(pool: Pool, event_ids: Sequence[str] | None = None) -> int:
+    """Try again now what the broker has refused: all, or those named. Returns how many."""
     async with transaction(pool) as tx:
-        count = await store.reopen(tx, since, event_ids)
+        count = await store.retry(tx, event_ids)
         await notify(tx, CHANNEL)
     return count
+
+
+async def refused(pool: Pool, limit: int = 100) -> list[Refused]:
+    """The oldest events that the broker will not take, with its reasons."""
+    async with connection(pool) as tx:
+        return await store.refused(tx, limit)
 
 
 async def depth(pool: Pool) -> int:
     """How many events are committed and not yet published."""
     async with connection(pool) as tx:
         return await store.unpublished(tx)
+
+
+async def depth_and_refused(pool: Pool) -> tuple[int, int]:
+    """How many events are not yet published, and how many of these the broker will not take."""
+    async with connection(pool) as tx:
+        return await store.unpublished(tx), await store.count_refused(tx)

@@ -27,44 +27,55 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.event_id}#{self.replays}" if self.replays else self.event_id
 
 
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that the broker will not take."""
+
+    event_id: str
+    type: str
+    reason: str
+    since: datetime  # UTC
+
+
 async def append(
     tx: Tx,
     event_ids: Sequence[str],
     types: Sequence[str],
     bodies: Sequence[str],
     context: tuple[str | None, str | None],
-) -> None:
-    """Add events in the order given; `context` is request id and traceparent."""
-    await tx.execute(
+) -> list[int]:
+    """Add events in the order given; `context` is request id and traceparent. Returns the rows' seq, in that order."""
+    rows = await tx.fetch(
         """
         INSERT INTO outbox (event_id, type, body, request_id, traceparent)
         SELECT event_id, type, body::json, $4, $5
           FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS e (event_id, type, body, position)
          ORDER BY position
+        RETURNING seq
         """,
         event_ids,
         types,
         bodies,
         *context,
     )
+    return sorted(seq for (seq,) in rows)
 
 
-async def claim(tx: Tx, limit: int, limit_bytes: int) -> list[Row]:
-    """The oldest unpublished rows, locked until `tx` ends; rows that another relay holds are left to it.
+async def left_behind(tx: Tx, older_than: timedelta, limit: int, limit_bytes: int) -> list[Row]:
+    """The oldest unpublished rows that were begun longer ago than `older_than`, less those that wait after a refusal.
 
     At most `limit`, and no more after `limit_bytes` of bodies; but one, if there is one.
     """
     rows = await tx.fetch(
         """
-        WITH claimed AS MATERIALIZED (
+        WITH waiting AS MATERIALIZED (
             SELECT seq, octet_length(body::text) AS size_bytes
               FROM outbox
              WHERE published_at IS NULL AND (retry_at IS NULL OR retry_at <= now())
+               AND created_at <= now() - $3::interval
              ORDER BY seq
              LIMIT $1
-               FOR UPDATE SKIP LOCKED
         ), measured AS (
-            SELECT seq, sum(size_bytes) OVER (ORDER BY seq) - size_bytes AS bytes_before FROM claimed
+            SELECT seq, sum(size_bytes) OVER (ORDER BY seq) - size_bytes AS bytes_before FROM waiting
         )
         SELECT seq, event_id, type, body, request_id, traceparent, replays
           FROM outbox JOIN measured USING (seq)
@@ -73,33 +84,115 @@ async def claim(tx: Tx, limit: int, limit_bytes: int) -> list[Row]:
         """,
         limit,
         limit_bytes,
+        older_than,
     )
     return [Row(**row) for row in rows]
 
 
 async def mark_published(tx: Tx, seqs: Sequence[int]) -> None:
     """Record that the broker has stored these."""
-    await tx.execute("UPDATE outbox SET published_at = now(), retry_at = NULL WHERE seq = ANY($1)", seqs)
+    await tx.execute(
+        """
+        UPDATE outbox SET published_at = now(), retry_at = NULL, refused_at = NULL, refused_reason = NULL
+         WHERE seq = ANY($1) AND published_at IS NULL
+        """,
+        seqs,
+    )
 
 
-async def postpone(tx: Tx, seqs: Sequence[int], pause: timedelta) -> None:
-    """Let others go past rows that the broker refused."""
-    await tx.execute("UPDATE outbox SET retry_at = now() + $2 WHERE seq = ANY($1)", seqs, pause)
+async def refuse(tx: Tx, seqs: Sequence[int], reasons: Sequence[str], first: timedelta, longest: timedelta) -> None:
+    """Record that the broker will not take these; each is tried again after a pause twice as long as the one before."""
+    await tx.execute(
+        """
+        UPDATE outbox
+           SET refused_at = coalesce(refused_at, now()), refused_reason = reason, refusals = refusals + 1,
+               retry_at = now() + least($3::interval * power(2, least(refusals, 20)), $4::interval)
+          FROM unnest($1::bigint[], $2::text[]) AS refused (seq, reason)
+         WHERE outbox.seq = refused.seq AND published_at IS NULL
+        """,
+        seqs,
+        reasons,
+        first,
+        longest,
+    )
 
 
-async def reopen(tx: Tx, since: datetime | None, event_ids: Sequence[str] | None) -> int:
-    """Make published rows go out again; None means no restriction. Returns how many."""
+async def refused(tx: Tx, limit: int) -> list[Refused]:
+    """The oldest events that the broker will not take."""
+    rows = await tx.fetch(
+        """
+        SELECT event_id, type, refused_reason AS reason, refused_at AS since
+          FROM outbox
+         WHERE refused_at IS NOT NULL AND published_at IS NULL
+         ORDER BY seq
+         LIMIT $1
+        """,
+        limit,
+    )
+    return [Refused(**row) for row in rows]
+
+
+async def retry(tx: Tx, event_ids: Sequence[str] | None) -> int:
+    """Let refused rows be tried again now; None means all. Returns how many."""
     status = await tx.execute(
         """
-        UPDATE outbox SET published_at = NULL, replays = replays + 1
-         WHERE published_at IS NOT NULL
-           AND ($1::timestamptz IS NULL OR created_at >= $1)
-           AND ($2::text[] IS NULL OR event_id = ANY($2))
+        UPDATE outbox SET retry_at = NULL
+         WHERE refused_at IS NOT NULL AND published_at IS NULL AND ($1::text[] IS NULL OR event_id = ANY($1))
         """,
-        since,
         event_ids,
     )
     return _count(status)
+
+
+async def now(tx: Tx) -> datetime:
+    """The database's clock."""
+    moment: datetime = await tx.fetchval("SELECT now()")
+    return moment
+
+
+async def reopen(tx: Tx, since: datetime | None, before: datetime, event_ids: Sequence[str] | None, limit: int) -> int:
+    """Make up to `limit` rows that were published before `before` go out again; None means no restriction.
+
+    Returns how many. A row is published after it is made, so the index on that time finds those made since `since`.
+    """
+    status = await tx.execute(
+        """
+        UPDATE outbox SET published_at = NULL, replays = replays + 1
+         WHERE seq = ANY(ARRAY(
+               SELECT seq FROM outbox
+                WHERE published_at < $2
+                  AND ($1::timestamptz IS NULL OR (published_at >= $1 AND created_at >= $1))
+                  AND ($3::text[] IS NULL OR event_id = ANY($3))
+                LIMIT $4))
+        """,
+        since,
+        before,
+        event_ids,
+        limit,
+    )
+    return _count(status)
+
+
+async def hold_lease(tx: Tx, holder: str, lease: timedelta) -> bool:
+    """Take the schema's lease if it is free, or keep it; False, and nothing written, where another holds it."""
+    held = await tx.fetchval(
+        """
+        INSERT INTO relay_lease (holder, held_until)
+        SELECT $1, now() + $2::interval
+         WHERE NOT EXISTS (SELECT FROM relay_lease WHERE holder <> $1 AND held_until > now())
+        ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
+         WHERE relay_lease.holder = $1 OR relay_lease.held_until <= now()
+        RETURNING true
+        """,
+        holder,
+        lease,
+    )
+    return held is not None
+
+
+async def release_lease(tx: Tx, holder: str) -> None:
+    """Let the next one that asks have the lease."""
+    await tx.execute("UPDATE relay_lease SET held_until = now() WHERE holder = $1", holder)
 
 
 async def unpublished(tx: Tx) -> int:
@@ -107,13 +200,18 @@ async def unpublished(tx: Tx) -> int:
     return int(await tx.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"))
 
 
+async def count_refused(tx: Tx) -> int:
+    """How many of them the broker will not take."""
+    return int(await tx.fetchval("SELECT count(*) FROM outbox WHERE refused_at IS NOT NULL AND published_at IS NULL"))
+
+
 async def prune_outbox(tx: Tx, keep: timedelta, limit: int) -> int:
     """Delete up to `limit` rows that were published longer ago than `keep`."""
     status = await tx.execute(
         """
         DELETE FROM outbox
-         WHERE seq IN (SELECT seq FROM outbox WHERE published_at < now() - $1::interval
-                        LIMIT $2 FOR UPDATE SKIP LOCKED)
+         WHERE seq = ANY(ARRAY(
+               SELECT seq FROM outbox WHERE published_at < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED))
         """,
         keep,
         limit,
@@ -126,8 +224,8 @@ async def prune_inbox(tx: Tx, keep: timedelta, limit: int) -> int:
     status = await tx.execute(
         """
         DELETE FROM inbox
-         WHERE ctid IN (SELECT ctid FROM inbox WHERE seen_at < now() - $1::interval
-                         LIMIT $2 FOR UPDATE SKIP LOCKED)
+         WHERE ctid = ANY(ARRAY(
+               SELECT ctid FROM inbox WHERE seen_at < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED))
         """,
         keep,
         limit,
@@ -135,9 +233,18 @@ async def prune_inbox(tx: Tx, keep: timedelta, limit: int) -> int:
     return _count(status)
 
 
-async def prune_attempts(tx: Tx, keep: timedelta) -> int:
-    """Delete the attempts last begun longer ago than `keep`."""
-    return _count(await tx.execute("DELETE FROM attempt WHERE updated_at < now() - $1::interval", keep))
+async def prune_attempts(tx: Tx, keep: timedelta, limit: int) -> int:
+    """Delete up to `limit` attempts last begun longer ago than `keep`."""
+    status = await tx.execute(
+        """
+        DELETE FROM attempt
+         WHERE ctid = ANY(ARRAY(
+               SELECT ctid FROM attempt WHERE updated_at < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED))
+        """,
+        keep,
+        limit,
+    )
+    return _count(status)
 
 
 async def first_seen(tx: Tx, consumer: str, event_id: str) -> bool:

@@ -74,16 +74,15 @@ class Body:
         self._pace = Pace(limits)
 
     async def readany(self) -> bytes:
-        """What has arrived, at least one byte; b"" at the end.
+        """A piece as it arrived, at least one byte; b"" at the end. It is a copy of nothing, and joined to nothing.
 
         Raises: TooSlow; web.RequestPayloadError for a body that breaks off.
         """
-        if data := self._content.read_nowait():
-            self._pace.passed(len(data))
-            return data
-        data = await self._pace.kept(self._content.readany())
-        self._pace.passed(len(data))
-        return data
+        piece, more = b"", True
+        while not piece and more:  # of a chunked body, an empty piece with more to come is the end of a chunk
+            piece, more = await self._pace.kept(self._content.readchunk())
+            self._pace.passed(len(piece))
+        return piece
 
     def iter_any(self) -> AsyncIterator[bytes]:
         """The rest of the body, in pieces as they arrive. Raises: as `readany`."""

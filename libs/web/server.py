@@ -17,6 +17,7 @@ from libs.web.errors import error_answer, internal_error
 log = logging.getLogger("web")
 
 KEEPALIVE_S = 75.0  # longer than a proxy's usual 60 s, so that the proxy closes first and never meets a closed door
+READ_BYTES = 64 * 1024  # of a body whose handler is slower than its client; twice that, and one read, are held
 CUT_S = 0.25  # for a handler whose request was cut off to end by itself, before it is cancelled
 MAX_LINE_BYTES = 32 * 1024  # a path of 4,096 characters, each percent-encoded from UTF-8
 
@@ -76,6 +77,7 @@ async def serve(app: web.Application, host: str, port: int, *, drain_s: float = 
             loop=loop,
             access_log=None,  # type: ignore[arg-type]  # none, as AppRunner's own is none
             keepalive_timeout=KEEPALIVE_S,
+            read_bufsize=READ_BYTES,
             lingering_time=0,  # the edge does that: it knows whose body is worth reading away
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,

@@ -119,7 +119,7 @@ class Attempt:
             await self._try()
         except GaveWay:
             log.info("extraction gives way", extra={"stream_id": self._claim.id, "parts_done": self.parts.done})
-            await self._record("gave_way", lambda tx: store.give_way(tx, self._claim))
+            await self._record("gave_way", self._give_way)
         except BadArchive as bad:
             found = bad.finding
             await self._finish("rejected", ArchiveRejected(**self._ids(), finding=found, at=datetime.now(UTC)))
@@ -239,6 +239,10 @@ class Attempt:
             await emit(tx, [result])
 
         await self._record(state, finish)
+
+    async def _give_way(self, tx: Tx) -> None:
+        await store.recount(tx, self._claim.id)  # the previous release adds parts without counting them in `landed`
+        await store.give_way(tx, self._claim)
 
     async def _put_off(self, reason: str) -> None:
         """Nothing of what was sent is lost, whatever went wrong."""

@@ -1,4 +1,4 @@
-"""What the extractor is told."""
+"""The settings of the extractor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from libs.modelfiles.archive import ArchiveLimits
 class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     """Settings of the extractor, beside those of every service.
 
-    Memory is bounded by about 30 MiB for each of `max_open`; CPU by `cpu_threads`.
+    Memory is bounded by about 40 MiB for each extraction that works (8 MiB read ahead, 8 MiB in steps, 24 MiB being
+    written) and 8 MiB for each that waits; CPU by `cpu_threads`.
     """
 
     max_open: Count = 16  # extractions under way in this process, most of them waiting for parts

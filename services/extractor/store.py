@@ -131,7 +131,7 @@ async def insert_parts(tx: Tx, upload_id: str, stream_id: str, parts: Sequence[P
 
 
 async def recount(tx: Tx, stream_id: str) -> Landed | None:
-    """Let the stream know of every part that is remembered; None if it is not under way. Only under `lock_upload`."""
+    """Let the stream know of every part that is remembered; None if it is not under way."""
     row = await tx.fetchrow(
         """
         WITH known AS MATERIALIZED (

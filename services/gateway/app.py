@@ -17,6 +17,7 @@ from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.routes import ROUTES as PROJECTS
 from services.gateway.state import Gateway
 from services.gateway.sweepers import sweep
+from services.gateway.uploads.progress import SUBJECT, WRITE_EVERY_S, Progress
 from services.gateway.uploads.routes import ROUTES as UPLOADS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -28,7 +29,11 @@ async def build(config: GatewayConfig, service: Service) -> None:
     blobs = await service.enter(Blobs.open(config.s3_url))
     shared = await spine(service, MIGRATIONS, handlers)
     downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
-    state = Gateway(shared.pool, shared.signals, blobs, shared.bus, config, downloads, service.stop)
+    incoming = Slots(config.uploads_at_once, config.uploads_at_once_per_project)
+    state = Gateway(shared.pool, shared.signals, blobs, shared.bus, config, downloads, incoming, stop=service.stop)
+    progress = Progress(shared.pool, config.stale_after_s)
+    await service.enter(shared.bus.listen(SUBJECT, progress.receive, group="gateway"))
+    service.repeat("progress", WRITE_EVERY_S, progress.write)
     service.repeat("sweepers", config.sweep_interval_s, partial(sweep, shared.pool, config))
     service.ready("s3", blobs.ping, required=False)  # what needs no bytes goes on without
     service.serve(

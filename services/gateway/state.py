@@ -11,6 +11,7 @@ from libs.bus import Bus
 from libs.db import Pool
 from libs.signals import Signals
 from services.gateway.config import GatewayConfig
+from services.gateway.uploads.incoming.digests import RunningDigests
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,4 +24,6 @@ class Gateway:
     bus: Bus
     config: GatewayConfig
     downloads: Slots = field(default_factory=lambda: Slots(128, 32))  # bodies being sent, by project
+    incoming: Slots = field(default_factory=lambda: Slots(128, 32))  # bodies being received, by project
+    digests: RunningDigests = field(default_factory=RunningDigests)
     stop: asyncio.Event = field(default_factory=asyncio.Event)  # set when this process is to end: stop waiting

@@ -7,14 +7,22 @@ from datetime import UTC, datetime, timedelta
 from libs.db import Pool
 from services.gateway.config import GatewayConfig
 from services.gateway.models.sweepers import ask_verdicts_again, give_verdicts_up
-from services.gateway.uploads.sweepers import expire_sessions, tell_streams_again
+from services.gateway.uploads.lifetimes import lifetime
+from services.gateway.uploads.sweepers import (
+    ask_extractor_again,
+    end_stuck_sessions,
+    expire_sessions,
+    forget_ended_sessions,
+)
 
 
 async def sweep(pool: Pool, config: GatewayConfig) -> None:
     """One round: expire sessions, ask again for what waits beyond its deadline, and end what has waited for days."""
     now = datetime.now(UTC)
-    next_deadline = now + timedelta(seconds=config.stale_after_s)
-    await expire_sessions(pool, now)
-    await tell_streams_again(pool, now, next_deadline)
+    give_up_after = timedelta(seconds=config.give_up_after_s)
+    await expire_sessions(pool, now, lifetime(config))
+    await end_stuck_sessions(pool, now, give_up_after)
+    await forget_ended_sessions(pool, now, timedelta(seconds=config.retain_ended_s))
+    await ask_extractor_again(pool, now)
     await ask_verdicts_again(pool, now)
-    await give_verdicts_up(pool, now, timedelta(seconds=config.give_up_after_s))
+    await give_verdicts_up(pool, now, give_up_after)

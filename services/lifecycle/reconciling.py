@@ -1,176 +1,252 @@
-"""Storage and the table of objects, compared: what nobody told of is asked about, what is gone is told of."""
+"""Audits: storage and the table of objects are compared.
+
+What no event named is asked about, what is gone is reported. A pass is a sequence of phases, each a sequence of slices
+with a cursor, so that it survives restarts and holds neither a lease nor a transaction for long:
+
+    idle -> scan (count, record) -> confirm (look again for what is missing, report it) -> ask (about what is unclaimed)
+         -> forget (old rows) -> idle
+
+A pass that stops (another's bucket, too much unclaimed or missing at once) goes from scan to forget.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime
 
-from libs.blobs import Blobs, ObjectInfo
-from libs.contracts import Event, ObjectUnclaimed, new_id
-from libs.contracts.keys import upload_of
-from libs.db import Pool, connection, transaction
+from libs.blobs import Blobs
+from libs.contracts import Event, ObjectAudited, ObjectFound, ObjectMissing, ObjectUnclaimed, new_id
+from libs.db import Pool, Tx, connection, transaction
 from libs.errors import Unavailable
 from libs.outbox import emit
 from libs.signals import Signals, notify
-from services.lifecycle import metrics
-from services.lifecycle.batches import batched, sliced
+from services.lifecycle.batches import BATCH, each
 from services.lifecycle.config import LifecycleConfig
-from services.lifecycle.looping import Interrupted, keep_doing
-from services.lifecycle.store import objects, reconciliation
+from services.lifecycle.handlers import AUDITS, PURGES
+from services.lifecycle.loop import Interrupted, run_on_signal
+from services.lifecycle.ownership import Ownership
+from services.lifecycle.scanning import Scanner, Unordered
+from services.lifecycle.stopping import UNORDERED, why_stop
+from services.lifecycle.store import objects, purges, reconciliation, unclaimed
+from services.lifecycle.store.objects import MissingObject
+from services.lifecycle.store.reconciliation import Audit, Counts, Phase
+from services.lifecycle.store.unclaimed import Unclaimed
 
-RECONCILE = "reconcile"  # the channel
 RETRY_S = 60.0
-MISSING_AT_MOST = 10_000  # if all is lost, it need not be found out of each
-NAMED_AT_MOST = 20  # keys in a line of the log
+SLICE_BATCHES = 10  # of keys asked about or looked for, or of rows forgotten, in one slice
+FORGOTTEN_AT_ONCE = 1000  # rows a transaction
+NAMED_AT_MOST = 20  # keys in an event or a line of the log, for people
 
 log = logging.getLogger(__name__)
 
 
-async def request_reconciliation(pool: Pool) -> None:
-    """Have one process reconcile now instead of at its hour."""
-    async with transaction(pool) as tx:
-        await reconciliation.request(tx)
-        await notify(tx, RECONCILE)
-
-
-@dataclass
-class Scan:
-    """Where a comparison stands."""
-
-    started_at: datetime  # by the database's clock
-    after: str = ""  # the last key of the listing so far
-    in_order: bool = True  # as S3 promises: without it, what is missing cannot be told by ranges of keys
-    absent: list[str] = field(default_factory=list)
-    foreign: int = 0  # keys of another shape, which are not ours to judge
-
-
 class Reconciler:
-    """Compares once an hour, one process at a time."""
+    """Does one slice after the other; of several processes the one that claims it."""
 
-    def __init__(self, pool: Pool, blobs: Blobs, signals: Signals, config: LifecycleConfig) -> None:
+    def __init__(
+        self, pool: Pool, blobs: Blobs, signals: Signals, ownership: Ownership, config: LifecycleConfig
+    ) -> None:
         self._pool = pool
         self._blobs = blobs
         self._signals = signals
+        self._ownership = ownership
         self._config = config
+        self._scanner = Scanner(pool, blobs, config)
         self._name = new_id()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Reconcile whenever it is time, until `stop`."""
-        interval_s = min(self._config.reconcile_interval_s, RETRY_S)
-        await keep_doing(
-            lambda: self.reconcile_if_due(stop), stop, self._signals, RECONCILE, interval_s, name="reconciliation"
+        """Audit whenever it is time, until `stop`."""
+        await run_on_signal(
+            lambda: self.next_slice(stop), stop, self._signals, AUDITS, self._config.poll_s, name="audit"
         )
 
-    async def reconcile_if_due(self, stop: asyncio.Event) -> bool:
-        """Returns False if it is not time, or another process is at it.
+    async def next_slice(self, stop: asyncio.Event) -> bool:
+        """Do the next slice. Returns False if none is due, or another process is at it.
 
-        Emits: ObjectUnclaimed.
+        Emits: ObjectMissing, ObjectFound, ObjectUnclaimed; ObjectAudited at the end of a pass.
         """
         async with connection(self._pool) as tx:
-            started_at = await reconciliation.claim(tx, self._name, self._config.lease_s)
-        if started_at is None:
+            audit = await reconciliation.claim(tx, self._name, self._config.lease_s)
+        if audit is None:
             return False
+        phases = {
+            "idle": self._begin,
+            "scan": self._scan,
+            "confirm": self._confirm,
+            "ask": self._ask,
+            "forget": self._forget,
+        }
         try:
-            await self._compare(Scan(started_at), stop)
-        except (Interrupted, Unavailable) as trouble:
-            log.warning("reconciliation broken off: %s", str(trouble) or "stopping, or taken over by another process")
-            async with connection(self._pool) as tx:
-                await reconciliation.put_back(tx, self._name, RETRY_S)
-        else:
-            async with transaction(self._pool) as tx:
-                await objects.forget(tx, self._config.forget_after_s)
-                await reconciliation.finish(tx, self._name, self._config.reconcile_interval_s)
+            await phases[audit.phase](audit, stop)
+        except Interrupted:
+            log.info("audit interrupted: the process is stopping, or another one goes on with it")
+            await self._pause(audit, 0)
+        except Unavailable as error:
+            log.warning("audit interrupted, it goes on in %g s: %s", RETRY_S, error)
+            await self._pause(audit, RETRY_S)
+        except Unordered:
+            await self._enter(audit, "forget", stopped=UNORDERED)
+        except Exception:
+            # An error here must not keep the service from purging.
+            log.exception("audit failed, it goes on in %g s", RETRY_S)
+            await self._pause(audit, RETRY_S)
         return True
 
-    async def _compare(self, scan: Scan, stop: asyncio.Event) -> None:
-        """Raises: Unavailable; Interrupted."""
-        async with aclosing(batched(self._blobs.list())) as pages:
-            async for page in pages:
-                await self._go_on(stop)
-                await self._ask_about(page, scan)
-                await self._look_for_absent([info.key for info in page], scan)
-        await self._look_for_absent([], scan)
-        await self._tell_of_missing(scan, stop)
-        if scan.foreign:
-            log.warning("the bucket holds objects that are not Slipway's; left alone", extra={"objects": scan.foreign})
-
-    async def _ask_about(self, page: Sequence[ObjectInfo], scan: Scan) -> None:
-        """Emits: ObjectUnclaimed, one per project, for what is old enough and neither live nor about to be purged."""
-        ours = [info.key for info in page if upload_of(info.key) is not None]
-        scan.foreign += len(page) - len(ours)
-        settled = scan.started_at - timedelta(seconds=self._config.orphan_after_s)
-        old = {info.key for info in page if info.modified_at <= settled}
-        candidates = [key for key in ours if key in old]
+    async def _begin(self, audit: Audit, stop: asyncio.Event) -> None:
+        """Look whose bucket it is, take it over if an operator says so, and scan the first slice."""
+        if audit.fix:
+            await self._ownership.take_over()
+        stopped = await self._ownership.stopped(fresh=True)
+        if stopped is None and not audit.fix:
+            await self._ownership.renew()
         async with transaction(self._pool) as tx:
-            strangers = await objects.strangers(tx, candidates, [_upload_prefix(key) for key in candidates])
-            by_project: defaultdict[str, list[str]] = defaultdict(list)
-            for key in strangers:
-                by_project[key.partition("/")[0]].append(key)
-            questions: list[Event] = [
-                ObjectUnclaimed(project_id=project_id, keys=keys, at=datetime.now(UTC))
-                for project_id, keys in by_project.items()
-            ]
-            await emit(tx, questions)
-        if strangers:
-            log.info(
-                "objects that no model is known to have; asking the registry",
-                extra={"objects": len(strangers), "keys": strangers[:NAMED_AT_MOST]},
-            )
-            metrics.objects_unclaimed.inc(len(strangers))
+            begun = await reconciliation.begin(tx, audit.fence, stopped=stopped)
+            await notify(tx, PURGES)  # they may have waited for the bucket
+        if begun is None:
+            raise Interrupted
+        await self._scan(begun, stop)
 
-    async def _look_for_absent(self, keys: list[str], scan: Scan) -> None:
-        """Collect the live objects between the last page and this one's end (or no end) that are not in it."""
-        if keys != sorted(keys) or (keys and keys[0] <= scan.after):
-            scan.in_order = False
-        if not scan.in_order:
-            return
-        async with connection(self._pool) as tx:
-            scan.absent += await objects.absent(
-                tx,
-                keys,
-                after=scan.after,
-                up_to=keys[-1] if keys else None,
-                registered_before=scan.started_at,
-                limit=MISSING_AT_MOST - len(scan.absent),
-            )
-        scan.after = keys[-1] if keys else scan.after
+    async def _scan(self, audit: Audit, stop: asyncio.Event) -> None:
+        """Compare a slice; at the end, or where it is clear before, decide whether anything is to be done about it."""
+        audit, at_end = await self._scanner.scan(audit, stop)
+        stopped = audit.stopped
+        if stopped is None and not audit.fix:
+            stopped = why_stop(audit, self._config, at_end=at_end)
+        if stopped is not None and (at_end or audit.stopped is None):
+            await self._enter(audit, "forget", stopped=stopped, whole=at_end)
+        elif at_end:
+            delay_s = self._config.missing_confirm_s if audit.newly_missing else 0
+            await self._enter(audit, "confirm", delay_s=delay_s, whole=True)
+        else:
+            await self._pause(audit, self._config.slice_pause_s)
 
-    async def _tell_of_missing(self, scan: Scan, stop: asyncio.Event) -> None:
-        """Note which live objects are not in storage, after asking for each by its key.
+    async def _confirm(self, audit: Audit, stop: asyncio.Event) -> None:
+        """Look again for what was missing, now and in earlier passes.
 
-        Raises: Unavailable; Interrupted.
+        Emits: ObjectFound for what was reported and is there; ObjectMissing for what is missing at the second look.
         """
-        if not scan.in_order:
-            log.warning("the object store does not list in order of keys; cannot tell what is missing")
-            return
-        missing: list[str] = []
-        for batch in sliced(scan.absent):
-            await self._go_on(stop)
-            missing += [key for key in batch if await self._blobs.head(key) is None]
+        for _ in range(SLICE_BATCHES):
+            await self._require_bucket(stop)
+            async with connection(self._pool) as tx:
+                keys = await objects.missing(tx, after=audit.cursor_key, limit=BATCH)
+            if not keys:
+                await self._enter(audit, "ask")
+                return
+            heads = await each(self._blobs.head, keys)
+            gone = [key for key, head in zip(keys, heads, strict=True) if head is None]
+            async with transaction(self._pool) as tx:
+                found = await objects.unmark_missing(tx, sorted(set(keys) - set(gone)))
+                reported = await objects.report_missing(tx, gone, missing_for_s=self._config.missing_confirm_s)
+                await emit(tx, [*_by_project(ObjectFound, found), *_by_project(ObjectMissing, reported)])
+                audit = await self._advance(tx, audit, keys[-1])
+            if reported:
+                named = [each.key for each in reported[:NAMED_AT_MOST]]
+                log.error("registered objects are missing in storage", extra={"objects": len(reported), "keys": named})
+        await self._pause(audit, self._config.slice_pause_s)
+
+    async def _ask(self, audit: Audit, stop: asyncio.Event) -> None:
+        """Ask the registry about what no event named. Emits: ObjectUnclaimed."""
+        for _ in range(SLICE_BATCHES):
+            await self._require_bucket(stop)
+            async with transaction(self._pool) as tx:
+                recorded = await unclaimed.recorded(tx, audit=audit.audit, after=audit.cursor_key, limit=BATCH)
+                keys = [each.key for each in recorded]
+                asked = await unclaimed.ask(tx, keys, now=audit.fix, pause_s=self._config.reconcile_interval_s)
+                await emit(tx, _by_project(ObjectUnclaimed, asked))
+                if recorded:
+                    audit = await self._advance(tx, audit, recorded[-1].key)
+            if not recorded:
+                await self._enter(audit, "forget")
+                return
+            if asked:
+                named = [each.key for each in asked[:NAMED_AT_MOST]]
+                log.info(
+                    "objects that no model is known to have; asking the registry",
+                    extra={"objects": len(asked), "keys": named},
+                )
+        await self._pause(audit, self._config.slice_pause_s)
+
+    async def _forget(self, audit: Audit, stop: asyncio.Event) -> None:
+        """Remove rows that no event can need any more, and end the pass. Emits: ObjectAudited."""
+        for _ in range(SLICE_BATCHES):
+            if stop.is_set():
+                raise Interrupted
+            async with transaction(self._pool) as tx:
+                forgotten = max(
+                    await objects.forget(tx, self._config.forget_after_s, limit=FORGOTTEN_AT_ONCE),
+                    await purges.forget(tx, self._config.forget_after_s, limit=FORGOTTEN_AT_ONCE),
+                    await unclaimed.forget(tx, before=audit.audit, limit=FORGOTTEN_AT_ONCE),
+                )
+                audit = await self._advance(tx, audit, "")
+            if forgotten < FORGOTTEN_AT_ONCE:
+                await self._finish(audit)
+                return
+        await self._pause(audit, self._config.slice_pause_s)
+
+    async def _finish(self, audit: Audit) -> None:
         async with transaction(self._pool) as tx:
-            await objects.unmark_missing(tx, missing)
-            news = await objects.mark_missing(tx, missing)
-            count = await objects.count_missing(tx)
-        metrics.objects_missing.set(count)
-        if news:
-            log.error(
-                "registered objects are missing in storage",
-                extra={"objects": len(news), "keys": news[:NAMED_AT_MOST]},
+            some = await unclaimed.recorded(tx, audit=audit.audit, after="", limit=NAMED_AT_MOST)
+            audited = ObjectAudited(
+                objects=audit.objects,
+                size_bytes=audit.size_bytes,
+                unclaimed=audit.unclaimed,
+                missing=audit.missing,
+                foreign=audit.foreign_objects,
+                stopped=audit.stopped,
+                keys=[each.key for each in some],
+                at=datetime.now(UTC),
+            )
+            if not await reconciliation.finish(tx, audit.fence, next_in_s=self._config.reconcile_interval_s):
+                raise Interrupted
+            await emit(tx, [audited])
+        counts = {name: getattr(audit, name) for name in Counts.__struct_fields__}
+        if audit.stopped is not None:
+            log.warning("audit stopped: %s", audit.stopped, extra=counts)
+        else:
+            log.info("audit ended", extra=counts)
+        if audit.foreign_objects:
+            log.warning(
+                "the bucket holds objects of no project of this installation; they are left alone",
+                extra={"objects": audit.foreign_objects},
             )
 
-    async def _go_on(self, stop: asyncio.Event) -> None:
-        """Raises: Interrupted, if that must not be."""
-        async with connection(self._pool) as tx:
-            held = await reconciliation.renew(tx, self._name, self._config.lease_s)
-        if stop.is_set() or not held:
+    async def _require_bucket(self, stop: asyncio.Event) -> None:
+        """Raises: Interrupted if the bucket is not this installation's any more, or the process is stopping."""
+        if stop.is_set():
+            raise Interrupted
+        if await self._ownership.stopped() is not None:
+            async with transaction(self._pool) as tx:
+                await reconciliation.request(tx)  # from the beginning, which says why it stops
             raise Interrupted
 
+    async def _advance(self, tx: Tx, audit: Audit, cursor_key: str) -> Audit:
+        """Raises: Interrupted if another process has taken over."""
+        advanced = await reconciliation.advance(tx, audit.fence, cursor_key, self._config.lease_s, Counts())
+        if advanced is None:
+            raise Interrupted
+        return advanced
 
-def _upload_prefix(key: str) -> str:
-    """What a purge of the key's upload would name: the first three steps of the key."""
-    return "/".join(key.split("/", 3)[:3]) + "/"
+    async def _enter(
+        self, audit: Audit, phase: Phase, *, delay_s: float = 0, stopped: str | None = None, whole: bool = False
+    ) -> None:
+        async with connection(self._pool) as tx:
+            await reconciliation.enter(tx, audit.fence, phase, delay_s=delay_s, stopped=stopped, whole=whole)
+
+    async def _pause(self, audit: Audit, delay_s: float) -> None:
+        async with connection(self._pool) as tx:
+            await reconciliation.put_back(tx, audit.fence, delay_s=delay_s)
+
+
+def _by_project(
+    kind: type[ObjectMissing] | type[ObjectFound] | type[ObjectUnclaimed],
+    found: Iterable[MissingObject] | Iterable[Unclaimed],
+) -> list[Event]:
+    """One event a project."""
+    keys: defaultdict[str, list[str]] = defaultdict(list)
+    for each_one in found:
+        keys[each_one.project_id].append(each_one.key)
+    now = datetime.now(UTC)
+    return [kind(project_id=project_id, keys=sorted(keys), at=now) for project_id, keys in keys.items()]

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 _REQUEST = re.compile(rb"^(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP/1\.1\r\n")
 _CHUNK_BYTES = 256 * 1024
@@ -63,6 +64,16 @@ async def further_away(host: str, port: int, delay_s: float) -> AsyncIterator[Pr
             task.cancel()
         if connections:
             await asyncio.wait(connections)
+
+
+@asynccontextmanager
+async def store_further_away(s3_url: str, delay_s: float = 0.025) -> AsyncIterator[tuple[Proxy, str]]:
+    """The same for the server of an S3 URL: the proxy, and the URL by way of it."""
+    url = urlsplit(s3_url)
+    credentials, _, upstream = url.netloc.rpartition("@")
+    host, _, port = upstream.partition(":")
+    async with further_away(host, int(port), delay_s) as proxy:
+        yield proxy, url._replace(netloc=f"{credentials}@127.0.0.1:{proxy.port}").geturl()
 
 
 async def _connection(

@@ -70,8 +70,8 @@ def seaweedfs(folder: Path) -> OtherStore:
         "s3.port.iceberg": "0",
         "s3.port.lance": "0",
         "master.telemetry": "false",
-        "master.volumeSizeLimitMB": "512",
-        "volume.max": "40",
+        "master.volumeSizeLimitMB": "64",
+        "volume.max": "2000",  # each bucket takes seven and more
         **{f"{server}.port": str(free_port()) for server in ("master", "volume", "filer")},
         **{f"{server}.port.grpc": str(free_port()) for server in ("master", "volume", "filer", "s3")},
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+import zlib
 from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.digest import CHUNK_BYTES, Digest
+from libs.digest import CHUNK_BYTES, LEAST_CHUNK_BYTES, SHARED_BYTES, Digest
 
 
 async def in_pieces(data: bytes, sizes: list[int]) -> AsyncIterator[bytes]:
@@ -33,6 +34,21 @@ async def test_the_same_bytes_in_large_chunks(size: int, sizes: list[int]) -> No
     assert all(len(chunk) >= CHUNK_BYTES for chunk in chunks[:-1])
     assert digest.size_bytes == size
     assert digest.sha256 == hashlib.sha256(data).hexdigest()
+    assert digest.crc32 == f"{zlib.crc32(data):08x}"
+
+
+async def test_chunks_shrink_as_bodies_grow_in_number_and_grow_again() -> None:
+    """All together hold what a few would; a body that was given up counts no more than one that ended."""
+    piece = 64 * 1024
+    data = bytes(2 * CHUNK_BYTES)
+    many = [aiter(Digest(in_pieces(data, [piece]))) for _ in range(100)]
+    sizes = [len(await anext(each)) for each in many]
+    assert sizes[0] == CHUNK_BYTES
+    assert sizes[-1] == LEAST_CHUNK_BYTES
+    assert sum(sizes) <= 4 * SHARED_BYTES
+    for each in many:
+        await each.aclose()
+    assert len(await anext(aiter(Digest(in_pieces(data, [piece]))))) == CHUNK_BYTES
 
 
 async def test_no_bytes_have_a_digest_too() -> None:

@@ -13,6 +13,7 @@ from libs.contracts import ObjectAuditRequested, UploadResumeRequested
 from libs.db import connection, transaction
 from libs.errors import Invalid, ModelNotFound, WrongState
 from libs.outbox import emit
+from libs.status import REPLAY, RETRY, STATUS
 from libs.web import Call, Route
 from services.gateway.admin import schemas, store
 from services.gateway.models import validation
@@ -31,7 +32,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 async def get_status(call: Call) -> schemas.Status:
     """How every process is, by its own word. Raises: Unavailable, if the broker cannot be asked."""
     state: Gateway = call.state
-    answered = _decoded(await state.bus.ask("status", b"", WAIT_S), schemas.ServiceStatus)
+    answered = _decoded(await state.bus.ask(STATUS, b"", WAIT_S), schemas.ServiceStatus)
     backlogs = await state.bus.backlogs()
     heard = {each.service for each in answered}
     return schemas.Status(
@@ -44,7 +45,7 @@ async def get_status(call: Call) -> schemas.Status:
 async def retry_outbox(call: Call) -> schemas.Answers:
     """Have every service publish events again that the broker had refused. Raises: Unavailable."""
     body: schemas.RetryOutbox = call.body
-    return await _ordered(call, "outbox.retry", body)
+    return await _ordered(call, RETRY, body)
 
 
 async def replay(call: Call) -> schemas.Answers:
@@ -52,7 +53,7 @@ async def replay(call: Call) -> schemas.Answers:
     body: schemas.Replay = call.body
     if body.since is None and body.event_ids is None:
         raise Invalid("Give 'since' or 'event_ids'; all that is kept would be a week of events.", param="since")
-    return await _ordered(call, "outbox.replay", body)
+    return await _ordered(call, REPLAY, body)
 
 
 async def _ordered(call: Call, subject: str, body: msgspec.Struct) -> schemas.Answers:
@@ -117,7 +118,8 @@ async def list_parked(call: Call) -> schemas.ParkedList:
     """What waits for something that is not its client's to do, and for what."""
     state: Gateway = call.state
     async with connection(state.pool) as tx:
-        waiting = [_parked("model", each) for each in await store.parked_models(tx, PARKED_AT_MOST)]
+        waiting = [_parked("upload", each) for each in await store.parked_uploads(tx, PARKED_AT_MOST)]
+        waiting += [_parked("model", each) for each in await store.parked_models(tx, PARKED_AT_MOST)]
     return schemas.ParkedList(data=sorted(waiting, key=lambda each: each.since))
 
 

@@ -28,6 +28,7 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
     version: str = ""
     ready: bool | None = None
     checks: dict[str, bool] = {}
+    advice: list[str] = []  # what the operator should set or mend
     outbox_depth: int | None = None  # events that wait to be published
     refused: list[Refused] = []
 

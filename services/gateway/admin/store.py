@@ -68,3 +68,18 @@ async def parked_models(tx: Tx, limit: int) -> list[Parked]:
         limit,
     )
     return [Parked(**row) for row in rows]
+
+
+async def parked_uploads(tx: Tx, limit: int) -> list[Parked]:
+    """Uploads of which a stream cannot be unpacked now, with what one of them waits for; as `parked_models`."""
+    rows = await tx.fetch(
+        """
+        SELECT u.id, u.project_id, u.model_name AS name, u.model_version AS version,
+               min(s.waiting_for) AS waiting_for, coalesce(min(s.parked_at), u.created_at) AS since
+          FROM upload_stream s JOIN upload u ON u.id = s.upload_id
+         WHERE s.waiting_for IS NOT NULL AND NOT s.unpacked AND u.status IN ('open', 'processing')
+         GROUP BY u.id ORDER BY since LIMIT $1
+        """,
+        limit,
+    )
+    return [Parked(**row) for row in rows]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from libs.contracts import StoredFile
 from services.gateway.presentation import content_type, percent, timestamp
@@ -22,6 +24,16 @@ from services.gateway.uploads.schemas import (
 from services.gateway.uploads.store.files import UploadFile
 from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.store.streams import StoredPart, Stream
+from services.gateway.uploads.store.transfers import Transfer
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """How the files of a directory are being sent; by the number of the file, parts by stream."""
+
+    streams: dict[int, Stream]
+    parts: dict[str, list[int]]
+    transfers: dict[int, Transfer]
+    chunks: dict[int, list[int]]
 
 
 def upload_path(base_path: str, upload: Upload, path: str) -> str:
@@ -30,7 +42,11 @@ def upload_path(base_path: str, upload: Upload, path: str) -> str:
 
 
 def file_slots(
-    base_path: str, upload: Upload, announced: Sequence[ManifestFile], manifest: Sequence[UploadFile]
+    base_path: str,
+    upload: Upload,
+    announced: Sequence[ManifestFile],
+    manifest: Sequence[UploadFile],
+    known_sizes: Collection[int],
 ) -> list[FileSlot]:
     """Where each file of a manifest goes, under the name that its client knows it by, in whatever Unicode form."""
     return [
@@ -39,6 +55,7 @@ def file_slots(
             upload_path=upload_path(base_path, upload, file.path),
             size=file.size_bytes,
             present=file.present,
+            known_size=file.size_bytes in known_sizes,
         )
         for as_sent, file in zip(announced, manifest, strict=True)
     ]
@@ -66,6 +83,11 @@ def completed(upload: Upload, streams: Sequence[Stream], files: Sequence[StoredF
     )
 
 
+def waiting_for(streams: Sequence[Stream]) -> str | None:
+    """Why a session is parked, if any of its streams is."""
+    return next((stream.waiting_for for stream in streams if stream.waiting_for and not stream.unpacked), None)
+
+
 def session(
     upload: Upload,
     base_url: str,
@@ -91,6 +113,7 @@ def session(
         "expires_at": timestamp(upload.expires_at),
         "extraction": extraction,
         "error": upload.error,
+        "waiting_for": waiting_for(streams),
     }
     if upload.kind == "archive":
         [archive] = streams
@@ -133,37 +156,37 @@ def _archive(
     )
 
 
-def file_states(
-    base_path: str,
-    upload: Upload,
-    files: Sequence[UploadFile],
-    streams: Sequence[Stream],
-    numbers: dict[str, list[int]],
-) -> list[FileState]:
+def file_states(base_path: str, upload: Upload, files: Sequence[UploadFile], sent: Sent) -> list[FileState]:
     """Every file of a directory, and how much of it has arrived."""
-    in_chunks = {stream.number: stream for stream in streams}
-    return [_file_state(base_path, upload, file, in_chunks.get(file.number), numbers) for file in files]
+    return [_file_state(base_path, upload, file, sent) for file in files]
 
 
-def _file_state(
-    base_path: str, upload: Upload, file: UploadFile, stream: Stream | None, numbers: dict[str, list[int]]
-) -> FileState:
+def _file_state(base_path: str, upload: Upload, file: UploadFile, sent: Sent) -> FileState:
+    stream, transfer = sent.streams.get(file.number), sent.transfers.get(file.number)
     about: dict[str, Any] = {
         "relative_path": file.path,
         "size": file.size_bytes,
         "upload_path": upload_path(base_path, upload, file.path),
+        "sha256": file.sha256 or file.declared_sha256,
+        "reason": file.refused,
     }
-    sha256 = file.sha256 or file.declared_sha256
     if file.present:
-        return FileState(status="present", sha256=sha256, **about)
-    if stream is None:
-        return FileState(status="received" if file.key else "missing", sha256=sha256, **about)
-    stored = numbers.get(stream.id, [])
+        return FileState(status="present", **about)
+    if stream is not None and stream.format == "raw":
+        numbers = sent.parts.get(stream.id, [])
+        return _in_chunks(numbers, stream.total_parts, whole=stream.complete, about=about)
+    if transfer is not None and transfer.part_count is not None:
+        return _in_chunks(sent.chunks.get(file.number, []), transfer.part_count, whole=False, about=about)
+    if transfer is not None and transfer.held_bytes:
+        return FileState(status="partial", held_bytes=transfer.held_bytes, **about)
+    return FileState(status="received" if file.key or stream else "missing", **about)
+
+
+def _in_chunks(numbers: list[int], count: int, *, whole: bool, about: dict[str, Any]) -> FileState:
     return FileState(
-        status="received" if stream.complete else "partial",
-        sha256=sha256,
-        part_count=stream.total_parts,
-        received=ranges(stored),
-        missing=missing_ranges(stored, stream.total_parts),
+        status="received" if whole else "partial",
+        part_count=count,
+        received=ranges(numbers),
+        missing=missing_ranges(numbers, count),
         **about,
     )

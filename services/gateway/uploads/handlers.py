@@ -7,41 +7,45 @@ from datetime import timedelta
 from libs.bus import DeadLetter, Handlers
 from libs.contracts import (
     ArchiveExtracted,
+    ArchiveParked,
     ArchiveProgressed,
     ArchiveRejected,
     Event,
+    StreamProgress,
     UploadCompleted,
     UploadOpened,
     UploadPartStored,
 )
 from libs.db import Tx
 from libs.errors import ArchiveRejected as ArchiveRejectedError
-from libs.errors import ChecksumMismatch, ProcessingFailed
+from libs.errors import ChecksumMismatch
 from services.gateway.deadletters import undeliverable
 from services.gateway.uploads import session
 from services.gateway.uploads.states import LIVE
 from services.gateway.uploads.store import files, sessions, streams
 
 # How long others have before they are asked again, from the event that starts the wait. No setting, since a handler
-# reads none; from the second time on the sweepers ask every `stale_after_s`.
+# reads none; from the second time on the sweepers ask with growing pauses.
 PATIENCE = timedelta(seconds=30)
+PARKED_PATIENCE = timedelta(minutes=30)  # beyond the time at which the extractor tries again by itself
 
 CHECKSUM_RULES = ("archive-checksum", "file-checksum")  # the extractor's, where not the format but the bytes are wrong
 
 handlers = Handlers("gateway")
 
 
-@handlers.on(ArchiveProgressed)
+@handlers.on(ArchiveProgressed, idempotent=True)
 async def show_progress(event: ArchiveProgressed, tx: Tx) -> list[Event]:
-    """Show how far the extractor is, and give it more time."""
-    await streams.progress(
-        tx,
-        event.stream_id,
+    """Show how far the extractor of the previous release is, and give it more time; this one sends no event."""
+    report = StreamProgress(
+        upload_id=event.upload_id,
+        stream_id=event.stream_id,
+        parts_known=event.parts_done,
         parts_done=event.parts_done,
         members=event.members,
         bytes_out=event.bytes_out,
-        deadline_at=event.at + PATIENCE,
     )
+    await streams.record_progress(tx, [report], deadline_at=event.at + PATIENCE)
     return []
 
 
@@ -65,9 +69,9 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
     )
     if stream is None:
         return []
-    if stream.format == "raw":
+    if stream.format in ("raw", "object"):
         [file] = event.files
-        await files.receive(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
+        await files.take_unpacked(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
     else:
         await files.insert_unpacked(tx, upload.id, event.files)
     if upload.status == "open" or any(other.pending for other in await streams.of_upload(tx, upload.id)):
@@ -76,28 +80,57 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
 
 
 @handlers.on(ArchiveRejected)
-async def refuse_upload(event: ArchiveRejected, tx: Tx) -> list[Event]:
-    """The content is no model: the session fails, and the next part is answered with the finding.
+async def refuse_content(event: ArchiveRejected, tx: Tx) -> list[Event]:
+    """An archive is no model: the session fails, and the next part is answered with the finding.
 
-    Emits: UploadFailed.
+    One wrong file of a directory is to be sent again, and costs only itself.
+    Emits: UploadFailed; ObjectDropped.
     Raises: UploadNotFound.
     """
     upload = await sessions.lock(tx, event.upload_id)
+    stream = await streams.by_id(tx, event.stream_id)
+    if upload.status not in LIVE or stream is None or stream.unpacked:
+        return []
+    if stream.format in ("raw", "object"):
+        return await session.refuse_file(tx, upload, stream, event.finding, at=event.at)
     code = ChecksumMismatch.code if event.finding.rule in CHECKSUM_RULES else ArchiveRejectedError.code
     return await session.fail(tx, upload, event.finding, code=code, at=event.at)
 
 
+@handlers.on(ArchiveParked)
+async def show_parked(event: ArchiveParked, tx: Tx) -> list[Event]:
+    """The extractor cannot go on now, and tries again by itself; only its long silence after that is asked about.
+
+    Raises: UploadNotFound.
+    """
+    upload = await sessions.lock(tx, event.upload_id)
+    if upload.status in LIVE:
+        await session.park(tx, upload, [event.stream_id], event.reason, ask_at=event.retry_at + PARKED_PATIENCE)
+    return []
+
+
 @handlers.on_dead(UploadOpened, UploadPartStored, UploadCompleted, ArchiveExtracted, ArchiveRejected)
-async def fail_undeliverable_upload(
+async def park_undeliverable(
     letter: DeadLetter,
     event: UploadOpened | UploadPartStored | UploadCompleted | ArchiveExtracted | ArchiveRejected,
     tx: Tx,
 ) -> list[Event]:
-    """An upload that some service could not work on is in error for that reason, not waiting for ever.
+    """An event that some service could not handle costs its upload nothing: it is parked for that reason, and kept.
 
-    Emits: UploadFailed.
+    The sweeper asks again, with growing pauses, until it goes on or its last deadline passes.
     Raises: UploadNotFound.
     """
     upload_id = event.stream.upload_id if isinstance(event, UploadOpened) else event.upload_id
     upload = await sessions.lock(tx, upload_id)
-    return await session.fail(tx, upload, undeliverable(letter), code=ProcessingFailed.code, at=event.at)
+    if upload.status in LIVE:
+        reason = undeliverable(letter).sentence()
+        await session.park(tx, upload, _streams_of(event), reason, ask_at=letter.at + PATIENCE)
+    return []
+
+
+def _streams_of(
+    event: UploadOpened | UploadPartStored | UploadCompleted | ArchiveExtracted | ArchiveRejected,
+) -> list[str]:
+    if isinstance(event, UploadOpened):
+        return [event.stream.id]
+    return event.stream_ids if isinstance(event, UploadCompleted) else [event.stream_id]

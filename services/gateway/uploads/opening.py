@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import msgspec
 
 from libs.contracts import new_id
 from libs.db import Tx, transaction
-from libs.errors import Invalid
+from libs.errors import Conflict, Invalid, Unavailable
 from libs.modelfiles.paths import PathSet, check_path
 from libs.web import Call
 from services.gateway.models.store import models
 from services.gateway.presentation import timestamp
 from services.gateway.state import Gateway
 from services.gateway.uploads import describe, schemas
-from services.gateway.uploads.store import files, sessions, streams
+from services.gateway.uploads.store import files, openings, sessions, streams
 from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.urls import base_path, base_url
 
 MAX_PARTS = 10_000
+MAX_KEY_CHARACTERS = 255
+OPENING_KEPT = timedelta(hours=24)  # how long an Idempotency-Key stands for its answer
 MIB = 1 << 20
+
+A = TypeVar("A", bound=msgspec.Struct)
 
 
 def part_size(archive_size: int, wanted: int) -> int:
@@ -35,10 +44,12 @@ async def create_archive(call: Call) -> schemas.ArchiveCreated:
     _require_fit(body.archive_size, state.config.max_model_bytes, param="archive_size")
     chunk_size = part_size(body.archive_size, state.config.chunk_size_bytes)
     total = -(-body.archive_size // chunk_size)
-    async with transaction(state.pool) as tx:
+
+    async def open_session(tx: Tx) -> schemas.ArchiveCreated:
         upload = await _open(call, tx, body.model_name, body.version, kind="archive", chunk_size=chunk_size)
         await streams.insert(
             tx,
+            stream_id=streams.stream_id(upload.id, 0),
             upload_id=upload.id,
             number=0,
             format=body.archive_format,
@@ -47,16 +58,18 @@ async def create_archive(call: Call) -> schemas.ArchiveCreated:
             total_parts=total,
             sha256=body.sha256.lower() if body.sha256 else None,
         )
-    return schemas.ArchiveCreated(
-        session_id=upload.id,
-        upload_url=f"{base_url(call)}/uploads/{upload.id}/chunks",
-        chunk_size=chunk_size,
-        total_chunks=total,
-        expires_at=timestamp(upload.expires_at),
-        model_id=upload.model_id,
-        model_name=upload.model_name,
-        version=upload.model_version,
-    )
+        return schemas.ArchiveCreated(
+            session_id=upload.id,
+            upload_url=f"{base_url(call)}/uploads/{upload.id}/chunks",
+            chunk_size=chunk_size,
+            total_chunks=total,
+            expires_at=timestamp(upload.expires_at),
+            model_id=upload.model_id,
+            model_name=upload.model_name,
+            version=upload.model_version,
+        )
+
+    return await _once(call, schemas.ArchiveCreated, open_session)
 
 
 async def create_directory(call: Call) -> schemas.DirectoryCreated:
@@ -68,22 +81,56 @@ async def create_directory(call: Call) -> schemas.DirectoryCreated:
     state: Gateway = call.state
     _require_fit(sum(file.size for file in body.files), state.config.max_model_bytes, param="files")
     manifest = _manifest(body.files)
-    async with transaction(state.pool) as tx:
+
+    async def open_session(tx: Tx) -> schemas.DirectoryCreated:
         upload = await _open(
             call, tx, body.model_name, body.version, kind="directory", chunk_size=state.config.chunk_size_bytes
         )
         await files.insert_manifest(tx, upload.id, manifest)
         await files.mark_present(tx, upload.id, upload.project_id)
         slots = await files.of_upload(tx, upload.id)
-    return schemas.DirectoryCreated(
-        session_id=upload.id,
-        upload_url=f"{base_url(call)}/uploads/{upload.id}/files",
-        files=describe.file_slots(base_path(call), upload, body.files, slots),
-        expires_at=timestamp(upload.expires_at),
-        model_id=upload.model_id,
-        model_name=upload.model_name,
-        version=upload.model_version,
-    )
+        known = await files.known_sizes(tx, upload.project_id, [file.size_bytes for file in slots])
+        return schemas.DirectoryCreated(
+            session_id=upload.id,
+            upload_url=f"{base_url(call)}/uploads/{upload.id}/files",
+            files=describe.file_slots(base_path(call), upload, body.files, slots, known),
+            expires_at=timestamp(upload.expires_at),
+            model_id=upload.model_id,
+            model_name=upload.model_name,
+            version=upload.model_version,
+        )
+
+    return await _once(call, schemas.DirectoryCreated, open_session)
+
+
+async def _once(call: Call, kind: type[A], open_session: Callable[[Tx], Awaitable[A]]) -> A:
+    """What `open_session` answers; with an `Idempotency-Key` that was sent within a day, what that was answered.
+
+    Raises: Invalid for a key that is too long; Conflict if it was sent with another body.
+    """
+    state: Gateway = call.state
+    key = call.request.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:
+        raise Invalid(f"Idempotency-Key may have up to {MAX_KEY_CHARACTERS} characters.", param="Idempotency-Key")
+    project_id = call.principal.project_id
+    async with transaction(state.pool) as tx:
+        if key is None:
+            return await open_session(tx)
+        asked = hashlib.sha256(kind.__name__.encode() + msgspec.json.encode(call.body)).hexdigest()
+        if await openings.claim(tx, project_id, key, asked, datetime.now(UTC) - OPENING_KEPT):
+            answer = await open_session(tx)
+            await openings.record(tx, project_id, key, answer)
+            return answer
+        earlier = await openings.get(tx, project_id, key)
+    if earlier is None:
+        raise Unavailable("The Idempotency-Key has just run out; send the request again.")
+    if earlier.body_sha256 != asked:
+        raise Conflict(
+            "This Idempotency-Key was sent with another request within the last 24 hours; use a new one.",
+            param="Idempotency-Key",
+            retryable=False,
+        )
+    return msgspec.convert(earlier.answer, kind)
 
 
 def _manifest(listed: list[schemas.ManifestFile]) -> list[tuple[str, int, str | None]]:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator
 
 import msgspec
+from isal import isal_zlib
 
 from libs.digest import Digest
 from libs.errors import ChecksumMismatch, Conflict, Invalid, PartConflict, PartSizeMismatch
@@ -22,6 +23,7 @@ class Received(msgspec.Struct, frozen=True):
 
     size_bytes: int
     sha256: str
+    crc32: str  # 8 hexadecimal digits
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,9 +68,11 @@ async def store(call: Call, key: str, expected: Expected) -> Received:
     """
     state: Gateway = call.state
     size = call.request.content_length if expected.size_bytes is None else expected.size_bytes
-    digest = Digest(_bounded(call, expected))
-    await state.blobs.put(key, _verifying(digest, expected), size)
-    return Received(digest.size_bytes, digest.sha256)
+    body = Bounded(call, expected)
+    digest = Digest(body)
+    async with state.incoming.take(call.principal.project_id):
+        await state.blobs.put(key, verifying(digest, expected), size)
+    return Received(digest.size_bytes, digest.sha256, body.crc32)
 
 
 async def compare(call: Call, expected: Expected, stored_sha256: str) -> Received:
@@ -78,11 +82,14 @@ async def compare(call: Call, expected: Expected, stored_sha256: str) -> Receive
     """
     if expected.sha256 is not None and expected.sha256 != stored_sha256:
         raise _conflict(expected)
-    digest = Digest(_bounded(call, expected))
-    async for _ in _verifying(digest, expected):
-        pass
+    body = Bounded(call, expected)
+    digest = Digest(body)
+    state: Gateway = call.state
+    async with state.incoming.take(call.principal.project_id):
+        async for _ in verifying(digest, expected):
+            pass
     require_same(expected, digest.sha256, stored_sha256)
-    return Received(digest.size_bytes, digest.sha256)
+    return Received(digest.size_bytes, digest.sha256, body.crc32)
 
 
 def require_same(expected: Expected, sha256: str, stored_sha256: str) -> None:
@@ -91,20 +98,34 @@ def require_same(expected: Expected, sha256: str, stored_sha256: str) -> None:
         raise _conflict(expected)
 
 
-async def _bounded(call: Call, expected: Expected) -> AsyncIterator[bytes]:
-    """The body's bytes, ended with PartSizeMismatch where they are too many or too few."""
-    total = 0
-    content = await call.content()
-    async for chunk in content.iter_any():
-        total += len(chunk)
-        if total > (expected.max_bytes if expected.size_bytes is None else expected.size_bytes):
-            raise _wrong_size(expected, total, at_least=True)
-        yield chunk
-    if expected.size_bytes is not None and total != expected.size_bytes:
-        raise _wrong_size(expected, total)
+class Bounded:
+    """The body's bytes, ended with PartSizeMismatch where they are too many or too few. Iterate once."""
+
+    def __init__(self, call: Call, expected: Expected) -> None:
+        self._call = call
+        self._expected = expected
+        self._crc32 = 0
+
+    @property
+    def crc32(self) -> str:
+        """Of what has passed (IEEE)."""
+        return f"{self._crc32:08x}"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Raises: PartSizeMismatch."""
+        total, expected = 0, self._expected
+        content = await self._call.content()
+        async for chunk in content.iter_any():
+            total += len(chunk)
+            if total > (expected.max_bytes if expected.size_bytes is None else expected.size_bytes):
+                raise _wrong_size(expected, total, at_least=True)
+            self._crc32 = isal_zlib.crc32(chunk, self._crc32)
+            yield chunk
+        if expected.size_bytes is not None and total != expected.size_bytes:
+            raise _wrong_size(expected, total)
 
 
-async def _verifying(digest: Digest, expected: Expected) -> AsyncIterator[bytes]:
+async def verifying(digest: Digest, expected: Expected) -> AsyncIterator[bytes]:
     """The digest's chunks, ended with ChecksumMismatch where they are not what was declared."""
     async for chunk in digest:
         yield chunk

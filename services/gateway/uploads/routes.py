@@ -13,9 +13,12 @@ from libs.web import Answer, Call, Route
 from services.gateway.models.store import files as model_files
 from services.gateway.state import Gateway
 from services.gateway.uploads import describe, schemas, session
-from services.gateway.uploads.incoming import receive_file, receive_part
+from services.gateway.uploads.incoming.files import receive_file
+from services.gateway.uploads.incoming.finishing import finish_files
+from services.gateway.uploads.incoming.parts import receive_part
 from services.gateway.uploads.opening import create_archive, create_directory
-from services.gateway.uploads.store import files, sessions, streams
+from services.gateway.uploads.states import LIVE
+from services.gateway.uploads.store import files, sessions, streams, transfers
 from services.gateway.uploads.urls import base_path, base_url
 
 POLL_S = 5.0  # how often to look without having been signalled
@@ -34,16 +37,14 @@ async def list_uploads(call: Call) -> schemas.SessionList:
             after=query.after,
             limit=query.limit + 1,
         )
-        shown = [
-            describe.session(
-                upload,
-                base_url(call),
-                await streams.of_upload(tx, upload.id),
-                counts=await files.counts(tx, upload.id),
-            )
-            for upload in page[: query.limit]
-        ]
-    return schemas.SessionList(data=shown, has_more=len(page) > query.limit)
+        shown = page[: query.limit]
+        sequences = await streams.of_uploads(tx, [upload.id for upload in shown])
+        counts = await files.counts(tx, [upload.id for upload in shown])
+    data = [
+        describe.session(upload, base_url(call), sequences[upload.id], counts=counts.get(upload.id, (0, 0)))
+        for upload in shown
+    ]
+    return schemas.SessionList(data=data, has_more=len(page) > query.limit)
 
 
 async def get_upload(call: Call) -> schemas.Session:
@@ -55,14 +56,15 @@ async def get_upload(call: Call) -> schemas.Session:
         describe_session = partial(describe.session, upload, base_url(call), sequences)
         if upload.kind == "archive":
             return describe_session(parts=await streams.parts(tx, sequences[0].id))
-        states = describe.file_states(
-            base_path(call),
-            upload,
-            await files.of_upload(tx, upload.id),
-            sequences,
-            await streams.numbers_by_stream(tx, upload.id),
+        sent = describe.Sent(
+            streams={stream.number: stream for stream in sequences},
+            parts=await streams.numbers_by_stream(tx, upload.id),
+            transfers={transfer.number: transfer for transfer in await transfers.of_upload(tx, upload.id)},
+            chunks=await transfers.chunks_by_file(tx, upload.id),
         )
-        return describe_session(counts=await files.counts(tx, upload.id), files=states)
+        states = describe.file_states(base_path(call), upload, await files.of_upload(tx, upload.id), sent)
+        counts = await files.counts(tx, [upload.id])
+        return describe_session(counts=counts.get(upload.id, (0, 0)), files=states)
 
 
 async def abort_upload(call: Call) -> schemas.Aborted:
@@ -108,6 +110,8 @@ async def _complete(state: Gateway, project_id: str, upload_id: str) -> None:
         if mine.status == "open":
             # Committed by itself: what has vanished must be asked for even though completing is refused below.
             await files.unmark_vanished(tx, mine.id, project_id)
+    if mine.status == "open" and mine.kind == "directory":
+        await finish_files(state, mine)
     async with transaction(state.pool) as tx:
         upload = await sessions.lock(tx, mine.id)
         if upload.status == "open":
@@ -123,7 +127,9 @@ async def _completed(state: Gateway, project_id: str, upload_id: str) -> schemas
             return describe.completed(
                 upload, await streams.of_upload(tx, upload.id), await model_files.of_model(tx, upload.model_id)
             )
-    if upload.status != "processing":
+        if upload.status == "open":  # a file turned out wrong, and is to be sent again
+            await session.require_everything(tx, upload)
+    if upload.status not in LIVE:
         raise sessions.why_closed(upload)
     return None
 
@@ -132,11 +138,13 @@ async def _processing(call: Call, project_id: str, upload_id: str) -> Answer:
     state: Gateway = call.state
     async with connection(state.pool) as tx:
         upload = await sessions.get(tx, project_id, upload_id)
+        waiting_for = describe.waiting_for(await streams.of_upload(tx, upload.id))
     body = schemas.Processing(
         session_id=upload.id,
         model_id=upload.model_id,
         model_name=upload.model_name,
         version=upload.model_version,
+        waiting_for=waiting_for,
     )
     return Answer(body, status=202, headers={"Location": f"{base_url(call)}/uploads/{upload.id}", "Retry-After": "2"})
 
@@ -189,6 +197,7 @@ ROUTES = [
             summary="Send a file of a directory, or one chunk of it",
             query=schemas.FileQuery,
             returns=schemas.FileReceived,
+            also={308: schemas.FileIncomplete},
             stream=True,
         )
         for method in ("POST", "PUT")

@@ -66,12 +66,16 @@ class CreateDirectory(Struct, frozen=True, kw_only=True):
 
 
 class FileSlot(Struct, frozen=True, kw_only=True):
-    """Where to send one file; nothing need be sent where `present`."""
+    """Where to send one file; nothing need be sent where `present`.
+
+    `known_size`: the project stores some object of this size, so that hashing the file first can save sending it.
+    """
 
     relative_path: str
     upload_path: str
     size: int
     present: bool
+    known_size: bool
 
 
 class DirectoryCreated(Struct, frozen=True, kw_only=True):
@@ -116,12 +120,22 @@ class FileReceived(Struct, frozen=True, kw_only=True):
 
     relative_path: str
     size: int
-    checksum: str  # sha256, hex: of the file or of the chunk
+    checksum: str | None  # sha256, hex: of the file or of the chunk; None while the file is read for it
     uploaded_file_count: int
     expected_file_count: int
     progress: float  # percent of files
+    crc32: str | UnsetType = UNSET  # of this request's whole body: 8 hexadecimal digits (IEEE)
     part_number: int | UnsetType = UNSET
     part_count: int | UnsetType = UNSET
+
+
+class FileIncomplete(Struct, frozen=True, kw_only=True):
+    """308: how much of the file is held; go on behind it, as the header `Range` says too (without it: from byte 0)."""
+
+    relative_path: str
+    size: int
+    held_bytes: int
+    crc32: str | None = None  # of this request's body, where all of it is held
 
 
 class ModelFile(Struct, frozen=True, kw_only=True):
@@ -155,6 +169,7 @@ class Processing(Struct, frozen=True, kw_only=True):
     model_name: str
     version: str
     status: Literal["processing"] = "processing"
+    waiting_for: str | None = None
 
 
 class ListUploads(Struct, frozen=True, kw_only=True):
@@ -185,6 +200,8 @@ class FileState(Struct, frozen=True, kw_only=True):
     part_count: int | None = None  # where it is sent in chunks
     received: list[Range] = []
     missing: list[Range] = []
+    held_bytes: int | None = None  # where it is sent as one stream: go on behind them
+    reason: str | None = None  # why what was sent before does not count
 
 
 class Extraction(Struct, frozen=True, kw_only=True):
@@ -210,6 +227,7 @@ class Session(Struct, frozen=True, kw_only=True):
     upload_url: str
     extraction: Extraction
     error: dict[str, Any] | None = None
+    waiting_for: str | None = None  # why it is parked, for a reason that is not its client's; it goes on after a repair
     archive_format: str | UnsetType = UNSET
     archive_size: int | UnsetType = UNSET
     chunk_size: int | UnsetType = UNSET

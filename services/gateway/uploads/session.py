@@ -5,24 +5,29 @@ Every function works in the caller's transaction and returns the events to emit 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
+from libs.config import DAY_S
 from libs.contracts import (
     Event,
     Finding,
     ModelRegistered,
-    PartStream,
+    ObjectDropped,
+    Part,
     StoredFile,
     UploadAborted,
     UploadCompleted,
     UploadExpired,
     UploadFailed,
     UploadOpened,
+    id_of,
 )
+from libs.contracts.keys import part_key
 from libs.db import Tx
-from libs.errors import ArchiveRejected, FilesMissing, PartsMissing
+from libs.errors import ArchiveRejected, FilesMissing, PartsMissing, ProcessingFailed
 from libs.modelfiles.required import missing_files
 from libs.signals import notify
 from services.gateway.models import missing, validation
@@ -30,8 +35,9 @@ from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.uploads.ranges import missing_ranges
 from services.gateway.uploads.store import files, sessions, streams
+from services.gateway.uploads.store.expiry import Lifetime
 from services.gateway.uploads.store.sessions import Upload
-from services.gateway.uploads.store.streams import Stream
+from services.gateway.uploads.store.streams import Overdue, Stream
 
 CHANNEL = "upload"  # signalled with the upload's id at every change of its status
 NAMED_AT_MOST = 20  # files in one message
@@ -43,11 +49,7 @@ async def complete(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetim
     Emits: UploadCompleted; or what `register` does, if nothing is left to unpack.
     Raises: PartsMissing, naming what is missing.
     """
-    all_streams = await streams.of_upload(tx, upload.id)
-    if upload.kind == "directory":
-        await _require_files(tx, upload)
-    else:
-        await _require_parts(tx, all_streams[0])
+    all_streams = await require_everything(tx, upload)
     await sessions.move(tx, upload.id, "processing", only_from=("open",))
     await models.process(tx, upload.model_id)
     waiting = [stream.id for stream in all_streams if stream.pending]
@@ -57,6 +59,16 @@ async def complete(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetim
         upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, stream_ids=waiting, at=at
     )
     return [completed]
+
+
+async def require_everything(tx: Tx, upload: Upload) -> list[Stream]:
+    """The session's streams, if all that was announced has been sent. Raises: PartsMissing, naming what is missing."""
+    all_streams = await streams.of_upload(tx, upload.id)
+    if upload.kind == "directory":
+        await _require_files(tx, upload, all_streams)
+    else:
+        await _require_parts(tx, all_streams[0])
+    return all_streams
 
 
 async def _require_parts(tx: Tx, stream: Stream) -> None:
@@ -74,19 +86,23 @@ async def _require_parts(tx: Tx, stream: Stream) -> None:
     )
 
 
-async def _require_files(tx: Tx, upload: Upload) -> None:
-    in_chunks = {stream.number: stream for stream in await streams.of_upload(tx, upload.id)}
+async def _require_files(tx: Tx, upload: Upload, all_streams: Sequence[Stream]) -> None:
+    in_chunks = {stream.number: stream for stream in all_streams}
     missing = [
-        file.path
+        file
         for file in await files.of_upload(tx, upload.id)
         if file.key is None and not (file.number in in_chunks and in_chunks[file.number].complete)
     ]
     if missing:
-        named = ", ".join(missing[:NAMED_AT_MOST]) + (", …" if len(missing) > NAMED_AT_MOST else "")
+        named = ", ".join(file.path for file in missing[:NAMED_AT_MOST])
+        more = ", …" if len(missing) > NAMED_AT_MOST else ""
+        reasons = {file.path: file.refused for file in missing if file.refused}
+        why = " ".join(list(reasons.values())[:NAMED_AT_MOST])
         raise PartsMissing(
-            f"{len(missing)} file(s) of the manifest have not been uploaded: {named}. Send them, then complete the "
-            "upload again.",
-            details={"missing": missing},
+            f"{len(missing)} file(s) of the manifest have not been uploaded: {named}{more}. "
+            + (f"{why} " if why else "")
+            + "Send them, then complete the upload again.",
+            details={"missing": [file.path for file in missing], "reasons": reasons},
             retryable=False,
         )
 
@@ -137,6 +153,33 @@ def _vanished(path: str) -> Finding:
     )
 
 
+async def refuse_file(tx: Tx, upload: Upload, stream: Stream, finding: Finding, *, at: datetime) -> list[Event]:
+    """The bytes of one file of a directory are wrong: it is to be sent again, and nothing else; processing -> open.
+
+    Emits: ObjectDropped.
+    """
+    keys = [
+        part_key(upload.project_id, upload.id, stream.number, part.number, part.attempt)
+        for part in await streams.parts(tx, stream.id)
+    ]
+    await streams.remove(tx, stream.id)
+    await files.refuse(tx, upload.id, stream.number, finding.sentence())
+    if await sessions.move(tx, upload.id, "open", only_from=("processing",)):
+        await models.reopen(tx, upload.model_id)
+        await notify(tx, CHANNEL, upload.id)
+    dropped = [*keys, *([stream.key] if stream.key else [])]
+    return [ObjectDropped(project_id=upload.project_id, keys=dropped, reason=finding.rule, at=at)]
+
+
+async def park(tx: Tx, upload: Upload, stream_ids: Sequence[str], reason: str, *, ask_at: datetime) -> None:
+    """Streams cannot be processed now, for a reason that is not their client's: nothing of them is lost.
+
+    The extractor is asked again at `ask_at`; what it says then, or an operator, ends the waiting.
+    """
+    await streams.park(tx, upload.id, stream_ids, reason, ask_at)
+    await notify(tx, CHANNEL, upload.id)
+
+
 async def fail(tx: Tx, upload: Upload, finding: Finding, *, code: str, at: datetime) -> list[Event]:
     """The upload cannot become a model: the session and the model say why, and what was stored goes.
 
@@ -146,6 +189,7 @@ async def fail(tx: Tx, upload: Upload, finding: Finding, *, code: str, at: datet
     error = {"message": reason, "code": code, "finding": msgspec.to_builtins(finding)}
     if not await sessions.move(tx, upload.id, "failed", error=error):
         return []
+    await streams.rest(tx, upload.id)
     await models.fail(tx, upload.model_id, reason)
     await notify(tx, CHANNEL, upload.id)
     failed = UploadFailed(
@@ -161,32 +205,64 @@ async def abort(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     """
     if not await sessions.move(tx, upload.id, "aborted"):
         return []
+    await streams.rest(tx, upload.id)
     await models.discard(tx, upload.model_id)
     await notify(tx, CHANNEL, upload.id)
     return [UploadAborted(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
 
 
-async def expire(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
-    """The session was not completed in time: its model is in error for that reason, and what was stored goes.
+async def expire(tx: Tx, upload: Upload, lifetime: Lifetime, *, at: datetime) -> list[Event]:
+    """The session made no progress for too long: its model is in error for that reason, and what was stored goes.
 
     Emits: UploadExpired; nothing if the session has ended already.
     """
-    ttl = upload.expires_at - upload.created_at
-    reason = f"The upload was not completed within {_in_words(ttl)}. Upload the model again."
+    since = upload.expires_at - upload.created_at
+    if since < lifetime.longest:
+        reason = f"Nothing arrived for {_in_words(lifetime.ttl)}, and the upload was not complete. "
+    else:
+        reason = f"The upload was not completed within {_in_words(lifetime.longest)}. "
+    reason += "Upload the model again."
     error = {"message": reason, "code": "upload_expired", "finding": None}
     if not await sessions.move(tx, upload.id, "expired", only_from=("open",), error=error):
         return []
+    await streams.rest(tx, upload.id)
     await models.fail(tx, upload.model_id, reason)
     await notify(tx, CHANNEL, upload.id)
     return [UploadExpired(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
 
 
+async def end_processing(tx: Tx, upload: Upload, longest: timedelta, *, at: datetime) -> list[Event]:
+    """The last deadline of a complete upload has passed: it fails, for the reason that it has been waiting for.
+
+    Emits: UploadFailed.
+    """
+    waiting = [stream.waiting_for for stream in await streams.of_upload(tx, upload.id) if stream.waiting_for]
+    finding = Finding(
+        rule="processing-timeout",
+        severity="error",
+        message=f"the upload could not be processed within {_in_words(longest)}. "
+        + (waiting[0] if waiting else "The extractor did not answer."),
+        fix="Upload the model again once the operator of this installation has repaired that.",
+    )
+    return await fail(tx, upload, finding, code=ProcessingFailed.code, at=at)
+
+
 def _in_words(ttl: timedelta) -> str:
     seconds = round(ttl.total_seconds())
+    if seconds >= 2 * DAY_S:
+        return f"{seconds // DAY_S} days"
     return f"{seconds // 3600} hours" if seconds >= 7200 else f"{seconds} seconds"
 
 
-async def opened(tx: Tx, stream: PartStream, *, at: datetime) -> UploadOpened:
-    """The stream with every part known so far: tells an extractor all it needs, however much was lost before."""
-    stored = await streams.parts(tx, stream.id)
-    return UploadOpened(stream=stream, parts=streams.as_event_parts(stored), at=at)
+async def opened(tx: Tx, overdue: Overdue, *, at: datetime) -> UploadOpened:
+    """The stream with every part known so far: tells an extractor all it needs, however much was lost before.
+
+    Its id is made from what is asked, so that the same question of two sweepers is one.
+    """
+    stream = overdue.stream
+    if stream.format == "object":
+        parts = [Part(number=0, attempt="", size_bytes=stream.size_bytes)]
+    else:
+        parts = streams.as_event_parts(await streams.parts(tx, stream.id))
+    asked = id_of("upload.opened", stream.id, overdue.parts_stored, overdue.asks)
+    return UploadOpened(id=asked, stream=stream, parts=parts, at=at)

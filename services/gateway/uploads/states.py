@@ -1,9 +1,10 @@
 """The states of an upload session and of the model that it brings.
 
 open -> processing -> completed     (complete was called; everything is unpacked and registered)
-open | processing -> failed         (the content was refused, or cannot be processed)
+processing -> open                  (a file of a directory turned out wrong: it is to be sent again)
+open | processing -> failed         (the content was refused, or could not be processed for days)
 open | processing -> aborted        (by the client)
-open -> expired                     (not completed in time)
+open -> expired                     (no progress for too long)
 """
 
 from __future__ import annotations

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
+
 from libs.contracts import StoredFile
-from libs.db import Tx
+from libs.db import Tx, columns
+
+
+class MissingObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A live object that was not in storage when it was last looked for."""
+
+    key: str
+    project_id: str
 
 
 async def register(tx: Tx, project_id: str, files: Sequence[StoredFile], *, at: datetime) -> set[str]:
@@ -33,8 +42,8 @@ async def register(tx: Tx, project_id: str, files: Sequence[StoredFile], *, at: 
     return {row["key"] for row in rows}
 
 
-async def refer(tx: Tx, keys: Sequence[str], holder_kind: str, holder_id: str) -> None:
-    """Record who holds on to live objects."""
+async def add_references(tx: Tx, keys: Sequence[str], holder_kind: str, holder_id: str) -> None:
+    """Record who refers to live objects."""
     await tx.execute(
         """
         INSERT INTO reference (key, holder_kind, holder_id)
@@ -47,6 +56,11 @@ async def refer(tx: Tx, keys: Sequence[str], holder_kind: str, holder_id: str) -
     )
 
 
+async def remove_references(tx: Tx, keys: Sequence[str]) -> None:
+    """Nobody refers to these objects any more."""
+    await tx.execute("DELETE FROM reference WHERE key = ANY($1)", keys)
+
+
 async def drop(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str, at: datetime) -> None:
     """live -> dropped; a key that was never registered is recorded as dropped, and will not be."""
     await tx.execute(
@@ -55,7 +69,8 @@ async def drop(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str, at:
         SELECT DISTINCT key COLLATE "C", $2, 'dropped', $3, $4::timestamptz
           FROM unnest($1::text[]) AS key ORDER BY key COLLATE "C"
             ON CONFLICT (key) DO UPDATE
-           SET state = 'dropped', reason = excluded.reason, changed_at = excluded.changed_at, missing_since = NULL
+           SET state = 'dropped', reason = excluded.reason, changed_at = excluded.changed_at,
+               missing_since = NULL, missing_reported_at = NULL
          WHERE object.state = 'live'
         """,
         keys,
@@ -65,13 +80,8 @@ async def drop(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str, at:
     )
 
 
-async def release(tx: Tx, keys: Sequence[str]) -> None:
-    """Forget who held on to these objects."""
-    await tx.execute("DELETE FROM reference WHERE key = ANY($1)", keys)
-
-
-async def condemn(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str) -> list[str]:
-    """Which of these may be deleted: all but the live ones. What was never heard of is recorded as dropped.
+async def claim_for_deletion(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str) -> list[str]:
+    """Which of these may be deleted: all but the live ones. A key that no event named is recorded as dropped.
 
     A registration that is about to commit is waited for; one that comes later finds the key dropped.
     """
@@ -90,7 +100,7 @@ async def condemn(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str) 
     return [row["key"] for row in rows]
 
 
-async def bury(tx: Tx, keys: Sequence[str]) -> list[str]:
+async def mark_deleted(tx: Tx, keys: Sequence[str]) -> list[str]:
     """dropped -> deleted. Returns those that were not deleted before."""
     rows = await tx.fetch(
         """
@@ -103,33 +113,56 @@ async def bury(tx: Tx, keys: Sequence[str]) -> list[str]:
     return [row["key"] for row in rows]
 
 
-async def dropped_under(tx: Tx, prefix: str) -> list[str]:
-    """What is still to be deleted there, whether or not storage has it: a purge may have ended between the two."""
+async def dropped_under(tx: Tx, prefix: str, *, after: str, limit: int) -> list[str]:
+    """What is still to be deleted there, whether or not storage has it: a purge may have ended between the two.
+
+    Keys above `after`, in their order.
+    """
     rows = await tx.fetch(
-        "SELECT key FROM object WHERE key >= $1 AND starts_with(key, $1) AND state = 'dropped' ORDER BY key", prefix
+        """
+        SELECT key FROM object
+         WHERE key > greatest($2::text COLLATE "C", $1) AND key < $3 AND state = 'dropped'
+         ORDER BY key LIMIT $4
+        """,
+        prefix,
+        after,
+        _end_of(prefix),
+        limit,
     )
     return [row["key"] for row in rows]
 
 
-async def forget(tx: Tx, older_than_s: float) -> int:
-    """Remove the rows of objects that were deleted so long ago that no event can tell of them any more."""
+async def forget(tx: Tx, older_than_s: float, *, limit: int) -> int:
+    """Remove up to `limit` rows of objects deleted so long ago that no event can name them any more."""
     tag: str = await tx.execute(
-        "DELETE FROM object WHERE state = 'deleted' AND changed_at < now() - make_interval(secs => $1)",
+        """
+        DELETE FROM object WHERE key IN (
+            SELECT key FROM object
+             WHERE state = 'deleted' AND changed_at < now() - make_interval(secs => $1)
+             ORDER BY changed_at LIMIT $2)
+        """,
         older_than_s,
+        limit,
     )
     return int(tag.split()[-1])
 
 
-async def strangers(tx: Tx, keys: Sequence[str], prefixes: Sequence[str]) -> list[str]:
-    """Those of `keys` that are not live, nor about to be purged; `prefixes` are the purgeable ones that `keys` have."""
+async def unknown(tx: Tx, keys: Sequence[str], prefixes: Sequence[str], *, dropped_for_s: float) -> list[str]:
+    """Those of `keys` that are not live, nor about to be purged; `prefixes` are the purgeable ones that `keys` have.
+
+    What was dropped, and has been left alone for `dropped_for_s`, has no purge any more.
+    """
     rows = await tx.fetch(
         """
         SELECT key FROM unnest($1::text[], $2::text[]) AS found (key, prefix)
-         WHERE NOT EXISTS (SELECT FROM object WHERE object.key = found.key AND state IN ('live', 'dropped'))
+         WHERE NOT EXISTS (SELECT FROM object WHERE object.key = found.key
+                              AND (state = 'live'
+                                   OR state = 'dropped' AND changed_at > now() - make_interval(secs => $3)))
            AND NOT EXISTS (SELECT FROM purge WHERE purge.prefix = found.prefix)
         """,
         keys,
         prefixes,
+        dropped_for_s,
     )
     return [row["key"] for row in rows]
 
@@ -154,26 +187,76 @@ async def absent(
     return [row["key"] for row in rows]
 
 
-async def mark_missing(tx: Tx, keys: Sequence[str]) -> list[str]:
-    """Note which live objects are not in storage. Returns those that were there when last looked for."""
+async def mark_missing(tx: Tx, keys: Sequence[str]) -> tuple[int, int]:
+    """Note which live objects are not in storage. Returns how many, and how many of them are not reported yet."""
     rows = await tx.fetch(
         """
-        UPDATE object SET missing_since = now()
-         WHERE key = ANY($1) AND state = 'live' AND missing_since IS NULL
-        RETURNING key
+        UPDATE object
+           SET missing_since = coalesce(missing_since, now()),
+               missing_reported_at = CASE WHEN missing_since IS NOT NULL THEN missing_reported_at END
+         WHERE key = ANY($1) AND state = 'live'
+        RETURNING missing_reported_at
         """,
         keys,
+    )
+    return len(rows), sum(row["missing_reported_at"] is None for row in rows)
+
+
+async def missing(tx: Tx, *, after: str, limit: int) -> list[str]:
+    """Objects marked as missing, with a key above `after`, in order of keys."""
+    rows = await tx.fetch(
+        "SELECT key FROM object WHERE missing_since IS NOT NULL AND key > $1 ORDER BY key LIMIT $2", after, limit
     )
     return [row["key"] for row in rows]
 
 
-async def unmark_missing(tx: Tx, still_missing: Sequence[str]) -> None:
-    """Every object but these was found again."""
-    await tx.execute(
-        "UPDATE object SET missing_since = NULL WHERE missing_since IS NOT NULL AND key <> ALL($1)", still_missing
+async def report_missing(tx: Tx, keys: Sequence[str], *, missing_for_s: float) -> list[MissingObject]:
+    """Note that these are reported now. Returns those that were not before and are missing for `missing_for_s`."""
+    rows = await tx.fetch(
+        f"""
+        UPDATE object SET missing_reported_at = now()
+         WHERE key = ANY($1) AND state = 'live' AND missing_reported_at IS NULL
+           AND missing_since <= now() - make_interval(secs => $2)
+        RETURNING {columns(MissingObject)}
+        """,
+        keys,
+        missing_for_s,
+    )
+    return [MissingObject(**row) for row in rows]
+
+
+async def unmark_missing(tx: Tx, keys: Sequence[str]) -> list[MissingObject]:
+    """These are in storage again. Returns those that were reported as missing."""
+    rows = await tx.fetch(
+        f"""
+        WITH marked AS (
+            SELECT {columns(MissingObject)}, missing_reported_at FROM object
+             WHERE key = ANY($1) AND missing_since IS NOT NULL ORDER BY key FOR UPDATE
+        ), unmarked AS (
+            UPDATE object SET missing_since = NULL, missing_reported_at = NULL
+             WHERE key IN (SELECT key FROM marked)
+        )
+        SELECT {columns(MissingObject)} FROM marked WHERE missing_reported_at IS NOT NULL
+        """,
+        keys,
+    )
+    return [MissingObject(**row) for row in rows]
+
+
+async def count_missing(tx: Tx, *, limit: int) -> int:
+    """How many live objects were not found in storage, counted up to `limit`."""
+    return int(
+        await tx.fetchval(
+            """
+            SELECT count(*) FROM (
+                SELECT FROM object WHERE missing_since IS NOT NULL ORDER BY key LIMIT $1
+            ) AS missing
+            """,
+            limit,
+        )
     )
 
 
-async def count_missing(tx: Tx) -> int:
-    """How many live objects were not found in storage."""
-    return int(await tx.fetchval("SELECT count(*) FROM object WHERE missing_since IS NOT NULL"))
+def _end_of(prefix: str) -> str:
+    """The first string, in byte order, above all that begin with `prefix`."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)

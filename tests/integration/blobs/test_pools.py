@@ -19,7 +19,7 @@ LARGE = content(30 * MIB)  # more than sockets and buffers hold
 @pytest.fixture
 async def small(stack: Stack, blobs: Blobs, namespace: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Blobs]:
     """Two connections for uploads, two for downloads, two for the rest, and little patience."""
-    monkeypatch.setattr(pools, "WAIT_S", 0.1)
+    monkeypatch.setattr(pools, "BODY_WAIT_S", 0.1)
     await blobs.put_bytes("large", LARGE)
     async with Blobs.open(stack.bucket_url(namespace), uploads=2, downloads=2, calls=2) as small:
         yield small

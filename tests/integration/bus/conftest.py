@@ -97,4 +97,5 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between deliveries that a test can wait for."""
     monkeypatch.setattr(verdict, "BACKOFF_S", (0.02,))
     monkeypatch.setattr(verdict, "UNAVAILABLE_BACKOFF_S", (0.02,))
+    monkeypatch.setattr(verdict, "AWAY_BACKOFF_S", (0.02,))
     monkeypatch.setattr(verdict, "NEWER_BACKOFF_S", (0.02,))

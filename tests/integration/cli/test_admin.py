@@ -13,6 +13,7 @@ GATEWAY = {
     "version": "0.2.0",
     "ready": True,
     "checks": {"postgres": True, "s3": False},
+    "advice": ["Raise max_payload."],
     "outbox_depth": 3,
     "refused": [REFUSED],
 }
@@ -31,6 +32,7 @@ async def test_status_shows_processes_and_who_is_silent(slipway: Slipway, server
     assert "no answer" in lines[3]
     assert "12" in lines[3]
     assert "slipway admin outbox list" in shown.out
+    assert shown.out.count("Raise max_payload.") == 1
     assert document.json["silent"] == ["extractor"]
 
 

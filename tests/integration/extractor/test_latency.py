@@ -13,11 +13,10 @@ from tests.support.stack import Stack
 MIB = 1024 * 1024
 
 
-async def test_next_parts_are_requested_while_the_present_one_is_on_its_way(
-    given: Given, stack: Stack, namespace: str
-) -> None:
-    content = {"model.bin": random.Random(1).randbytes(12 * MIB)}
-    upload = given.upload(tar_of(content), part_bytes=MIB)
+async def test_reads_and_writes_overlap(given: Given, stack: Stack, namespace: str) -> None:
+    """Parts are requested before the one before them is there, and parts of a large member sent two at a time."""
+    content = {"model.bin": random.Random(1).randbytes(40 * MIB)}
+    upload = given.upload(tar_of(content), part_bytes=2 * MIB)
     await upload.send()
     url = stack.bucket_url(namespace)
     address = urlsplit(url)
@@ -30,6 +29,7 @@ async def test_next_parts_are_requested_while_the_present_one_is_on_its_way(
             await upload.open(*range(len(upload.pieces)))
             assert await given.contents(await upload.extracted()) == content
     assert proxy.most_at_once("GET", containing="/uploads/") == 4
+    assert proxy.most_at_once("PUT", containing="partNumber=") == 2
     assert len([method for method, target in proxy.requests if method == "GET" and "/uploads/" in target]) == len(
         upload.pieces
     )

@@ -8,9 +8,11 @@ import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import msgspec
 import pytest
 
-from libs.contracts import ArchiveExtracted, Part
+from libs.bus import Bus
+from libs.contracts import ArchiveExtracted, Part, StreamProgress
 from libs.contracts.keys import part_key
 from tests.integration.extractor.given import Given, Upload, tar_of
 from tests.support.fixtures import StartService
@@ -54,7 +56,14 @@ async def test_killed_process_is_replaced(given: Given, start: Start) -> None:
     await first.wait()
     await start()
     await upload.send(range(15, len(upload.pieces)))
-    assert await given.contents(await upload.extracted()) == FILES
+    extracted = await upload.extracted()
+    assert await given.contents(extracted) == FILES
+    assert [fence_of(file.key) for file in extracted.files] == [1, 2]  # what was stored is not written again
+
+
+def fence_of(key: str) -> int:
+    """Which claim wrote the object: the last but one number of its key."""
+    return int(key.rsplit("-", 2)[1])
 
 
 async def test_paused_process_changes_nothing_when_it_wakes(given: Given, start: Start) -> None:
@@ -76,6 +85,26 @@ async def test_paused_process_changes_nothing_when_it_wakes(given: Given, start:
     assert first.returncode is None
     assert await given.contents(extracted) == FILES
     assert len(await given.emitted(ArchiveExtracted)) == 2
+
+
+async def test_progress_goes_by_plain_nats_and_leaves_no_rows(given: Given, start: Start, bus: Bus) -> None:
+    heard: list[StreamProgress] = []
+    whole = asyncio.Event()
+    upload = await given_half(given)
+
+    async def receive(body: bytes) -> None:
+        heard.extend(msgspec.json.decode(body, type=list[StreamProgress]))
+        if heard[-1].parts_done == 15:
+            whole.set()
+
+    async with bus.listen("progress.streams", receive), asyncio.timeout(60):
+        await start()
+        await whole.wait()
+    assert {told.stream_id for told in heard} == {upload.stream.id}
+    assert heard[-1].parts_known == 15
+    assert heard[-1].members == 1
+    assert heard[-1].bytes_out > 10 * MIB
+    assert await given.pool.fetchval("SELECT count(*) FROM outbox") == 0
 
 
 async def test_process_that_is_told_to_end_hands_over_at_once(given: Given, start: Start) -> None:

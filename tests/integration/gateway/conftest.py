@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -18,18 +19,31 @@ from services.gateway.uploads.routes import ROUTES as UPLOADS
 from tests.integration.gateway.uploading import CHUNK, PROJECT, Uploads
 from tests.support.fixtures import PoolFor, SignalsFor
 
+_CONFIG = GatewayConfig(
+    database_url="", nats_url="", s3_url="", operator_key="0123456789abcdef", chunk_size_bytes=CHUNK
+)
+
 
 @pytest.fixture
 async def uploads(pool_for: PoolFor, signals_for: SignalsFor, blobs: Blobs, bus: Bus) -> AsyncIterator[Uploads]:
     """The upload and model routes for one project, with parts of 1,000 bytes; nobody answers events but the test."""
     pool = await pool_for("gateway")
-    config = GatewayConfig(
-        database_url="", nats_url="", s3_url="", operator_key="0123456789abcdef", chunk_size_bytes=CHUNK
-    )
-    state = Gateway(pool, await signals_for("gateway"), blobs, bus, config)
     async with connection(pool) as tx:
         await tx.execute("INSERT INTO project (id, name, slug) VALUES ($1, 'test', 'test')", PROJECT)
+    async with _serving(Gateway(pool, await signals_for("gateway"), blobs, bus, _CONFIG)) as uploads:
+        yield uploads
 
+
+@pytest.fixture
+async def replica(uploads: Uploads) -> AsyncIterator[Uploads]:
+    """Another gateway beside the one of `uploads`: the same tables and bucket, and nothing of its memory."""
+    state = uploads.state
+    async with _serving(Gateway(state.pool, state.signals, state.blobs, state.bus, state.config)) as replica:
+        yield replica
+
+
+@asynccontextmanager
+async def _serving(state: Gateway) -> AsyncIterator[Uploads]:
     async def authenticate(_token: str) -> Principal:
         return Principal(project_id=PROJECT, project_slug="test", key_id="key", scopes=frozenset({"models"}))
 

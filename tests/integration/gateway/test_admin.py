@@ -21,11 +21,13 @@ from libs.contracts import (
     UploadResumeRequested,
     id_of,
 )
+from libs.db import transaction
 from libs.web import make_app
 from services.gateway.admin import routes
 from services.gateway.admin.store import KEPT
 from services.gateway.models.sweepers import give_verdicts_up
 from services.gateway.projects.authentication import authenticate_by
+from services.gateway.uploads.store import streams
 from tests.integration.gateway.test_verdicts import DAYS, asked_through_all_pauses
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads, extracted
 from tests.integration.gateway.verdicts import asked_for, parked
@@ -201,7 +203,19 @@ async def test_what_is_parked_is_listed_with_its_reason(operator: Operator):
         if name != "third":
             asked = await asked_for(uploads, model_id)
             await uploads.tell(parked(asked, NOON, f"{name} cannot be read."))
-    listed = (await operator.call("GET", "parked"))["data"]
+    opened = await uploads.open_archive(10, "fourth")
+    session = opened["session_id"]
+    await uploads.send_part(session, 0, b"x" * 10)
+    async with transaction(uploads.pool) as tx:
+        await streams.park(tx, session, [f"{session}-0"], "disk full.", NOON)
+    *listed, fourth = (await operator.call("GET", "parked"))["data"]
+    assert (fourth["kind"], fourth["id"], fourth["name"], fourth["waiting_for"]) == (
+        "upload",
+        session,
+        "fourth",
+        "disk full.",
+    )
+    assert datetime.fromisoformat(fourth["since"]) > datetime.now(UTC) - timedelta(minutes=10)
     assert sorted((each["kind"], each["name"], each["waiting_for"]) for each in listed) == [
         ("model", "first", "first cannot be read."),
         ("model", "second", "second cannot be read."),

@@ -18,7 +18,8 @@ from libs.contracts import (
 )
 from libs.db import transaction
 from services.gateway.handlers import handlers
-from services.gateway.uploads.sweepers import expire_sessions, tell_streams_again
+from services.gateway.uploads.lifetimes import lifetime
+from services.gateway.uploads.sweepers import ask_extractor_again, expire_sessions
 from tests.integration.gateway.uploading import NOON, Uploads, extracted
 
 SYMLINK = Finding(rule="tar-symlink", severity="error", message="is a link.", fix="Use tar -h.", file="a.json")
@@ -95,8 +96,8 @@ async def test_a_stream_that_waits_too_long_is_told_of_again_with_all_that_is_kn
     opened = await uploads.open_archive(2000)
     for number in (1, 0):
         await uploads.send_part(opened["session_id"], number, b"x" * 1000)
-    await tell_streams_again(uploads.pool, now + NEXT, now + 2 * NEXT)
-    await tell_streams_again(uploads.pool, now + NEXT, now + 2 * NEXT)
+    await ask_extractor_again(uploads.pool, now + NEXT)
+    await ask_extractor_again(uploads.pool, now + NEXT)
     [first, again] = await uploads.emitted(UploadOpened)
     assert [part.number for part in first.parts] == [1]
     assert [part.number for part in again.parts] == [0, 1]
@@ -106,8 +107,8 @@ async def test_a_stream_that_waits_too_long_is_told_of_again_with_all_that_is_kn
 async def test_a_session_that_expires_leaves_its_model_in_error(uploads: Uploads):
     opened = await given_part(uploads)
     later = datetime.now(UTC) + timedelta(days=2)
-    await expire_sessions(uploads.pool, later)
-    await expire_sessions(uploads.pool, later)
+    await expire_sessions(uploads.pool, later, lifetime(uploads.state.config))
+    await expire_sessions(uploads.pool, later, lifetime(uploads.state.config))
 
     assert len(await uploads.emitted(UploadExpired)) == 1
     model = await uploads.model(opened["model_id"])
@@ -119,7 +120,7 @@ async def test_a_session_that_expires_leaves_its_model_in_error(uploads: Uploads
     assert "expired" in late["error"]["message"]
 
 
-async def test_a_dead_letter_ends_the_waiting_with_its_reason(uploads: Uploads):
+async def test_a_dead_letter_parks_its_upload_and_shows_the_reason(uploads: Uploads):
     opened = await given_part(uploads)
     [event] = await uploads.emitted(UploadOpened)
     letter = DeadLetter(
@@ -138,6 +139,10 @@ async def test_a_dead_letter_ends_the_waiting_with_its_reason(uploads: Uploads):
     async with transaction(uploads.pool) as tx:
         await handle(letter, event, tx)
 
-    model = await uploads.model(opened["model_id"])
-    assert model["status"] == "error"
-    assert "ZeroDivisionError" in model["status_reason"]
+    shown = await uploads.call("GET", f"uploads/{opened['session_id']}")
+    assert shown["status"] == "open"
+    assert "ZeroDivisionError" in shown["waiting_for"]
+    assert "ZeroDivisionError" in (await uploads.complete(opened["session_id"], status=202))["waiting_for"]
+    assert (await uploads.model(opened["model_id"]))["status"] == "processing"
+    await uploads.tell(extracted(opened["session_id"]))
+    assert (await uploads.complete(opened["session_id"]))["status"] == "completed"

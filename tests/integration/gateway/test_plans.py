@@ -46,6 +46,7 @@ async def sweep(tx: Tx) -> None:
 
 async def look(tx: Tx) -> None:
     assert len(await admin.parked_models(tx, 10)) == 10
+    assert await admin.parked_uploads(tx, 10) == []
     assert len(await models.page(tx, LARGE_PROJECT, ListedModel, limit=100)) == 100
     assert len(await models.page(tx, LARGE_PROJECT, ListedModel, after=large_model(50), limit=10)) == 10
     [version] = await models.page(tx, LARGE_PROJECT, Model, name="model 0", limit=10)

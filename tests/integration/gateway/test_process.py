@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from deploy.local.ports import free_port
+from tests.support.bus import eventually
 from tests.support.stack import Stack
 
 ROOT = Path(__file__).parents[3]
@@ -97,3 +98,33 @@ async def test_without_nats_and_s3_it_is_ready_and_without_postgres_it_says_so(g
         assert int(answer.headers["Retry-After"]) > 0
     await stack.start("postgres")
     assert (await gateway.get("/admin/v1/projects"))[0] == 200
+
+
+async def test_a_running_gateway_answers_its_operator(gateway: Running) -> None:
+    await gateway.until_ready()
+
+    async def connected() -> bool:
+        return b'"nats":true' in (await gateway.get("/readyz"))[1]
+
+    await eventually(connected)
+    async with gateway.client.get("/admin/v1/status") as answer:
+        status = await answer.json()
+    [process] = status["services"]
+    assert (process["service"], process["ready"], process["refused"]) == ("gateway", True, [])
+    assert {"postgres", "nats", "s3"} <= set(process["checks"])
+    async with gateway.client.post("/admin/v1/audit", json={}) as answer:
+        asked = await answer.json()
+    for path, body, events in (
+        ("outbox/retry", {}, 0),
+        ("replay", {"since": asked["at"]}, 1),
+        ("replay", {"event_ids": ["unknown"]}, 0),
+    ):
+        await eventually(lambda: published(gateway))
+        async with gateway.client.post(f"/admin/v1/{path}", json=body) as answer:
+            assert (await answer.json())["data"] == [{"service": "gateway", "events": events}]
+
+
+async def published(gateway: Running) -> bool:
+    """Whether the outbox is empty."""
+    async with gateway.client.get("/admin/v1/status") as answer:
+        return all(process["outbox_depth"] == 0 for process in (await answer.json())["services"])

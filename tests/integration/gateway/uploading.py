@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -62,7 +63,25 @@ class Uploads:
         return await self.call("POST", f"uploads/{session}/parts?part_number={number}", status, data=data)
 
     async def send_file(self, session: str, path: str, data: bytes, status: int = 200) -> dict[str, Any]:
-        return await self.call("POST", f"uploads/{session}/files/{path}", status, data=data)
+        return await self.call("POST", f"uploads/{session}/files/{path}", status, data=sent(data))
+
+    async def append(
+        self, session: str, path: str, span: str, data: Any = b"", status: int = 308, **headers: str
+    ) -> dict[str, Any]:
+        """PUT with `Content-Range: bytes {span}`; the answer with its Range header."""
+        headers = {"Content-Range": f"bytes {span}", **{name.replace("_", "-"): v for name, v in headers.items()}}
+        url = f"/v1/uploads/{session}/files/{path}"
+        async with self.client.put(url, data=sent(data), headers=headers, allow_redirects=False) as response:
+            body = await response.json()
+            assert response.status == status, body
+            return {**body, "range": response.headers.get("Range")}
+
+    async def sha256(self, key: str) -> str:
+        """Of what is stored under a key."""
+        digest = hashlib.sha256()
+        async for chunk in self.state.blobs.get(key):
+            digest.update(chunk)
+        return digest.hexdigest()
 
     async def complete(self, session: str, status: int = 200, wait_s: int = 0) -> dict[str, Any]:
         return await self.call("POST", f"uploads/{session}/complete", status, headers={"Prefer": f"wait={wait_s}"})
@@ -120,6 +139,11 @@ def extracted(upload_id: str, files: dict[str, bytes] = FILES) -> ArchiveExtract
     return ArchiveExtracted(
         upload_id=upload_id, stream_id=f"{upload_id}-0", files=stored_files(upload_id, files), at=NOON
     )
+
+
+def sent(data: Any) -> Any:
+    """A body as aiohttp wants it: bytes from a file, since many at once would hold its loop up."""
+    return io.BytesIO(data) if isinstance(data, bytes) else data
 
 
 def part(number: int, size: int = CHUNK) -> bytes:

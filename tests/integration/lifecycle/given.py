@@ -18,6 +18,7 @@ from libs.contracts import (
 )
 from libs.contracts.keys import file_key, member_key, part_key
 from libs.db import Pool
+from services.lifecycle.ownership import MARK_KEY
 
 PROJECT = "proj_a"
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -74,8 +75,8 @@ async def state_of(pool: Pool, key: str) -> str | None:
 
 
 async def keys_in(blobs: Blobs, prefix: str = "") -> set[str]:
-    """What is in storage."""
-    return {info.key async for info in blobs.list(prefix)}
+    """What is in storage, beside the installation's mark."""
+    return {info.key async for info in blobs.list(prefix)} - {MARK_KEY}
 
 
 __all__ = [

@@ -25,8 +25,9 @@ async def rows(lifecycle: Lifecycle) -> dict[str, list[tuple[object, ...]]]:
     """Everything lifecycle knows, for comparison."""
     queries = {
         "object": "SELECT key, state, size_bytes, sha256, reason, changed_at FROM object ORDER BY key",
-        "reference": "SELECT * FROM reference ORDER BY 1, 2, 3",
+        "reference": "SELECT key, holder_kind, holder_id FROM reference ORDER BY 1, 2, 3",
         "purge": "SELECT prefix, keys, pass, due_at FROM purge ORDER BY id",
+        "project": "SELECT id FROM project",
     }
     return {table: [tuple(row) for row in await lifecycle.pool.fetch(query)] for table, query in queries.items()}
 

@@ -6,11 +6,16 @@ import asyncio
 import random
 
 import msgspec
+import pytest
 
+from libs.blobs import Blobs
 from libs.contracts import ObjectDeleted, encode_event
 from libs.contracts.keys import member_key, objects_prefix, part_key
+from libs.errors import Unavailable
+from services.lifecycle.store import purges
 from tests.integration.lifecycle.conftest import Lifecycle
 from tests.integration.lifecycle.given import (
+    NOON,
     PROJECT,
     aborted,
     dropped,
@@ -116,9 +121,13 @@ async def test_two_workers_share_the_purges(lifecycle: Lifecycle) -> None:
 async def test_storage_that_is_away_delays_a_purge(lifecycle: Lifecycle, stack: Stack) -> None:
     """The purge is put back with a backoff, and done when storage is there again."""
     upload_id = await given_upload(lifecycle.blobs)
+    worker, stop = lifecycle.worker(), asyncio.Event()
+    assert not await worker.purge_next(stop)  # it knows now whose bucket it is
     await lifecycle.handle(aborted(upload_id))
     await stack.stop("s3")
-    assert await lifecycle.worker().purge_next(asyncio.Event())
+    with pytest.raises(Unavailable):
+        await lifecycle.worker().purge_next(stop)  # this one does not
+    assert await worker.purge_next(stop)
     [failed] = await lifecycle.pool.fetch("SELECT failures, leased_by FROM purge WHERE failures > 0")
     assert tuple(failed) == (1, None)
     await stack.start("s3")
@@ -179,3 +188,110 @@ async def test_workers_start_and_stop_at_any_time(lifecycle: Lifecycle) -> None:
     assert await lifecycle.pool.fetchval("SELECT count(*) FROM purge WHERE leased_by IS NOT NULL") == 0
     await lifecycle.purge()
     assert await keys_in(lifecycle.blobs) == kept
+
+
+async def test_the_same_scheduled_twice_is_one_row(lifecycle: Lifecycle) -> None:
+    """By two handlers at once, too: repeats collapse, and all passes begin anew."""
+    upload_id = await given_upload(lifecycle.blobs)
+    keys = members(upload_id)
+    for _ in range(2):
+        await asyncio.gather(
+            *(lifecycle.handle(aborted(upload_id)) for _ in range(4)),
+            *(lifecycle.handle(dropped(*order)) for order in (keys, keys[::-1], keys, keys)),
+        )
+        assert await lifecycle.pool.fetchval("SELECT count(*) FROM purge") == 3
+        await lifecycle.pool.execute("UPDATE purge SET pass = 1")
+    await lifecycle.handle(aborted(upload_id))
+    assert await lifecycle.pool.fetchval("SELECT count(*) FROM purge WHERE pass = 0") == 2
+    await lifecycle.purge()
+    assert await keys_in(lifecycle.blobs) == set()
+
+
+async def test_scheduled_again_in_its_last_pass_it_has_all_passes_again(lifecycle: Lifecycle) -> None:
+    """Whoever works on it does not take the row away from under the second event."""
+    await lifecycle.handle(dropped("proj_a/objects/up/f1-a"))
+    await lifecycle.pool.execute("UPDATE purge SET pass = 2")
+    purge = await purges.claim(lifecycle.pool, "worker", 60)
+    assert purge is not None
+    assert purge.pass_number == 2
+    await lifecycle.handle(dropped("proj_a/objects/up/f1-a"))
+    assert not await purges.finish(lifecycle.pool, purge, "worker")
+    await purges.end_pass(lifecycle.pool, purge, "worker", next_in_s=60)
+    [row] = await lifecycle.pool.fetch("SELECT pass, leased_by, due_at <= now() FROM purge")
+    assert tuple(row) == (0, None, True)
+
+
+async def test_rows_of_the_previous_release_are_purged_too(lifecycle: Lifecycle) -> None:
+    """It writes no `target`, and the same prefix twice."""
+    upload_id = await given_upload(lifecycle.blobs, files=0)
+    for _ in range(2):
+        await lifecycle.pool.execute(
+            "INSERT INTO purge (project_id, prefix, reason, due_at) VALUES ($1, $2, 'upload.aborted.v1', now())",
+            PROJECT,
+            f"{PROJECT}/uploads/{upload_id}/",
+        )
+    await lifecycle.purge()
+    assert await keys_in(lifecycle.blobs) == set()
+
+
+async def test_projects_take_turns(lifecycle: Lifecycle) -> None:
+    """One that drops forty models does not keep another's single one waiting; nor do purges that are not due."""
+    for number in range(40):
+        await purges.schedule_keys(lifecycle.pool, "proj_a", [f"proj_a/objects/{number}/a"], reason="", at=NOON)
+    for project in ("proj_b", "proj_c"):
+        await purges.schedule_keys(lifecycle.pool, project, [f"{project}/objects/up/a"], reason="", at=NOON)
+    await lifecycle.pool.execute("UPDATE purge SET due_at = now() + interval '1 h' WHERE project_id = 'proj_b'")
+    turns, last = [], ""
+    while len(turns) < 5:
+        claimed = await purges.claim(lifecycle.pool, "worker", 60, after_project=last)
+        assert claimed is not None
+        turns.append(last := claimed.project_id)
+    assert turns == ["proj_a", "proj_c", "proj_a", "proj_a", "proj_a"]
+
+
+async def test_a_large_purge_is_done_in_turns(lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many deletions others have their turn; the pass goes on afterwards, and counts as one."""
+    monkeypatch.setattr("services.lifecycle.purging.TURN_BATCHES", 1)
+    upload_id = await given_upload(lifecycle.blobs, parts=900, files=0)
+    await lifecycle.handle(aborted(upload_id))
+    worker, turns = lifecycle.worker(), []
+    while await worker.purge_next(asyncio.Event()):
+        turns.append(len(await keys_in(lifecycle.blobs)))
+    assert sorted(set(turns), reverse=True)[-3:] == [500, 100, 0]
+    assert await lifecycle.pool.fetchval("SELECT array_agg(pass) FROM purge") == [1, 1]
+
+
+async def test_what_storage_refuses_for_ever_holds_nothing_up(
+    lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One object of a batch: the others go, the purge waits longer each time, and other purges are done meanwhile."""
+    upload_id, other = await given_upload(lifecycle.blobs), await given_upload(lifecycle.blobs)
+    locked = members(upload_id)[1]
+    delete = Blobs.delete
+
+    async def refuse(blobs: Blobs, keys: list[str]) -> None:
+        if locked in keys:
+            raise Unavailable("Object storage answered 403 AccessDenied to DELETE.")
+        await delete(blobs, keys)
+
+    monkeypatch.setattr(Blobs, "delete", refuse)
+    await lifecycle.handle(aborted(upload_id), aborted(other))
+    worker, pauses = lifecycle.worker(), []
+    while await worker.purge_next(asyncio.Event()):
+        pass
+    assert await keys_in(lifecycle.blobs) == {locked}
+    assert await state_of(lifecycle.pool, locked) == "dropped"
+    assert await state_of(lifecycle.pool, members(upload_id)[0]) == "deleted"
+    for _ in range(14):
+        await lifecycle.pool.execute("UPDATE purge SET due_at = now() WHERE failures > 0")
+        assert await worker.purge_next(asyncio.Event())
+        pauses.append(
+            await lifecycle.pool.fetchval(
+                "SELECT extract(epoch FROM due_at - now())::float FROM purge WHERE failures > 0"
+            )
+        )
+    assert [round(pause) for pause in pauses[:5]] == [2, 4, 8, 16, 32]
+    assert [round(pause) for pause in pauses[-2:]] == [3600, 3600]
+    told = [key for event in await emitted(lifecycle.pool) if isinstance(event, ObjectDeleted) for key in event.keys]
+    assert locked not in told
+    assert len(told) == len(set(told)) == 9

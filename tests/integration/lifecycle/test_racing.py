@@ -71,14 +71,14 @@ async def test_a_drop_waits_for_a_registration_that_is_committing(lifecycle: Lif
         racing = asyncio.create_task(lifecycle.handle(dropped(key)))
         await asyncio.wait([racing], timeout=0.2)
         assert not racing.done()
-        await objects.refer(first, [key], "model", "m")
+        await objects.add_references(first, [key], "model", "m")
     await racing
     assert await lifecycle.pool.fetchval("SELECT state FROM object") == "dropped"
     assert await lifecycle.pool.fetchval("SELECT count(*) FROM reference") == 0
 
 
 async def test_a_purge_waits_for_a_registration_that_is_committing(lifecycle: Lifecycle) -> None:
-    """The statement that condemns a key sees a registration that began before it, and keeps the object."""
+    """The statement that claims a key for deletion sees a registration that began before it, and keeps the object."""
     upload_id = await given_upload(lifecycle.blobs, files=1, parts=0)
     [key] = members(upload_id, 1)
     await lifecycle.handle(aborted(upload_id))

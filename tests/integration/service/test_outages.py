@@ -2,98 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-import pytest
 
-from libs.bus import Bus, Handlers
-from libs.config import ServiceConfig
-from libs.contracts import Event, UploadAborted, UploadExpired, encode_event, event_type
-from libs.db import Tx, transaction
-from libs.service import Service, Spine, spine
-from libs.signals import notify
-from tests.support.bus import an_event, eventually, stored
+from libs.bus import Bus
+from tests.integration.service.working import as_role, send, working
+from tests.support.bus import an_event, eventually
 from tests.support.fixtures import StartService
 from tests.support.postgres import read_only
 from tests.support.stack import Stack
 
 SERVICES = ("gateway", "extractor", "validator", "lifecycle")
-
-
-class Working:
-    """A service with all that every service has: relay, signals, consumer, a sweeper."""
-
-    def __init__(self, service: Service, shared: Spine) -> None:
-        self.service = service
-        self.shared = shared
-        self.rounds = 0
-        self.swept = 0
-        self.running: asyncio.Task[bool] | None = None
-
-    async def sweep(self) -> None:
-        self.rounds += 1
-        async with transaction(self.shared.pool) as tx:
-            await tx.execute("INSERT INTO swept DEFAULT VALUES")
-            await notify(tx, "swept")
-        self.swept += 1
-
-    async def goes_round(self, times: int) -> None:
-        """Until the sweeper has tried that many times more."""
-        enough = self.rounds + times
-        await eventually(lambda: _is(self.rounds >= enough))
-
-    async def answers(self, bus: Bus, event: Event) -> None:
-        """Until what the handler emits about the event is on the stream."""
-
-        async def is_answered() -> bool:
-            return any(
-                event.id.encode() in message.data for message in await stored(bus) if "expired" in message.subject
-            )
-
-        await eventually(is_answered, timeout_s=60)
-
-    def lives(self) -> bool:
-        return self.running is not None and not self.running.done()
-
-
-@asynccontextmanager
-async def working(url: str, stack: Stack, namespace: str, folder: Path) -> AsyncIterator[Working]:
-    config = ServiceConfig(
-        database_url=url, nats_url=stack.nats_url, s3_url="", namespace=namespace, http_host="127.0.0.1", http_port=0
-    )
-    handlers = Handlers("spine")
-
-    @handlers.on(UploadAborted)
-    async def answer(event: UploadAborted, tx: Tx) -> list[Event]:
-        await tx.execute("INSERT INTO swept DEFAULT VALUES")
-        return [UploadExpired(at=datetime.now(UTC), upload_id=event.id, project_id="p", model_id="m")]
-
-    service = Service("spine", config)
-    shared = await spine(service, folder, handlers)
-    await shared.pool.execute("CREATE TABLE swept (id serial)")
-    parts = Working(service, shared)
-    service.repeat("sweep", 0.02, parts.sweep)
-    parts.running = asyncio.create_task(service.work())
-    try:
-        yield parts
-    finally:
-        service.stop.set()
-        try:
-            assert await parts.running
-        finally:
-            await service.close()
-
-
-async def send(bus: Bus, event: Event) -> None:
-    await bus.session()
-    await bus.publish(event_type(event), encode_event(event), {}, event.id)
 
 
 async def test_a_service_outlives_a_database_that_takes_no_writes(
@@ -114,19 +34,6 @@ async def test_a_service_outlives_a_database_that_takes_no_writes(
         assert parts.lives()
 
 
-@pytest.fixture
-async def role(stack: Stack) -> AsyncIterator[str]:
-    """A role of the test's own, which may make schemas."""
-    name = f"r{secrets.token_hex(5)}"
-    operator = await asyncpg.connect(stack.postgres_url)
-    await operator.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
-    await operator.execute(f"GRANT CREATE ON DATABASE {urlsplit(stack.postgres_url).path[1:]} TO {name}")
-    yield name
-    await operator.execute(f"DROP OWNED BY {name} CASCADE")
-    await operator.execute(f"DROP ROLE {name}")
-    await operator.close()
-
-
 async def test_a_service_outlives_statements_that_are_ended_for_their_time(
     stack: Stack, namespace: str, bus: Bus, tmp_path: Path, role: str
 ) -> None:
@@ -137,7 +44,7 @@ async def test_a_service_outlives_statements_that_are_ended_for_their_time(
         await operator.execute(f"ALTER ROLE {role} {how}")
         await operator.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1", role)
 
-    async with working(_as(stack.postgres_url, role), stack, namespace, tmp_path) as parts:
+    async with working(as_role(stack.postgres_url, role), stack, namespace, tmp_path) as parts:
         first, meanwhile = an_event(), an_event()
         await send(bus, first)
         await parts.answers(bus, first)
@@ -172,11 +79,6 @@ async def test_no_service_ends_while_the_database_takes_no_writes(
     for process in processes:
         process.terminate()
     assert [await process.wait() for process in processes] == [0] * len(SERVICES)
-
-
-def _as(url: str, role: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{role}:{role}@{parts.hostname}:{parts.port}"))
 
 
 async def _is(condition: bool) -> bool:

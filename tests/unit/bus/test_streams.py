@@ -48,3 +48,10 @@ def test_older_and_newer_binding_in_turn_end_where_the_newer_one_wants_it() -> N
     assert present is not None
     assert grown(present, old) is None
     assert grown(present, new) is None
+
+
+def test_replicas_are_raised_and_never_lowered() -> None:
+    raised = grown(stream("a.>", num_replicas=1), stream("a.>", num_replicas=3))
+    assert raised is not None
+    assert raised.num_replicas == 3
+    assert grown(stream("a.>", num_replicas=3), stream("a.>", num_replicas=1)) is None

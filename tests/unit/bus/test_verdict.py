@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from libs.bus.verdict import BACKOFF_S, NOT_FOUND_PATIENCE_S, UNAVAILABLE_BACKOFF_S, Dead, Retry, judge
+from libs.bus.verdict import (
+    AWAY_BACKOFF_S,
+    BACKOFF_S,
+    NEWER_BACKOFF_S,
+    NEWER_PATIENCE_S,
+    NOT_FOUND_PATIENCE_S,
+    UNAVAILABLE_BACKOFF_S,
+    UNAVAILABLE_PATIENCE_S,
+    Dead,
+    NotKnownYet,
+    Retry,
+    judge,
+)
+from libs.db import DatabaseAway
 from libs.errors import (
     ArchiveRejected,
     ChecksumMismatch,
@@ -27,12 +40,33 @@ def verdict(error: Exception, *, attempts: int = 1, delivered: int = 1, age_s: f
     return judge(error, attempts=attempts, delivered=delivered, age_s=age_s, max_deliver=MAX_DELIVER)
 
 
-@pytest.mark.parametrize("error", [Unavailable(), RateLimited()])
 @pytest.mark.parametrize("deliveries", [1, MAX_DELIVER, 100_000])
-def test_what_is_away_is_waited_for_however_long_it_takes(error: Exception, deliveries: int) -> None:
-    answer = verdict(error, attempts=deliveries, delivered=deliveries, age_s=1e9)
+def test_an_outage_of_our_database_is_waited_for_however_long_it_takes(deliveries: int) -> None:
+    answer = verdict(DatabaseAway(), attempts=deliveries, delivered=deliveries, age_s=1e9)
     assert isinstance(answer, Retry)
     assert not answer.counted
+    assert answer.delay_s <= 6
+
+
+@pytest.mark.parametrize("error", [Unavailable("S3 is away"), RateLimited("S3 is away")])
+def test_what_else_is_away_is_waited_for_for_days_with_pauses_of_minutes(error: Exception) -> None:
+    soon, late = UNAVAILABLE_PATIENCE_S - 1, UNAVAILABLE_PATIENCE_S
+    for deliveries, age_s in ((1, late), (MAX_DELIVER, late), (1000, soon)):  # a replayed event has its chances too
+        answer = verdict(error, attempts=deliveries, delivered=deliveries, age_s=age_s)
+        assert isinstance(answer, Retry)
+        assert not answer.counted
+    longest = verdict(error, delivered=1000, age_s=soon)
+    assert isinstance(longest, Retry)
+    assert longest.delay_s >= 240
+    assert verdict(error, delivered=1000, age_s=late) == Dead("S3 is away")
+
+
+def test_what_only_a_newer_release_can_read_is_left_to_it_for_days() -> None:
+    for deliveries in (1, 1000):
+        answer = verdict(NotKnownYet(), delivered=deliveries, age_s=NEWER_PATIENCE_S - 1)
+        assert isinstance(answer, Retry)
+        assert not answer.counted
+    assert isinstance(verdict(NotKnownYet(), age_s=NEWER_PATIENCE_S), Dead)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +103,15 @@ def test_what_was_put_back_for_others_faults_does_not_use_up_the_attempts() -> N
     assert isinstance(verdict(ZeroDivisionError(), attempts=2, delivered=1000), Retry)
 
 
-@pytest.mark.parametrize(("error", "schedule"), [(Unavailable(), UNAVAILABLE_BACKOFF_S), (NotFound(), BACKOFF_S)])
+@pytest.mark.parametrize(
+    ("error", "schedule"),
+    [
+        (Unavailable(), UNAVAILABLE_BACKOFF_S),
+        (DatabaseAway(), AWAY_BACKOFF_S),
+        (NotKnownYet(), NEWER_BACKOFF_S),
+        (NotFound(), BACKOFF_S),
+    ],
+)
 def test_pauses_grow_to_a_limit_and_are_spread(error: Exception, schedule: tuple[float, ...]) -> None:
     for delivered in range(1, 50):
         answer = verdict(error, delivered=delivered)

@@ -153,6 +153,13 @@ async def process(tx: Tx, model_id: str) -> None:
     )
 
 
+async def reopen(tx: Tx, model_id: str) -> None:
+    """'processing' -> 'uploading': something of it is to be sent again."""
+    await tx.execute(
+        "UPDATE model SET status = 'uploading', updated_at = now() WHERE id = $1 AND status = 'processing'", model_id
+    )
+
+
 async def fail(tx: Tx, model_id: str, reason: str) -> bool:
     """-> 'error' with its reason, from any state that waits for something; False if it was in none."""
     failed = await tx.fetchval(

@@ -8,6 +8,12 @@ import msgspec
 
 from libs.contracts import StoredFile
 from libs.db import Tx, columns
+from libs.errors import UploadNotFound
+from services.gateway.uploads.store.expiry import Lifetime, extended
+from services.gateway.uploads.store.rows import prefixed, taken
+from services.gateway.uploads.store.sessions import Upload
+from services.gateway.uploads.store.streams import Stream
+from services.gateway.uploads.store.transfers import Transfer
 
 
 class UploadFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,9 +27,17 @@ class UploadFile(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None
     key: str | None
     present: bool
+    refused: str | None
+    refusals: int
 
 
 _FILE = columns(UploadFile)
+# Of the session $1, as it was before the statement: files that have arrived or need not be sent, and all.
+_COUNTS = """
+    (SELECT count(*) FROM upload_file f LEFT JOIN upload_stream s ON s.upload_id = f.upload_id AND s.number = f.number
+      WHERE f.upload_id = $1 AND (f.key IS NOT NULL OR s.parts_stored = s.total_parts)) AS arrived,
+    (SELECT count(*) FROM upload_file WHERE upload_id = $1) AS expected
+"""
 
 
 async def insert_manifest(tx: Tx, upload_id: str, files: Sequence[tuple[str, int, str | None]]) -> None:
@@ -76,19 +90,153 @@ async def get(tx: Tx, upload_id: str, path: str) -> UploadFile | None:
     return None if row is None else UploadFile(**row)
 
 
-async def receive(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str) -> bool:
-    """Record the bytes of a file; False if they are recorded already: of two racing requests, one wins."""
-    received = await tx.fetchval(
+async def by_number(tx: Tx, upload_id: str, number: int) -> UploadFile | None:
+    """One file of a session by its place in the manifest."""
+    row = await tx.fetchrow(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 AND number = $2", upload_id, number)
+    return None if row is None else UploadFile(**row)
+
+
+async def known_sizes(tx: Tx, project_id: str, sizes: Sequence[int]) -> set[int]:
+    """Which of these sizes some object of the project has."""
+    rows = await tx.fetch(
         """
-        UPDATE upload_file SET sha256 = $3, key = $4
-         WHERE upload_id = $1 AND number = $2 AND key IS NULL RETURNING path
+        SELECT size_bytes FROM unnest($2::bigint[]) AS asked (size_bytes)
+         WHERE EXISTS (SELECT FROM blob b
+                        WHERE b.project_id = $1 AND b.size_bytes = asked.size_bytes AND b.missing_since IS NULL)
+        """,
+        project_id,
+        list(sizes),
+    )
+    return {row["size_bytes"] for row in rows}
+
+
+async def lock(tx: Tx, upload_id: str, number: int) -> None:
+    """Let one transaction at a time decide how a file is sent."""
+    await tx.execute(
+        "SELECT FROM upload_file WHERE upload_id = $1 AND number = $2 FOR NO KEY UPDATE", upload_id, number
+    )
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request about a file is about; None for what is not there."""
+
+    upload: Upload
+    file: UploadFile | None
+    transfer: Transfer | None
+    stream: Stream | None
+
+
+async def target(tx: Tx, project_id: str, upload_id: str, path: str) -> Target:
+    """A session, one of its files by path, and how that is being sent. Raises: UploadNotFound."""
+    row = await tx.fetchrow(
+        f"""
+        SELECT {prefixed("u", Upload)}, {prefixed("f", UploadFile)}, {prefixed("t", Transfer)}, {prefixed("s", Stream)}
+          FROM upload u
+          LEFT JOIN upload_file f ON f.upload_id = u.id AND f.path = $3
+          LEFT JOIN upload_transfer t ON t.upload_id = u.id AND t.number = f.number
+          LEFT JOIN upload_stream s ON s.upload_id = u.id AND s.number = f.number
+         WHERE u.id = $1 AND u.project_id = $2
+        """,
+        upload_id,
+        project_id,
+        path,
+    )
+    if row is None:
+        raise UploadNotFound()
+    return Target(
+        upload=Upload(**{name: row[f"u_{name}"] for name in Upload.__struct_fields__}),
+        file=taken(row, "f", UploadFile, key="number"),
+        transfer=taken(row, "t", Transfer, key="number"),
+        stream=taken(row, "s", Stream, key="id"),
+    )
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the bytes of a file count now, and how many files of the session have arrived with it."""
+
+    won: bool
+    arrived: int
+    expected: int
+
+
+async def receive(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str, lifetime: Lifetime) -> Receipt:
+    """Record the object of a file; not `won` if it has bytes already, or is sent in parts, or the session is closed."""
+    row = await tx.fetchrow(
+        f"""
+        WITH held AS (
+            SELECT id FROM upload WHERE id = $1 AND status = 'open' FOR KEY SHARE
+        ), received AS (
+            UPDATE upload_file SET sha256 = $3, key = $4, refused = NULL
+             WHERE upload_id = $1 AND number = $2 AND key IS NULL AND EXISTS (SELECT FROM held)
+               AND NOT EXISTS (SELECT FROM upload_stream WHERE upload_id = $1 AND number = $2)
+               AND NOT EXISTS (SELECT FROM upload_transfer WHERE upload_id = $1 AND number = $2)
+            RETURNING number
+        ), {extended("received", ttl="$5", longest="$6")}
+        SELECT EXISTS (SELECT FROM received) AS won, {_COUNTS}
+        """,
+        upload_id,
+        number,
+        sha256,
+        key,
+        lifetime.ttl,
+        lifetime.longest,
+    )
+    return Receipt(won=row["won"], arrived=row["arrived"] + row["won"], expected=row["expected"])
+
+
+async def finish(tx: Tx, transfer: Transfer, sha256: str, lifetime: Lifetime) -> Receipt:
+    """Record the object that a transfer has become; not `won` if a newer request has taken over, or it is closed."""
+    row = await tx.fetchrow(
+        f"""
+        WITH held AS (
+            SELECT id FROM upload WHERE id = $1 AND status = 'open' FOR KEY SHARE
+        ), ended AS (
+            DELETE FROM upload_transfer
+             WHERE upload_id = $1 AND number = $2 AND key = $3 AND fence = $4 AND EXISTS (SELECT FROM held)
+            RETURNING number
+        ), received AS (
+            UPDATE upload_file SET sha256 = $5, key = $3, refused = NULL
+             WHERE upload_id = $1 AND number = $2 AND key IS NULL AND EXISTS (SELECT FROM ended)
+            RETURNING number
+        ), {extended("received", ttl="$6", longest="$7")}
+        SELECT EXISTS (SELECT FROM received) AS won, {_COUNTS}
+        """,
+        transfer.upload_id,
+        transfer.number,
+        transfer.key,
+        transfer.fence,
+        sha256,
+        lifetime.ttl,
+        lifetime.longest,
+    )
+    return Receipt(won=row["won"], arrived=row["arrived"] + row["won"], expected=row["expected"])
+
+
+async def take_unpacked(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str) -> None:
+    """Record what the extractor says of a file that was sent in parts."""
+    await tx.execute(
+        """
+        UPDATE upload_file SET sha256 = $3, key = $4, refused = NULL
+         WHERE upload_id = $1 AND number = $2 AND key IS NULL
         """,
         upload_id,
         number,
         sha256,
         key,
     )
-    return received is not None
+
+
+async def refuse(tx: Tx, upload_id: str, number: int, reason: str) -> None:
+    """The bytes that were sent for a file do not count, for `reason`: it is missing again."""
+    await tx.execute(
+        """
+        UPDATE upload_file SET sha256 = NULL, key = NULL, present = false, refused = $3, refusals = refusals + 1
+         WHERE upload_id = $1 AND number = $2
+        """,
+        upload_id,
+        number,
+        reason,
+    )
 
 
 async def insert_unpacked(tx: Tx, upload_id: str, files: Sequence[StoredFile]) -> None:
@@ -102,15 +250,18 @@ async def insert_unpacked(tx: Tx, upload_id: str, files: Sequence[StoredFile]) -
     )
 
 
-async def counts(tx: Tx, upload_id: str) -> tuple[int, int]:
-    """(files that have arrived or need not be sent, files expected); a file in chunks counts with its last chunk."""
-    row = await tx.fetchrow(
+async def counts(tx: Tx, upload_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """By session: (files that have arrived or need not be sent, files expected).
+
+    A file in parts counts with the last one.
+    """
+    rows = await tx.fetch(
         """
-        SELECT count(*) FILTER (WHERE f.key IS NOT NULL OR s.parts_stored = s.total_parts) AS arrived,
+        SELECT f.upload_id, count(*) FILTER (WHERE f.key IS NOT NULL OR s.parts_stored = s.total_parts) AS arrived,
                count(*) AS expected
           FROM upload_file f LEFT JOIN upload_stream s ON s.upload_id = f.upload_id AND s.number = f.number
-         WHERE f.upload_id = $1
+         WHERE f.upload_id = ANY ($1) GROUP BY f.upload_id
         """,
-        upload_id,
+        list(upload_ids),
     )
-    return row["arrived"], row["expected"]
+    return {row["upload_id"]: (row["arrived"], row["expected"]) for row in rows}

@@ -79,11 +79,13 @@ async def lock(tx: Tx, upload_id: str) -> Upload:
 
 
 async def hold_open(tx: Tx, upload_id: str) -> None:
-    """Keep the session open until this transaction ends; many may hold it at once.
+    """Keep the session open until this transaction ends; many may hold it at once, and extend it meanwhile.
+
+    Whoever ends a session takes `lock` first, which waits for them.
 
     Raises: UploadNotFound; what `why_closed` says, if it is not open.
     """
-    row = await tx.fetchrow(f"SELECT {_UPLOAD} FROM upload WHERE id = $1 FOR SHARE", upload_id)
+    row = await tx.fetchrow(f"SELECT {_UPLOAD} FROM upload WHERE id = $1 FOR KEY SHARE", upload_id)
     if row is None:
         raise UploadNotFound()
     require_open(Upload(**row))
@@ -117,7 +119,16 @@ async def move(
 ) -> bool:
     """Move the session; False if it is in none of the states `only_from`: of two racing callers, one wins."""
     moved = await tx.fetchval(
-        "UPDATE upload SET status = $2, error = $4 WHERE id = $1 AND status = ANY ($3) RETURNING id",
+        """
+        UPDATE upload
+           SET status = $2::text, error = $4,
+               processing_at = CASE $2::text WHEN 'processing' THEN now() WHEN 'open' THEN NULL ELSE processing_at END,
+               ended_at = CASE WHEN $2::text NOT IN ('open', 'processing') THEN now() END,
+               -- a session that is opened again has as long as it had when it was completed
+               expires_at = CASE $2::text WHEN 'open' THEN expires_at + (now() - coalesce(processing_at, now()))
+                                    ELSE expires_at END
+         WHERE id = $1 AND status = ANY ($3) RETURNING id
+        """,
         upload_id,
         to,
         list(only_from),
@@ -137,6 +148,46 @@ async def expired(tx: Tx, now: datetime, limit: int = 100) -> list[Upload]:
         limit,
     )
     return [Upload(**row) for row in rows]
+
+
+async def stuck(tx: Tx, before: datetime, limit: int = 100) -> list[Upload]:
+    """Sessions that have been processing since `before`, locked; those that another transaction moves stay its own."""
+    rows = await tx.fetch(
+        f"""
+        SELECT {_UPLOAD} FROM upload WHERE status = 'processing' AND coalesce(processing_at, expires_at) < $1
+         ORDER BY coalesce(processing_at, expires_at) LIMIT $2 FOR UPDATE SKIP LOCKED
+        """,
+        before,
+        limit,
+    )
+    return [Upload(**row) for row in rows]
+
+
+async def prune(tx: Tx, before: datetime, limit: int = 20) -> int:
+    """Forget the parts and files of sessions that ended before; how many sessions, `limit` at most.
+
+    The session stays, and of an archive its stream: what `complete` answered is answered again.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT id FROM upload
+         WHERE NOT pruned AND status IN ('completed', 'failed', 'aborted', 'expired')
+           AND coalesce(ended_at, expires_at) < $1
+         ORDER BY coalesce(ended_at, expires_at) LIMIT $2 FOR UPDATE SKIP LOCKED
+        """,
+        before,
+        limit,
+    )
+    ended = [row["id"] for row in rows]
+    if not ended:
+        return 0
+    await tx.execute(
+        "DELETE FROM upload_part WHERE stream_id IN (SELECT id FROM upload_stream WHERE upload_id = ANY ($1))", ended
+    )
+    await tx.execute("DELETE FROM upload_stream WHERE upload_id = ANY ($1) AND format IN ('raw', 'object')", ended)
+    await tx.execute("DELETE FROM upload_file WHERE upload_id = ANY ($1)", ended)
+    await tx.execute("UPDATE upload SET pruned = true WHERE id = ANY ($1)", ended)
+    return len(ended)
 
 
 async def page(

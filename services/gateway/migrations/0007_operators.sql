@@ -1,3 +1,5 @@
+-- For operators: audits, and what is parked.
+
 -- What lifecycle found when it compared storage with what is registered; the last few times.
 
 CREATE TABLE audit (
@@ -12,3 +14,7 @@ CREATE TABLE audit (
     keys            text[] NOT NULL
 );
 CREATE INDEX audit_listed ON audit (at DESC);
+
+-- What is parked, for operators: since when, and found without reading all streams.
+ALTER TABLE upload_stream ADD COLUMN parked_at timestamptz;
+CREATE INDEX upload_stream_parked ON upload_stream (upload_id) WHERE waiting_for IS NOT NULL AND NOT unpacked;

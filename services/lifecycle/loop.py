@@ -17,7 +17,7 @@ class Interrupted(Exception):
     """The process is stopping, or another one has taken over."""
 
 
-async def keep_doing(
+async def run_on_signal(
     work: Callable[[], Awaitable[bool]],
     stop: asyncio.Event,
     signals: Signals,
@@ -26,16 +26,16 @@ async def keep_doing(
     *,
     name: str,
 ) -> None:
-    """Call `work` for as long as it says True; then wait for a signal on `channel`, or for the interval; until `stop`.
+    """Call `work` for as long as it returns True; then wait for a signal on `channel`, or for `poll_s`; until `stop`.
 
     `work` is never cut off: what is under way when `stop` is set ends by itself. Unavailable is logged, and tried again
-    after the interval.
+    after `poll_s`.
     """
-    with signals.subscribe(channel) as news:
+    with signals.subscribe(channel) as subscription:
         while not stop.is_set():
             try:
                 if await work():
                     continue
-            except Unavailable as trouble:
-                log.warning("%s: will try again: %s", name, trouble)
-            await unless_set(stop, news.wait(poll_s))
+            except Unavailable as error:
+                log.warning("%s: will try again: %s", name, error)
+            await unless_set(stop, subscription.wait(poll_s))

@@ -9,38 +9,33 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 from isal import igzip
 
 from libs.modelfiles.archive import ArchiveLimits
 from libs.modelfiles.tar import Content, MemberEnded
 from libs.modelfiles.unpack import unpack_archive
+from tests.bench.rows import Figures
+from tests.bench.stage import MB, Stage
 from tests.support.tarblocks import END, header, padded
 
 MIB = 1024 * 1024
 SHARD_BYTES = 32 * MIB
 SHARDS = 4
-ROUNDS = 3
 CHUNK_BYTES = 512 * 1024
-LEAST_RATIO = 1.2  # where the machine is busy; 1.9 where it is not
 
 
-@pytest.mark.slow
-def test_unpacking_is_faster_than_tarfile(record_property: Callable[[str, object], None]) -> None:
-    """With the SHA-256 of every member, in one thread; the best of some rounds each."""
+async def unpacking(stage: Stage) -> Figures:
+    """With the SHA-256 of every member, in one thread; the best of some rounds each, in turns: MB/s out."""
     archive = weights()
     ours_s, tarfile_s = [], []
-    for _ in range(ROUNDS):
+    for _ in range(stage.sizes.repeats):
         seconds, ours = timed(unpacked, archive)
         ours_s.append(seconds)
         seconds, theirs = timed(read_by_tarfile, archive)
         tarfile_s.append(seconds)
-        assert ours == theirs
-    ratio = min(tarfile_s) / min(ours_s)
-    for name, value in {"ours_s": ours_s, "tarfile_s": tarfile_s, "ratio": ratio}.items():
-        record_property(name, value)
-    print(f"\n{speed(ours_s)} MB/s out, tarfile {speed(tarfile_s)} MB/s, ratio {ratio:.2f}")
-    assert ratio >= LEAST_RATIO
+        if ours != theirs:
+            raise RuntimeError("the readers do not agree")
+    return Figures(speed(ours_s), speed(tarfile_s), "bf16 weights with sha256, one thread; tarfile")
 
 
 def weights() -> bytes:
@@ -88,6 +83,6 @@ def timed(work: Callable[[bytes], list[str]], archive: bytes) -> tuple[float, li
     return time.perf_counter() - began, digests
 
 
-def speed(seconds: list[float]) -> str:
+def speed(seconds: list[float]) -> float:
     """The best, in MB/s out."""
-    return f"{SHARDS * SHARD_BYTES / min(seconds) / 1e6:.0f}"
+    return SHARDS * SHARD_BYTES / min(seconds) / MB

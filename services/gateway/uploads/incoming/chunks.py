@@ -1,0 +1,244 @@
+"""Chunks of one file in any order (`part_number`, `part_count`): parts of its S3 multipart upload where they are large.
+
+S3 wants 5 MiB of every part but the last. The first chunk that comes decides, by its size: where the chunks are large
+they become one object in place; else they are stored one by one and joined by the extractor.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from libs.blobs import MAX_PARTS, MIN_PART_BYTES, MultipartGone
+from libs.contracts.keys import file_key
+from libs.db import Tx, connection, transaction
+from libs.digest import Digest
+from libs.errors import Conflict, Invalid, PartSizeMismatch, Unavailable
+from libs.web import Call
+from services.gateway.state import Gateway
+from services.gateway.uploads import receive
+from services.gateway.uploads.incoming import transfers as resumable
+from services.gateway.uploads.incoming import wholes
+from services.gateway.uploads.incoming.parts import take_part
+from services.gateway.uploads.lifetimes import lifetime
+from services.gateway.uploads.receive import Expected, Received
+from services.gateway.uploads.store import files, sessions, streams, transfers
+from services.gateway.uploads.store.files import UploadFile
+from services.gateway.uploads.store.sessions import Upload
+from services.gateway.uploads.store.streams import Stream, stream_id
+from services.gateway.uploads.store.transfers import Transfer, TransferPart
+
+
+async def take_chunk(
+    call: Call,
+    upload: Upload,
+    file: UploadFile,
+    transfer: Transfer | None,
+    stream: Stream | None,
+    number: int,
+    count: int,
+) -> Received:
+    """Store one chunk and record it, or see that it is the one that is recorded.
+
+    Raises: Invalid; Conflict, where the file is sent otherwise; PartSizeMismatch; ChecksumMismatch; PartConflict.
+    """
+    if number >= count:
+        raise Invalid(f"'part_number' counts from 0 and must be below 'part_count' ({count}).", param="part_number")
+    if count > file.size_bytes:
+        raise Invalid(f"{file.path!r} has {file.size_bytes} bytes; it cannot be cut into {count}.", param="part_count")
+    if file.key is not None or (stream is not None and stream.format == "object"):
+        raise Conflict(f"{file.path!r} is stored already; nothing of it need be sent.", retryable=False)
+    if transfer is not None and transfer.part_count is None:
+        raise Conflict(
+            f"{file.path!r} is being sent as one stream; go on with Content-Range, or send it whole.", retryable=False
+        )
+    _require_same_cut(file, transfer.part_count if transfer else stream.total_parts if stream else count, count)
+    expected = Expected(
+        what=f"Part {number} of file {file.path!r}",
+        size_bytes=None,
+        max_bytes=file.size_bytes,
+        sha256=receive.declared_checksum(call, "X-Chunk-Checksum"),
+    )
+    receive.check_length(call, expected)
+    if transfer is None and stream is None:
+        cut = equal_cut(call.request.content_length, number, count, file.size_bytes)
+        if cut is not None:
+            transfer = await _begin(call.state, upload, file, count, cut)
+    if transfer is not None:
+        return await _take_part(call, upload, file, transfer, number, expected)
+    return await _take_joined(call, upload, file, number, count, expected)
+
+
+def equal_cut(size: int | None, number: int, count: int, total: int) -> int | None:
+    """The bytes of every chunk but the last, if chunk `number` of `size` bytes is one of an equal cut of large ones."""
+    if size is None or count < 2 or count > MAX_PARTS // 2:
+        return None
+    if number < count - 1:
+        cut = size
+    else:
+        cut, odd = divmod(total - size, count - 1)
+        if odd:
+            return None
+    return cut if cut >= MIN_PART_BYTES and cut * (count - 1) < total <= cut * count else None
+
+
+def _require_same_cut(file: UploadFile, cut: int | None, count: int) -> None:
+    if cut != count:
+        raise Conflict(
+            f"{file.path!r} is being sent in {cut} parts, not in {count}; go on with {cut}.",
+            param="part_count",
+            retryable=False,
+        )
+
+
+def _sent_otherwise(file: UploadFile) -> Conflict:
+    return Conflict(f"{file.path!r} has just been sent otherwise; ask for its state and go on from there.")
+
+
+async def _begin(state: Gateway, upload: Upload, file: UploadFile, count: int, cut: int) -> Transfer:
+    """The transfer of a file in chunks: ours, or that of a first chunk that was faster."""
+    key = file_key(upload.project_id, upload.id, file.number, receive.new_attempt())
+    multipart_id = await state.blobs.begin_multipart(key)
+    async with transaction(state.pool) as tx:
+        await files.lock(tx, upload.id, file.number)  # the other way to send chunks is not begun meanwhile
+        joined = await streams.get(tx, upload.id, file.number)
+        begun = joined is None and await transfers.begin_chunks(
+            tx,
+            upload.id,
+            file.number,
+            key=key,
+            multipart_id=multipart_id,
+            part_count=count,
+            part_bytes=cut,
+            sha256=file.declared_sha256,
+        )
+        transfer = await transfers.get(tx, upload.id, file.number)
+    if not begun:
+        await state.blobs.abort_multipart(key, multipart_id)
+    if transfer is None or transfer.part_count is None:
+        raise _sent_otherwise(file)
+    _require_same_cut(file, transfer.part_count, count)
+    return transfer
+
+
+async def _take_part(
+    call: Call, upload: Upload, file: UploadFile, transfer: Transfer, number: int, expected: Expected
+) -> Received:
+    state: Gateway = call.state
+    async with connection(state.pool) as tx:
+        known = await transfers.chunk(tx, transfer, number)
+    if known is not None and known.sha256 is not None:
+        received = await receive.compare(call, expected, known.sha256)
+        await _finish_if_whole(state, upload, file, transfer)
+        return received
+    part, received = await _store(call, upload, file, transfer, number, expected)
+    async with transaction(state.pool) as tx:
+        added, now = await transfers.add_chunk(tx, transfer, part, file.size_bytes, lifetime(state.config))
+        if added and now is None:
+            raise PartSizeMismatch(
+                f"The parts of {file.path!r} would have more or fewer bytes together than the {file.size_bytes} of the "
+                f"manifest. Part {number} was not stored; send it with the right size.",
+                retryable=False,
+            )
+        if not added:
+            await _why_not(tx, upload, transfer, part, expected)
+    await _finish_if_whole(state, upload, file, now or transfer)
+    return received
+
+
+async def _store(
+    call: Call, upload: Upload, file: UploadFile, transfer: Transfer, number: int, expected: Expected
+) -> tuple[TransferPart, Received]:
+    """The chunk as a part of the S3 upload.
+
+    S3's number leaves room for several attempts, so that of two that race the later one hardly replaces the other.
+    """
+    state: Gateway = call.state
+    size = call.request.content_length
+    count = transfer.part_count or 1
+    if size is None:
+        raise Invalid("Send this chunk with Content-Length.", param="Content-Length")
+    if number < count - 1 and size < MIN_PART_BYTES:
+        raise PartSizeMismatch(
+            f"{expected.what} has {size} bytes; every part of this file but the last must have {MIN_PART_BYTES} at "
+            f"least, and the first one had {transfer.part_bytes}.",
+            retryable=False,
+        )
+    body = receive.Bounded(call, expected)
+    digest = Digest(body)
+    attempts = MAX_PARTS // count
+    s3_number = number * attempts + secrets.randbelow(attempts) + 1
+    try:
+        async with state.incoming.take(upload.project_id):
+            etag = await state.blobs.put_part(
+                transfer.key, transfer.multipart_id or "", s3_number, receive.verifying(digest, expected), size
+            )
+    except MultipartGone:
+        await resumable.discard(state, upload, transfer, reason="multipart_gone")
+        raise
+    received = Received(digest.size_bytes, digest.sha256, body.crc32)
+    return TransferPart(
+        number=number, s3_number=s3_number, etag=etag, size_bytes=size, sha256=received.sha256
+    ), received
+
+
+async def _why_not(tx: Tx, upload: Upload, transfer: Transfer, part: TransferPart, expected: Expected) -> None:
+    """Raises: why a chunk was not recorded, unless the same one was."""
+    known = await transfers.chunk(tx, transfer, part.number)
+    if known is None:
+        sessions.require_open(await sessions.get(tx, upload.project_id, upload.id))
+        raise Conflict(f"{expected.what} belongs to an attempt that has ended; ask for the file's state.")
+    receive.require_same(expected, part.sha256 or "", known.sha256 or "")
+
+
+async def _finish_if_whole(state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer) -> None:
+    if transfer.held_bytes == file.size_bytes and transfer.parts_stored == transfer.part_count:
+        await finish(state, upload, file, transfer)
+
+
+async def finish(state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer) -> wholes.Whole | None:
+    """Every chunk is stored: make them one object, for the extractor to hash. None if another request did.
+
+    Emits: UploadOpened. Raises: Unavailable.
+    """
+    async with connection(state.pool) as tx:
+        parts = await transfers.parts(tx, transfer)
+    if not parts:
+        return None
+    try:
+        await state.blobs.complete_multipart(
+            transfer.key, transfer.multipart_id or "", [(part.s3_number, part.etag) for part in parts], file.size_bytes
+        )
+    except MultipartGone as gone:
+        await resumable.discard(state, upload, transfer, reason="multipart_gone")
+        raise Unavailable(f"The parts of {file.path!r} were lost; send them again.") from gone
+    return await wholes.record(state, upload, file, transfer, None)
+
+
+async def _take_joined(
+    call: Call, upload: Upload, file: UploadFile, number: int, count: int, expected: Expected
+) -> Received:
+    """A chunk that the extractor joins with the others."""
+    state: Gateway = call.state
+    async with transaction(state.pool) as tx:
+        await sessions.hold_open(tx, upload.id)
+        await files.lock(tx, upload.id, file.number)
+        if await transfers.get(tx, upload.id, file.number) is not None:
+            raise _sent_otherwise(file)
+        await streams.insert(
+            tx,
+            stream_id=stream_id(upload.id, file.number, file.refusals),
+            upload_id=upload.id,
+            number=file.number,
+            format="raw",
+            path=file.path,
+            size_bytes=file.size_bytes,
+            total_parts=count,
+            sha256=file.declared_sha256,
+        )
+        stream = await streams.get(tx, upload.id, file.number)
+        if stream is None:
+            raise _sent_otherwise(file)
+        _require_same_cut(file, stream.total_parts, count)
+        known = await streams.part(tx, stream.id, number)
+    received, _ = await take_part(call, upload, stream, number, known, expected)
+    return received

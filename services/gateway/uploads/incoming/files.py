@@ -1,0 +1,246 @@
+"""Files of a directory: whole, as a stream that is resumed, or in chunks.
+
+A file of at most one part that comes in one request is one plain PUT; every other one is a stream (see `transfers`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from libs.contracts.keys import file_key
+from libs.db import connection
+from libs.errors import Conflict, Invalid, NotFound, PartConflict, PartSizeMismatch
+from libs.modelfiles.paths import check_path
+from libs.web import Answer, Call
+from services.gateway.presentation import percent
+from services.gateway.state import Gateway
+from services.gateway.uploads import receive, schemas
+from services.gateway.uploads.incoming import contentrange
+from services.gateway.uploads.incoming.body import Body
+from services.gateway.uploads.incoming.chunks import take_chunk
+from services.gateway.uploads.incoming.contentrange import Span
+from services.gateway.uploads.incoming.parts import drop, dropped_if_refused, require_kind
+from services.gateway.uploads.incoming.transfers import Sender, Superseded, discard, part_bytes, take
+from services.gateway.uploads.lifetimes import lifetime
+from services.gateway.uploads.receive import Expected
+from services.gateway.uploads.store import files
+from services.gateway.uploads.store.files import Target, UploadFile
+from services.gateway.uploads.store.sessions import Upload
+from services.gateway.uploads.store.transfers import Transfer
+
+
+async def receive_file(call: Call) -> schemas.FileReceived | Answer:
+    """A file of the manifest: whole, from a byte on (`Content-Range`), or a chunk of it (`part_number`, `part_count`).
+
+    308 with `Range` while a stream is incomplete, and where it goes on at another byte than the request's first.
+    Raises: UploadNotFound; NotFound for a path that is not in the manifest; Invalid for one that cannot be in any;
+    PartSizeMismatch; ChecksumMismatch; PartConflict; the reason, if the session has ended.
+    """
+    query: schemas.FileQuery = call.query
+    path = check_path(call.params["path"])
+    target = await _target(call, path)
+    upload, file = target.upload, _file(target, path)
+    if (query.part_number is None) != (query.part_count is None):
+        raise Invalid("'part_number' and 'part_count' go together.", param="part_number")
+    span = _span(call, file)
+    if query.part_number is None or query.part_count is None or (query.part_count == 1 and query.part_number == 0):
+        return await _Request(call, target, file, span).receive()
+    if span is not None:
+        raise Invalid("A chunk by number has no Content-Range: send one or the other.", param="Content-Range")
+    received = await take_chunk(call, upload, file, target.transfer, target.stream, query.part_number, query.part_count)
+    arrived, expected = await _counts(call, upload)
+    return schemas.FileReceived(
+        relative_path=file.path,
+        size=received.size_bytes,
+        checksum=received.sha256,
+        crc32=received.crc32,
+        uploaded_file_count=arrived,
+        expected_file_count=expected,
+        progress=percent(arrived, expected),
+        part_number=query.part_number,
+        part_count=query.part_count,
+    )
+
+
+async def _target(call: Call, path: str) -> Target:
+    state: Gateway = call.state
+    async with connection(state.pool) as tx:
+        target = await files.target(tx, call.principal.project_id, call.params["upload_id"], path)
+    require_kind(target.upload, "directory")
+    return target
+
+
+def _file(target: Target, path: str) -> UploadFile:
+    if target.file is None:
+        raise NotFound(f"{path!r} is not in the manifest that this upload was opened with.")
+    return target.file
+
+
+async def _counts(call: Call, upload: Upload) -> tuple[int, int]:
+    state: Gateway = call.state
+    async with connection(state.pool) as tx:
+        return (await files.counts(tx, [upload.id]))[upload.id]
+
+
+def _span(call: Call, file: UploadFile) -> Span | None:
+    """What Content-Range says; None without. Raises: Invalid; PartSizeMismatch, if it cannot be of this file."""
+    header = call.request.headers.get("Content-Range")
+    if header is None:
+        return None
+    span = contentrange.parse(header)
+    if span.total != file.size_bytes:
+        raise PartSizeMismatch(
+            f"Content-Range says that {file.path!r} has {span.total} bytes, the manifest says {file.size_bytes}.",
+            param="Content-Range",
+            retryable=False,
+        )
+    contentrange.require_length(span, call.request.content_length)
+    return span
+
+
+class _Request:
+    """One request about a file that is not sent in chunks."""
+
+    def __init__(self, call: Call, target: Target, file: UploadFile, span: Span | None) -> None:
+        self._call = call
+        self._state: Gateway = call.state
+        self._target = target
+        self._upload = target.upload
+        self._file = file
+        self._span = span
+        checksum = receive.declared_checksum(call, "X-File-Checksum")
+        if checksum and file.declared_sha256 and checksum != file.declared_sha256:
+            raise Invalid(
+                f"X-File-Checksum is {checksum}, but the manifest gives {file.declared_sha256} for {file.path!r}.",
+                param="X-File-Checksum",
+            )
+        self._declared = checksum
+        self._expected = Expected(
+            what=f"File {file.path!r}",
+            size_bytes=file.size_bytes,
+            max_bytes=file.size_bytes,
+            sha256=checksum or file.declared_sha256,
+        )
+
+    async def receive(self) -> schemas.FileReceived | Answer:
+        """What there is to do, by what is there already."""
+        if self._span is None:
+            receive.check_length(self._call, self._expected)
+        stream = self._target.stream
+        if self._file.key is not None:
+            return await self._again()
+        if stream is not None and stream.format == "object":
+            return await self._whole(stream.sha256)
+        if stream is not None or (self._target.transfer and self._target.transfer.part_count is not None):
+            raise Conflict(
+                f"{self._file.path!r} is being sent in chunks; send the chunks that are missing.", retryable=False
+            )
+        try:
+            return await self._send()
+        except Superseded:
+            return await self._as_it_is()
+
+    async def _send(self) -> schemas.FileReceived | Answer:
+        held = self._target.transfer.held_bytes if self._target.transfer else 0
+        total = self._file.size_bytes
+        span = self._span or Span(0, total, total)
+        if self._span is None and self._target.transfer is not None and held > 0:
+            await discard(self._state, self._upload, self._target.transfer, reason="sent_again")
+            held = 0
+        elif (span.asks and held < total) or (not span.asks and span.start != held):
+            return self._incomplete(held)
+        if held == 0 and total <= part_bytes(total) and span.size_bytes == total:
+            if self._target.transfer is not None:
+                await discard(self._state, self._upload, self._target.transfer, reason="sent_again")
+            return await self._store_small()
+        if self._target.transfer is not None and span.asks:
+            return await self._finish(self._target.transfer)
+        return await self._append(held, span)
+
+    async def _finish(self, held: Transfer) -> schemas.FileReceived:
+        """Every byte is held, and the request that should have made them one object did not live to do so.
+
+        It takes no fence: whoever else finishes the file does the same.
+        """
+        transfer = msgspec.structs.replace(held, sha256=self._declared or held.sha256)
+        whole = await Sender(self._state, self._upload, self._file, transfer).finish()
+        return self._received(whole.sha256, whole.arrived, whole.expected, None)
+
+    async def _append(self, held: int, span: Span) -> schemas.FileReceived | Answer:
+        old = self._target.transfer if held else None
+        body = Body(self._call, span.size_bytes)
+        async with self._state.incoming.take(self._upload.project_id):
+            transfer = await take(self._state, self._upload, self._file, old, self._declared)
+            sender = Sender(self._state, self._upload, self._file, transfer)
+            await sender.append(body, span.size_bytes)
+        if sender.transfer.held_bytes < self._file.size_bytes:
+            return self._incomplete(sender.transfer.held_bytes, body.crc32)
+        whole = await sender.finish()
+        return self._received(whole.sha256, whole.arrived, whole.expected, body.crc32)
+
+    async def _store_small(self) -> schemas.FileReceived | Answer:
+        upload, file = self._upload, self._file
+        key = file_key(upload.project_id, upload.id, file.number, receive.new_attempt())
+        received = await receive.store(self._call, key, self._expected)
+        async with dropped_if_refused(self._state, upload.project_id, key), connection(self._state.pool) as tx:
+            receipt = await files.receive(
+                tx, upload.id, file.number, sha256=received.sha256, key=key, lifetime=lifetime(self._state.config)
+            )
+        if receipt.won:
+            return self._received(received.sha256, receipt.arrived, receipt.expected, received.crc32)
+        await drop(self._state, upload.project_id, key, reason="repeated")
+        now = await _target(self._call, file.path)
+        if now.file is None or now.file.sha256 is None:
+            raise Conflict(
+                f"{file.path!r} is being sent otherwise at the same time; ask what is held, and go on there."
+            )
+        receive.require_same(self._expected, received.sha256, now.file.sha256)
+        return self._received(received.sha256, receipt.arrived, receipt.expected, received.crc32)
+
+    async def _again(self) -> schemas.FileReceived:
+        """The file is there: the same bytes are fine, and none need be sent."""
+        stored = self._file.sha256 or ""
+        crc32: str | None = None
+        if self._span is None:
+            crc32 = (await receive.compare(self._call, self._expected, stored)).crc32
+        elif self._expected.sha256 not in (None, stored):
+            raise PartConflict(
+                f"{self._expected.what} is stored already, with the SHA-256 {stored}. If that is wrong, abort the "
+                "upload and start again.",
+                retryable=False,
+            )
+        return await self._whole(stored, crc32)
+
+    async def _whole(self, sha256: str | None, crc32: str | None = None) -> schemas.FileReceived:
+        arrived, expected = await _counts(self._call, self._upload)
+        return self._received(sha256, arrived, expected, crc32)
+
+    async def _as_it_is(self) -> schemas.FileReceived | Answer:
+        """This request's part in the file is over: how far the file is, whoever is sending it now."""
+        now = await _target(self._call, self._file.path)
+        if now.file is not None and now.file.key is not None:
+            return await self._whole(now.file.sha256)
+        if now.stream is not None:
+            return await self._whole(now.stream.sha256)
+        return self._incomplete(now.transfer.held_bytes if now.transfer else 0)
+
+    def _incomplete(self, held: int, crc32: str | None = None) -> Answer:
+        body = schemas.FileIncomplete(
+            relative_path=self._file.path, size=self._file.size_bytes, held_bytes=held, crc32=crc32
+        )
+        headers = {"Range": f"bytes=0-{held - 1}"} if held else {}
+        return Answer(body, status=308, headers=headers)
+
+    def _received(self, sha256: str | None, arrived: int, expected: int, crc32: str | None) -> schemas.FileReceived:
+        more: dict[str, Any] = {} if crc32 is None else {"crc32": crc32}
+        return schemas.FileReceived(
+            relative_path=self._file.path,
+            size=self._file.size_bytes,
+            checksum=sha256,
+            uploaded_file_count=arrived,
+            expected_file_count=expected,
+            progress=percent(arrived, expected),
+            **more,
+        )

@@ -1,0 +1,181 @@
+"""Parts of a stream that the extractor unpacks: of an archive, or of one file where its chunks are small."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from libs.contracts import Event, ObjectDropped, PartStream, UploadOpened, UploadPartStored
+from libs.contracts.keys import part_key
+from libs.db import Tx, connection, transaction
+from libs.errors import Conflict, Invalid, NotFound, PartSizeMismatch, SlipwayError, Unavailable
+from libs.outbox import emit
+from libs.web import Call
+from services.gateway.presentation import percent
+from services.gateway.state import Gateway
+from services.gateway.uploads import receive, schemas
+from services.gateway.uploads.lifetimes import lifetime
+from services.gateway.uploads.receive import Expected, Received
+from services.gateway.uploads.store import sessions, streams
+from services.gateway.uploads.store.sessions import Upload
+from services.gateway.uploads.store.streams import StoredPart, Stream
+
+
+@asynccontextmanager
+async def dropped_if_refused(state: Gateway, project_id: str, key: str) -> AsyncIterator[None]:
+    """Where what happens inside is refused, the object `key` is removed: nothing refers to it.
+
+    After any other error it may be recorded all the same (a connection can break between a commit and its
+    acknowledgement), so it stays, and goes with its session if nothing refers to it then.
+    """
+    try:
+        yield
+    except Unavailable:
+        raise
+    except SlipwayError as error:
+        await drop(state, project_id, key, reason=error.code)
+        raise
+
+
+async def drop(state: Gateway, project_id: str, key: str, *, reason: str) -> None:
+    """Nothing refers to the object. Emits: ObjectDropped."""
+    async with transaction(state.pool) as tx:
+        await emit(tx, [ObjectDropped(project_id=project_id, keys=[key], reason=reason, at=datetime.now(UTC))])
+
+
+def require_kind(upload: Upload, kind: str) -> None:
+    """Raises: Conflict for a session of another kind; why the session is not open."""
+    if upload.kind != kind:
+        raise Conflict(
+            f"This upload is of the kind {upload.kind!r}; send "
+            + ("parts to /parts." if upload.kind == "archive" else "files to /files/{relative_path}."),
+            retryable=False,
+        )
+    sessions.require_open(upload)
+
+
+async def receive_part(call: Call) -> schemas.PartStored:
+    """One part of an archive, in any order, in parallel; the same part again is fine.
+
+    Raises: UploadNotFound; the reason, if the session has ended; PartSizeMismatch; ChecksumMismatch; PartConflict.
+    """
+    state: Gateway = call.state
+    number: int = call.query.part_number
+    async with connection(state.pool) as tx:
+        target = await streams.target(tx, call.principal.project_id, call.params["upload_id"], number)
+    upload, archive = target.upload, target.stream
+    require_kind(upload, "archive")
+    if archive is None:
+        raise NotFound("This upload has no archive.")
+    if number >= archive.total_parts:
+        raise Invalid(
+            f"'part_number' counts from 0 and must be below {archive.total_parts}; got {number}.",
+            param="part_number",
+        )
+    size = min(upload.chunk_size_bytes, archive.size_bytes - number * upload.chunk_size_bytes)
+    expected = Expected(
+        what=f"Part {number}",
+        size_bytes=size,
+        max_bytes=size,
+        sha256=receive.declared_checksum(call, "X-Chunk-Checksum"),
+    )
+    received, archive = await take_part(call, upload, archive, number, target.part, expected)
+    return schemas.PartStored(
+        session_id=upload.id,
+        part_number=number,
+        size=received.size_bytes,
+        checksum=received.sha256,
+        uploaded_chunks=archive.parts_stored,
+        total_chunks=archive.total_parts,
+        progress=percent(archive.bytes_stored, archive.size_bytes),
+    )
+
+
+async def take_part(
+    call: Call, upload: Upload, stream: Stream, number: int, known: StoredPart | None, expected: Expected
+) -> tuple[Received, Stream]:
+    """Store one part of a stream and record it, or see that it is the one that is recorded.
+
+    Emits: UploadOpened with the first part of a stream, UploadPartStored with every other.
+    Raises: as `receive_part`.
+    """
+    state: Gateway = call.state
+    receive.check_length(call, expected)
+    if known is not None:
+        return await receive.compare(call, expected, known.sha256), stream
+    attempt = receive.new_attempt()
+    key = part_key(upload.project_id, upload.id, stream.number, number, attempt)
+    received = await receive.store(call, key, expected)
+    part = StoredPart(number=number, attempt=attempt, size_bytes=received.size_bytes, sha256=received.sha256)
+    async with dropped_if_refused(state, upload.project_id, key):
+        counted = await _record(state, upload, stream, part)
+    if counted is not None:
+        return received, counted
+    async with connection(state.pool) as tx:
+        known = await streams.part(tx, stream.id, number)
+        now = await sessions.get(tx, upload.project_id, upload.id)
+    await drop(state, upload.project_id, key, reason="repeated")
+    if known is None:
+        sessions.require_open(now)
+        raise Conflict(f"{expected.what} was refused meanwhile with the parts beside it; send it again.")
+    receive.require_same(expected, received.sha256, known.sha256)
+    return received, stream
+
+
+async def _record(state: Gateway, upload: Upload, stream: Stream, part: StoredPart) -> Stream | None:
+    """Record and count a part, and notify the extractor; None if one of its number is, or the session is not open.
+
+    Raises: PartSizeMismatch, if the parts cannot add up.
+    """
+    now = datetime.now(UTC)
+    async with transaction(state.pool) as tx:
+        added, counted = await streams.add_part(
+            tx,
+            upload.id,
+            stream.id,
+            part,
+            deadline_at=now + timedelta(seconds=state.config.stale_after_s),
+            lifetime=lifetime(state.config),
+        )
+        if not added:
+            return None
+        if counted is None:
+            await _refuse_sum(tx, stream, part)
+            return None
+        await emit(tx, [_stored(upload, counted, part, now)])
+    return counted
+
+
+def _stored(upload: Upload, stream: Stream, part: StoredPart, now: datetime) -> Event:
+    [stored] = streams.as_event_parts([part])
+    if stream.parts_stored == 1:
+        return UploadOpened(stream=_part_stream(upload, stream), parts=[stored], at=now)
+    return UploadPartStored(upload_id=upload.id, stream_id=stream.id, part=stored, at=now)
+
+
+async def _refuse_sum(tx: Tx, stream: Stream, part: StoredPart) -> None:
+    """Raises: PartSizeMismatch, always."""
+    stored = await streams.get(tx, stream.upload_id, stream.number)
+    total = (stored.bytes_stored if stored else 0) + part.size_bytes
+    raise PartSizeMismatch(
+        f"The parts of {stream.path!r} have {total} bytes together, but the manifest says {stream.size_bytes}. "
+        f"Part {part.number} was not stored; send it with the right size, or abort the upload and start again.",
+        retryable=False,
+    )
+
+
+def _part_stream(upload: Upload, stream: Stream) -> PartStream:
+    """The stream as events carry it."""
+    return PartStream(
+        id=stream.id,
+        upload_id=upload.id,
+        project_id=upload.project_id,
+        model_id=upload.model_id,
+        number=stream.number,
+        format=stream.format,
+        size_bytes=stream.size_bytes,
+        total_parts=stream.total_parts,
+        path=stream.path,
+        sha256=stream.sha256,
+    )

@@ -1,0 +1,43 @@
+"""What extractors say of their progress: kept for a second, then written by one statement for all streams."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from libs.contracts import StreamProgress
+from libs.db import Pool, connection
+from services.gateway.uploads.store import streams
+
+SUBJECT = "progress.streams"
+WRITE_EVERY_S = 1.0
+
+_decoder = msgspec.json.Decoder(list[StreamProgress])
+
+
+class Progress:
+    """The latest report of each stream since the last write."""
+
+    def __init__(self, pool: Pool, stale_after_s: float) -> None:
+        self._pool = pool
+        self._patience = timedelta(seconds=stale_after_s)
+        self._latest: dict[str, StreamProgress] = {}
+
+    async def receive(self, body: bytes) -> None:
+        """Take reports in: a JSON list of StreamProgress. Raises: msgspec.DecodeError."""
+        for report in _decoder.decode(body):
+            self._latest[report.stream_id] = report
+
+    async def write(self) -> None:
+        """Write what came in since the last time. Raises: Unavailable; then it is written the next time."""
+        reports, self._latest = self._latest, {}
+        if not reports:
+            return
+        ordered = [reports[stream_id] for stream_id in sorted(reports)]
+        try:
+            async with connection(self._pool) as tx:
+                await streams.record_progress(tx, ordered, deadline_at=datetime.now(UTC) + self._patience)
+        except BaseException:
+            self._latest = reports | self._latest
+            raise

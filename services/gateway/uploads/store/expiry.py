@@ -1,0 +1,26 @@
+"""A session that makes progress does not expire: the same clause in every statement that records some."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+
+class Lifetime(msgspec.Struct, frozen=True):
+    """How long a session lives: after its last progress, and at most."""
+
+    ttl: timedelta
+    longest: timedelta
+
+
+def extended(source: str, *, ttl: str, longest: str) -> str:
+    """A CTE that moves `expires_at` of the session $1 where the CTE `source` has rows.
+
+    Only by more than a tenth of the ttl at once: parts that come every second are not to write the session's row.
+    """
+    until = f"least(created_at + {longest}::interval, now() + {ttl}::interval)"
+    return f"""extended AS (
+                UPDATE upload SET expires_at = {until}
+                 WHERE id = $1 AND expires_at < {until} - {ttl}::interval / 10
+                   AND EXISTS (SELECT FROM {source}))"""

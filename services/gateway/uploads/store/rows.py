@@ -1,0 +1,22 @@
+"""Rows of several tables in one answer: a lookup is one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def prefixed(alias: str, row: type[msgspec.Struct]) -> str:
+    """The columns of `row` from the table `alias`, for SELECT: "u.id AS u_id, u.kind AS u_kind"."""
+    return ", ".join(f"{alias}.{name} AS {alias}_{name}" for name in row.__struct_fields__)
+
+
+def taken(found: Mapping[str, Any], alias: str, row: type[S], *, key: str) -> S | None:
+    """The `row` whose columns `prefixed` named; None where an outer join found none, so that `key` is NULL."""
+    if found[f"{alias}_{key}"] is None:
+        return None
+    return row(**{name: found[f"{alias}_{name}"] for name in row.__struct_fields__})

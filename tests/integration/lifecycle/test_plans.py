@@ -1,0 +1,158 @@
+"""What lifecycle's statements cost does not grow with what is stored: every plan is on an index."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from libs.contracts import StoredFile
+from libs.contracts.keys import member_key, objects_prefix
+from libs.db import Pool, Tx
+from services.lifecycle.batches import BATCH
+from services.lifecycle.store import installation, objects, projects, purges, reconciliation, unclaimed
+from services.lifecycle.store.purges import Purge
+from services.lifecycle.store.reconciliation import Counts
+from services.lifecycle.store.unclaimed import Unclaimed
+from tests.integration.lifecycle.conftest import Lifecycle
+
+PROJECT = "proj_7"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+KEYS = [f"{PROJECT}/objects/{number:036}/m0-1-{number}" for number in range(7, 7 + BATCH * 100, 100)]
+PREFIX = objects_prefix(PROJECT, f"{7:036}")
+LARGE = {"object", "reference", "purge", "unclaimed"}
+
+Statement = Callable[[Tx], Awaitable[object]]
+
+
+def statements() -> Iterator[tuple[str, Statement]]:
+    """Every statement of the store on a table that grows, as its callers call it."""
+    files = [
+        StoredFile(path="a", size_bytes=1, sha256="0" * 64, key=member_key(PROJECT, "u", 0, 1, n)) for n in range(9)
+    ]
+    purge = Purge(
+        id=7, project_id=PROJECT, prefix=PREFIX, keys=None, reason="", pass_number=0, failures=0, scheduled_at=NOW
+    )
+    yield "register", lambda tx: objects.register(tx, PROJECT, files, at=NOW)
+    yield "add_references", lambda tx: objects.add_references(tx, KEYS, "model", "m")
+    yield "remove_references", lambda tx: objects.remove_references(tx, KEYS)
+    yield "drop", lambda tx: objects.drop(tx, PROJECT, KEYS, reason="", at=NOW)
+    yield "claim_for_deletion", lambda tx: objects.claim_for_deletion(tx, PROJECT, KEYS, reason="")
+    yield "mark_deleted", lambda tx: objects.mark_deleted(tx, KEYS)
+    yield "dropped_under", lambda tx: objects.dropped_under(tx, PREFIX, after="", limit=BATCH)
+    yield "forget objects", lambda tx: objects.forget(tx, 86_400, limit=1000)
+    yield "unknown", lambda tx: objects.unknown(tx, KEYS, [PREFIX] * len(KEYS), dropped_for_s=86_400)
+    for name, after, up_to in (("first", "", KEYS[0]), ("next", KEYS[0], KEYS[-1]), ("last", KEYS[-1], None)):
+        yield (
+            f"absent, {name} range",
+            lambda tx, after=after, up_to=up_to: objects.absent(
+                tx, KEYS, after=after, up_to=up_to, registered_before=NOW, limit=BATCH
+            ),
+        )
+    yield "mark_missing", lambda tx: objects.mark_missing(tx, KEYS)
+    yield "missing", lambda tx: objects.missing(tx, after="", limit=BATCH)
+    yield "report_missing", lambda tx: objects.report_missing(tx, KEYS, missing_for_s=300)
+    yield "unmark_missing", lambda tx: objects.unmark_missing(tx, KEYS)
+    yield "count_missing", lambda tx: objects.count_missing(tx, limit=100_000)
+    yield "schedule_prefixes", lambda tx: purges.schedule_prefixes(tx, PROJECT, [PREFIX], reason="", at=NOW)
+    yield "schedule_keys", lambda tx: purges.schedule_keys(tx, PROJECT, KEYS, reason="", at=NOW)
+    yield "claim a purge", lambda tx: purges.claim(tx, "worker", 60, after_project=PROJECT)
+    yield "renew a purge", lambda tx: purges.renew(tx, 7, "worker", 60)
+    yield "put_back a purge", lambda tx: purges.put_back(tx, 7, "worker", delay_s=1, failed=True)
+    yield "end_pass", lambda tx: purges.end_pass(tx, purge, "worker", next_in_s=1)
+    yield "finish a purge", lambda tx: purges.finish(tx, purge, "worker")
+    yield "forget purges", lambda tx: purges.forget(tx, 86_400, limit=1000)
+    yield "pending", lambda tx: purges.pending(tx, limit=10_000)
+    found = [Unclaimed(key=key, project_id=PROJECT) for key in KEYS]
+    yield "record unclaimed", lambda tx: unclaimed.record(tx, found, audit=1)
+    yield "recorded", lambda tx: unclaimed.recorded(tx, audit=1, after="", limit=BATCH)
+    yield "ask", lambda tx: unclaimed.ask(tx, KEYS, now=False, pause_s=3600)
+    yield "forget unclaimed", lambda tx: unclaimed.forget(tx, before=1, limit=1000)
+    yield "projects", lambda tx: projects.known(tx, [PROJECT])
+    yield "installation", installation.load
+    yield "advance", lambda tx: reconciliation.advance(tx, 1, "", 60, Counts())
+
+
+class Explained(Exception):
+    """Ends a statement's function: there is a plan, and no result."""
+
+
+class Explaining:
+    """Has every statement explained, with what it reads; what it writes is rolled back."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+        self.plans: list[dict[str, Any]] = []
+
+    async def _explain(self, sql: str, *args: object) -> None:
+        [row] = await self._tx.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *args)
+        self.plans.append(msgspec.json.decode(row[0])[0]["Plan"])
+        raise Explained
+
+    fetch = fetchrow = fetchval = execute = _explain
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+async def fill(pool: Pool) -> None:
+    """200,000 objects, references, purges and unclaimed objects of 100 projects; most objects are deleted ones."""
+    await pool.execute(
+        """
+        INSERT INTO object (key, project_id, size_bytes, sha256, state, reason,
+                            registered_at, changed_at, missing_since)
+        SELECT format('proj_%s/objects/%s/m0-1-%s', n % 100, lpad(n::text, 36, '0'), n), format('proj_%s', n % 100),
+               1, 'x', state, 'r', '2025-01-01', now() - interval '1 h', CASE WHEN n % 200 = 0 THEN now() END
+          FROM generate_series(0, 199999) AS n
+         CROSS JOIN LATERAL (SELECT CASE WHEN n % 4 = 0 THEN 'live' WHEN n % 997 = 1 THEN 'dropped'
+                                         ELSE 'deleted' END AS state) AS its
+        """
+    )
+    await pool.execute("INSERT INTO reference SELECT key, 'model', 'm' FROM object")
+    await pool.execute(
+        """
+        INSERT INTO purge (project_id, prefix, target, reason, due_at)
+        SELECT format('proj_%s', n % 100), format('proj_%s/uploads/%s/', n % 100, n), n::text, 'r',
+               now() + n * interval '1 s' - interval '50 s'
+          FROM generate_series(0, 199999) AS n
+        """
+    )
+    await pool.execute("INSERT INTO unclaimed (key, project_id, pass) SELECT key, project_id, 1 FROM object")
+    await pool.execute("ANALYZE object, reference, purge, unclaimed")
+
+
+async def test_every_statement_is_on_an_index(lifecycle: Lifecycle) -> None:
+    """No sequential scan of a table that grows, in any statement of the store, and no more rows read than asked for.
+
+    At 200,000 rows in each, as Postgres counts them: what is limited to 400 rows, or given 400 keys, reads a few times
+    as many (an index entry, the row, the key to compare), what is limited to more so many.
+    """
+    await fill(lifecycle.pool)
+    scanned: dict[str, list[str]] = {}
+    rows: dict[str, int] = {}
+    async with lifecycle.pool.acquire() as tx:
+        for name, statement in statements():
+            explaining, begun = Explaining(tx), tx.transaction()
+            await begun.start()
+            with pytest.raises(Explained):
+                await statement(explaining)
+            await begun.rollback()
+            scans = [node for node in nodes(explaining.plans[0]) if node.get("Relation Name") in LARGE]
+            if whole := [node["Relation Name"] for node in scans if node["Node Type"] == "Seq Scan"]:
+                scanned[name] = whole
+            rows[name] = int(
+                sum(
+                    (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+                    for node in scans
+                )
+            )
+    assert len(rows) == 33
+    assert scanned == {}
+    limits = {"pending": 10_000, "forget objects": 3000, "forget purges": 3000, "forget unclaimed": 3000}
+    assert {name: read for name, read in rows.items() if read > limits.get(name, 4 * BATCH)} == {}
