@@ -119,6 +119,7 @@ async def test_an_event_published_by_a_relay_that_died_before_marking_goes_out_t
             return bool(await pool.fetchval("SELECT true FROM applied WHERE event_id = $1", last.id))
 
         await eventually(last_applied)
+        await eventually(lambda: nothing_left(pool))  # the leader has published what the other left behind
     assert len(await stored(bus)) == 3
     assert await pool.fetchval("SELECT count(*) FROM applied WHERE event_id = $1", event.id) == 1
 
