@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -184,7 +185,9 @@ async def spine(service: Service, migrations: Path, handlers: Handlers | None = 
 
 
 async def every(stop: asyncio.Event, interval_s: float, work: Callable[[], Awaitable[object]], *, name: str) -> None:
-    """A sweeper's loop: `work()` now and `interval_s` after each time it ended, until `stop`.
+    """A sweeper's loop: `work()` now and about `interval_s` after each time it ended, until `stop`.
+
+    The pauses vary by a tenth, so that replicas that were started together do not stay in step.
 
     Unavailable is logged, and the next round tries again; any other error is raised.
     """
@@ -194,7 +197,7 @@ async def every(stop: asyncio.Event, interval_s: float, work: Callable[[], Await
         except Unavailable as error:
             log.warning("%s: will try again: %s", name, error)
         try:
-            async with asyncio.timeout(interval_s):
+            async with asyncio.timeout(interval_s * random.uniform(0.9, 1.1)):  # noqa: S311  # no secret
                 await stop.wait()
         except TimeoutError:
             continue

@@ -230,7 +230,7 @@ class Blobs:
             try:
                 answer = await self._transport.call("GET", None, query)
             except Refused as refused:
-                if refused.s3_code == "NoSuchUpload":  # so rclone says that there are none
+                if refused.s3_code == "NoSuchUpload":  # so some say that there are none
                     return aborted
                 if refused.status in (400, 403, 405, 501):
                     log.debug("this object store does not let us list multipart uploads; it has to expire them itself")

@@ -108,7 +108,7 @@ class _Reader:
     def _accept(self, response: aiohttp.ClientResponse) -> None:
         """Check that the answer is the range asked for, of the version that was begun.
 
-        Some servers (`rclone`) answer a range with 200 and Content-Range instead of 206.
+        Some servers answer a range with 200 and Content-Range instead of 206.
         Raises: Unavailable.
         """
         described = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))

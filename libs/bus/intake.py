@@ -95,6 +95,7 @@ class Intake:
         self._jobs: dict[tuple[int, datetime], Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pull: Pull | None = None
+        self._missed: list[str] = []  # subjects that the consumer has gone past
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then let what runs finish, and put back what does not in time."""
@@ -118,7 +119,7 @@ class Intake:
 
         try:
             await session.ensure_streams()
-            await session.ensure_consumer(self._stream, self._config(name))
+            self._missed += await session.ensure_consumer(self._stream, self._config(name))
             async with (
                 self._keeping_filter(session, name),
                 Pull.open(session, self._stream, name, receive, self._room) as self._pull,
@@ -139,18 +140,26 @@ class Intake:
         async def keep() -> None:
             pause_s = _FIRST_LOOK_S
             while True:
-                await asyncio.sleep(pause_s)
-                pause_s = _LOOK_EVERY_S
                 try:
-                    await session.ensure_consumer(self._stream, self._config(name))
+                    await self._catch_up(session)
+                    await asyncio.sleep(pause_s)
+                    pause_s = _LOOK_EVERY_S
+                    self._missed += await session.ensure_consumer(self._stream, self._config(name))
                 except (OSError, nats.errors.Error) as error:
                     log.debug("%s: filter not seen: %s", self._name, error or type(error).__name__)
+                    await asyncio.sleep(_FIRST_LOOK_S)
 
         keeping = asyncio.create_task(keep(), name=f"{self._name} filter")
         try:
             yield
         finally:
             await end(keeping)
+
+    async def _catch_up(self, session: Session) -> None:
+        """What was sent before our subjects were in the filter: who emits a new type may be rolled out before us."""
+        while self._missed:
+            count = await session.send_again(self._stream, self._missed[0])
+            log.info("%s: %d messages of %s sent again", self._name, count, self._missed.pop(0))
 
     def _config(self, name: str) -> ConsumerConfig:
         return ConsumerConfig(

@@ -19,7 +19,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import ConsumerConfig, PubAck
 from nats.js.errors import NoStreamResponseError
 
-from libs.bus.streams import ensure_consumer, ensure_streams, prefixed, stream_name, unprefixed
+from libs.bus.streams import ensure_consumer, ensure_streams, prefixed, send_again, stream_name, unprefixed
 from libs.errors import Invalid, Unavailable
 from libs.tasks import end, unless_set
 
@@ -101,9 +101,16 @@ class Session:
         if self.lost.is_set():
             raise nats.errors.ConnectionClosedError
 
-    async def ensure_consumer(self, stream: str, config: ConsumerConfig) -> None:
-        """Make the durable consumer be there, with at least this filter. Raises: nats.errors.Error."""
-        await ensure_consumer(self.js, stream_name(self.namespace, stream), config)
+    async def ensure_consumer(self, stream: str, config: ConsumerConfig) -> list[str]:
+        """Make the durable consumer be there, with at least this filter; the subjects that it has gained.
+
+        Raises: nats.errors.Error.
+        """
+        return await ensure_consumer(self.js, stream_name(self.namespace, stream), config)
+
+    async def send_again(self, stream: str, subject: str) -> int:
+        """Store anew what the stream holds of `subject` (with namespace). Raises: nats.errors.Error."""
+        return await send_again(self.js, stream_name(self.namespace, stream), subject)
 
     async def subscribe(self, receive: Callable[[Msg], Awaitable[None]]) -> tuple[str, Subscription]:
         """An inbox of our own, and what hears it."""

@@ -98,9 +98,10 @@ async def ensure_streams(js: JetStreamContext, namespace: str, replicas: int = 1
             await js.update_stream(change)
 
 
-async def ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> None:
+async def ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> list[str]:
     """Make the durable consumer be there, with at least the subjects of `wanted`, and otherwise as it says.
 
+    Returns the subjects that it has gained: it has gone past what was stored under them before, see `send_again`.
     Raises: nats.errors.Error where JetStream does not answer, or refuses.
     """
     name = str(wanted.durable_name)
@@ -108,13 +109,36 @@ async def ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerCon
         present = (await js.consumer_info(stream, name)).config
     except NotFoundError:
         await js.add_consumer(stream, wanted)
-        return
+        return []
     held = present.filter_subjects or ([present.filter_subject] if present.filter_subject else [])
     subjects = union(held, wanted.filter_subjects or ()) if held else []  # a consumer without a filter takes everything
     settings = ("ack_wait", "max_deliver", "max_ack_pending")
     same = all(getattr(present, each) == getattr(wanted, each) for each in settings)
     if not same or set(subjects) != set(held):
         await js.add_consumer(stream, wanted.evolve(filter_subjects=subjects))
+    return [each for each in subjects if not any(_covers(other, each) for other in held)]
+
+
+async def send_again(js: JetStreamContext, stream: str, subject: str) -> int:
+    """Store anew what the stream holds of `subject`, for a consumer that went past it. Returns how many messages.
+
+    Whoever has applied them knows their ids. Raises: nats.errors.Error where JetStream does not answer.
+    """
+    state = (await js.stream_info(stream)).state
+    seq, count = max(state.first_seq, 1), 0
+    while seq <= state.last_seq:
+        try:
+            found = await js.get_msg(stream, seq=seq, subject=subject, next=True)
+        except NotFoundError:
+            break
+        if (found.seq or 0) > state.last_seq:
+            break
+        seq = (found.seq or seq) + 1
+        headers = dict(found.headers or {})
+        msg_id = f"{headers.get('Nats-Msg-Id', found.seq)}#late"  # the broker would drop what it has just had
+        await js.publish(str(found.subject), found.data or b"", headers={**headers, "Nats-Msg-Id": msg_id})
+        count += 1
+    return count
 
 
 def _covers(pattern: str, subject: str) -> bool:

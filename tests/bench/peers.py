@@ -62,12 +62,11 @@ async def mlflow_log_artifacts(folder: Path, s3_url: str, repeats: int, scratch:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "GIT_PYTHON_REFRESH": "quiet",
     }
-    told = [f"{name}={value}" for name, value in environment.items()]
     script = scratch / "log_artifacts.py"
     script.write_text(LOG_ARTIFACTS)
     bucket = url.path.strip("/")
-    command = ("env", *told, str(await mlflow_python()), str(script), str(folder), f"{bucket}/mlflow", str(repeats))
-    _, printed = await timed(*command, cwd=scratch)
+    command = (str(await mlflow_python()), str(script), str(folder), f"{bucket}/mlflow", str(repeats))
+    _, printed = await timed(*command, cwd=scratch, env=environment)
     seconds: list[float] = json.loads(printed.splitlines()[-1])
     return seconds
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
-import shutil
 import statistics
 import sys
 import tarfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -167,15 +167,20 @@ class Stage:
         return path
 
 
-async def timed(*command: str, cwd: Path | None = None) -> tuple[float, bytes]:
-    """Run a command to its end: seconds, and what it printed. Raises: RuntimeError with what it said if it fails."""
+async def timed(*command: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> tuple[float, bytes]:
+    """Run a command to its end: seconds, and what it printed. `env`: variables beside ours.
+
+    Raises: RuntimeError with what it said if it fails.
+    """
     began = time.perf_counter()
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, cwd=cwd, stdout=pipe, stderr=pipe)
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, env=os.environ | dict(env or {}), stdout=pipe, stderr=pipe
+    )
     printed, said = await process.communicate()
     seconds = time.perf_counter() - began
     if process.returncode:
-        raise RuntimeError(f"{command[:6]} failed: {said.decode()[-600:]}{printed.decode()[-300:]}")
+        raise RuntimeError(f"{' '.join(command[:4])} failed: {said.decode()[-600:]}{printed.decode()[-300:]}")
     return seconds, printed
 
 
@@ -216,12 +221,3 @@ def _write_llama(folder: Path, size_bytes: int) -> None:
 def _numbers(random: np.random.Generator, shape: Sequence[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float16]]:
     """Between 0 and 1, by their bits."""
     return random.integers(0, 0x3C00, tuple(shape), np.uint16).view(np.float16)
-
-
-@asynccontextmanager
-async def scratch(folder: Path) -> AsyncIterator[Path]:
-    """A folder that goes with the block."""
-    async with AsyncExitStack() as stack:
-        folder.mkdir(parents=True)
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        yield folder

@@ -98,4 +98,4 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict, "BACKOFF_S", (0.02,))
     monkeypatch.setattr(verdict, "UNAVAILABLE_BACKOFF_S", (0.02,))
     monkeypatch.setattr(verdict, "AWAY_BACKOFF_S", (0.02,))
-    monkeypatch.setattr(verdict, "NEWER_BACKOFF_S", (0.02,))
+    monkeypatch.setattr(verdict, "NEWER_BACKOFF_S", (0.2,))

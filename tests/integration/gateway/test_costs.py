@@ -82,7 +82,18 @@ async def test_a_part_takes_six_round_trips_at_most(uploads: Uploads):
             assert statements[-1][0] == "COMMIT;"
 
 
-async def test_a_file_takes_three_round_trips_and_a_chunk_of_one_no_more_than_a_part_and_its_stream(uploads: Uploads):
+async def test_a_large_chunk_of_a_file_takes_six_round_trips_at_most(uploads: Uploads):
+    async with authenticated(uploads) as gateway:
+        data, chunk = bytes(16 * 1024 * 1024), 6 * 1024 * 1024
+        session = (await gateway.open_directory({"model.safetensors": data}))["session_id"]
+        for number in range(2):
+            path = f"model.safetensors?part_count=3&part_number={number}"
+            with logged(uploads.pool) as statements:
+                await gateway.send_file(session, path, data[number * chunk : (number + 1) * chunk])
+        assert len(statements) <= 6, [query for query, _ in statements]
+
+
+async def test_a_whole_small_file_takes_three_round_trips(uploads: Uploads):
     async with authenticated(uploads) as gateway:
         session = (await gateway.open_directory(FILES))["session_id"]
         with logged(uploads.pool) as statements:

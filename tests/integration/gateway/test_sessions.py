@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -12,7 +13,7 @@ from libs.contracts import (
     ObjectDropped,
     UploadAborted,
 )
-from tests.integration.gateway.uploading import CHUNK, FILES, Uploads, part
+from tests.integration.gateway.uploading import CHUNK, FILES, PROJECT, Uploads, part
 
 
 async def test_versions_of_a_name_and_which_is_the_latest(uploads: Uploads):
@@ -66,6 +67,24 @@ async def test_a_part_that_arrives_while_the_session_ends_is_dropped(uploads: Up
     assert "aborted" in (await sending)["error"]["message"]
     dropped = [key for event in await uploads.emitted(ObjectDropped) for key in event.keys]
     assert set(await uploads.stored()) == set(dropped)
+
+
+async def test_a_body_for_which_there_is_no_slot_is_refused_before_it_is_read(uploads: Uploads):
+    session = (await uploads.open_archive(2 * CHUNK))["session_id"]
+    slots = uploads.state.incoming
+    slots._wait_s = 0.01
+
+    async def body():
+        pytest.fail("nobody asked for the body")
+        yield b""
+
+    async with AsyncExitStack() as held:
+        for _ in range(slots.per_tenant):
+            await held.enter_async_context(slots.take(PROJECT))
+        url = f"/v1/uploads/{session}/parts?part_number=0"
+        async with uploads.client.post(url, data=body(), headers={"Expect": "100-continue"}) as refused:
+            assert (refused.status, int(refused.headers["Retry-After"]) > 0) == (503, True)
+    await uploads.send_part(session, 0, part(0))
 
 
 async def test_the_verdict_is_asked_for_with_every_file(uploads: Uploads):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 
 from libs.blobs import Blobs
@@ -18,9 +17,10 @@ from libs.contracts import (
 )
 from libs.contracts.keys import file_key, member_key, part_key
 from libs.db import Pool
+from services.lifecycle.batches import each
 from services.lifecycle.ownership import MARK_KEY
 
-PROJECT = "proj_a"
+PROJECT = "proj_AAAAAAAAAA"
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
@@ -38,7 +38,7 @@ async def given_upload(blobs: Blobs, *, files: int = 3, parts: int = 2, upload_i
     """An upload whose parts and files are in storage. Returns its id."""
     upload_id = upload_id or new_id()
     keys = [part_key(PROJECT, upload_id, 0, number, "attempt") for number in range(parts)] + members(upload_id, files)
-    await asyncio.gather(*(blobs.put_bytes(key, b"x") for key in keys))
+    await each(lambda key: blobs.put_bytes(key, b"x"), keys)
     return upload_id
 
 

@@ -81,6 +81,7 @@ async def all_of(lifecycle: Lifecycle, kind: type[ObjectUnclaimed | ObjectMissin
 
 async def ask_registry(lifecycle: Lifecycle, gateway: Pool) -> None:
     """Have the gateway's handlers answer what lifecycle has asked, and lifecycle apply the answers."""
+    await gateway.execute("INSERT INTO project (id, name, slug) VALUES ($1, $1, 'a') ON CONFLICT DO NOTHING", PROJECT)
     for event in await emitted(lifecycle.pool):
         if route := registry.events.get(event_type(event)):
             await apply_once(gateway, registry.service, route.handle, event)

@@ -23,7 +23,7 @@ Start = Callable[[], Awaitable[asyncio.subprocess.Process]]
 @pytest.fixture
 def start(start_service: StartService) -> Start:
     """Start lifecycle, in haste."""
-    return partial(start_service, "lifecycle", lease_s=1, poll_s=0.1, purge_pauses_s="0.1,0.1")
+    return partial(start_service, "lifecycle", lease_s=1, poll_s=0.1, purge_pauses_s="0.1,0.1", unready_s=0.1)
 
 
 async def tell(bus: Bus, *events: Event) -> None:
@@ -81,6 +81,6 @@ async def test_a_process_that_is_told_to_end_does(start: Start, bus: Bus, blobs:
 
     await eventually(it_is_at_it)
     process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         assert await process.wait() == 0
     assert await pool.fetchval("SELECT count(*) FROM purge WHERE leased_by IS NOT NULL") == 0

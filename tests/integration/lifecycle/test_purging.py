@@ -75,7 +75,7 @@ async def test_who_was_still_writing_is_met_by_a_later_pass(lifecycle: Lifecycle
 
 async def test_passes_come_at_once_and_after_each_pause(lifecycle: Lifecycle) -> None:
     """0 s, 5 s, 60 s by default."""
-    await lifecycle.handle(dropped("proj_a/objects/up/f1-a"))
+    await lifecycle.handle(dropped(f"{PROJECT}/objects/up/f1-a"))
     worker, pauses = lifecycle.worker(), []
     while await worker.purge_next(asyncio.Event()):
         pauses.append(await lifecycle.pool.fetchval("SELECT extract(epoch FROM due_at - now())::float FROM purge"))
@@ -209,12 +209,12 @@ async def test_the_same_scheduled_twice_is_one_row(lifecycle: Lifecycle) -> None
 
 async def test_scheduled_again_in_its_last_pass_it_has_all_passes_again(lifecycle: Lifecycle) -> None:
     """Whoever works on it does not take the row away from under the second event."""
-    await lifecycle.handle(dropped("proj_a/objects/up/f1-a"))
+    await lifecycle.handle(dropped(f"{PROJECT}/objects/up/f1-a"))
     await lifecycle.pool.execute("UPDATE purge SET pass = 2")
     purge = await purges.claim(lifecycle.pool, "worker", 60)
     assert purge is not None
     assert purge.pass_number == 2
-    await lifecycle.handle(dropped("proj_a/objects/up/f1-a"))
+    await lifecycle.handle(dropped(f"{PROJECT}/objects/up/f1-a"))
     assert not await purges.finish(lifecycle.pool, purge, "worker")
     await purges.end_pass(lifecycle.pool, purge, "worker", next_in_s=60)
     [row] = await lifecycle.pool.fetch("SELECT pass, leased_by, due_at <= now() FROM purge")
@@ -252,6 +252,7 @@ async def test_projects_take_turns(lifecycle: Lifecycle) -> None:
 async def test_a_large_purge_is_done_in_turns(lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> None:
     """After so many deletions others have their turn; the pass goes on afterwards, and counts as one."""
     monkeypatch.setattr("services.lifecycle.purging.TURN_BATCHES", 1)
+    lifecycle.config = msgspec.structs.replace(lifecycle.config, purge_pauses_s="3600,3600")
     upload_id = await given_upload(lifecycle.blobs, parts=900, files=0)
     await lifecycle.handle(aborted(upload_id))
     worker, turns = lifecycle.worker(), []

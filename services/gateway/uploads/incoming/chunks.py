@@ -33,6 +33,7 @@ async def take_chunk(
     upload: Upload,
     file: UploadFile,
     transfer: Transfer | None,
+    known: TransferPart | None,
     stream: Stream | None,
     number: int,
     count: int,
@@ -64,8 +65,8 @@ async def take_chunk(
         if cut is not None:
             transfer = await _begin(call.state, upload, file, count, cut)
     if transfer is not None:
-        return await _take_part(call, upload, file, transfer, number, expected)
-    return await _take_joined(call, upload, file, number, count, expected)
+        return await _take_part(call, upload, file, transfer, known, number, expected)
+    return await _take_joined(call, upload, file, stream, number, count, expected)
 
 
 def equal_cut(size: int | None, number: int, count: int, total: int) -> int | None:
@@ -121,11 +122,15 @@ async def _begin(state: Gateway, upload: Upload, file: UploadFile, count: int, c
 
 
 async def _take_part(
-    call: Call, upload: Upload, file: UploadFile, transfer: Transfer, number: int, expected: Expected
+    call: Call,
+    upload: Upload,
+    file: UploadFile,
+    transfer: Transfer,
+    known: TransferPart | None,
+    number: int,
+    expected: Expected,
 ) -> Received:
     state: Gateway = call.state
-    async with connection(state.pool) as tx:
-        known = await transfers.chunk(tx, transfer, number)
     if known is not None and known.sha256 is not None:
         received = await receive.compare(call, expected, known.sha256)
         await _finish_if_whole(state, upload, file, transfer)
@@ -215,10 +220,14 @@ async def finish(state: Gateway, upload: Upload, file: UploadFile, transfer: Tra
 
 
 async def _take_joined(
-    call: Call, upload: Upload, file: UploadFile, number: int, count: int, expected: Expected
+    call: Call, upload: Upload, file: UploadFile, stream: Stream | None, number: int, count: int, expected: Expected
 ) -> Received:
     """A chunk that the extractor joins with the others."""
     state: Gateway = call.state
+    if stream is not None:
+        async with connection(state.pool) as tx:
+            known = await streams.part(tx, stream.id, number)
+        return (await take_part(call, upload, stream, number, known, expected))[0]
     async with transaction(state.pool) as tx:
         await sessions.hold_open(tx, upload.id)
         await files.lock(tx, upload.id, file.number)

@@ -49,7 +49,9 @@ async def receive_file(call: Call) -> schemas.FileReceived | Answer:
         return await _Request(call, target, file, span).receive()
     if span is not None:
         raise Invalid("A chunk by number has no Content-Range: send one or the other.", param="Content-Range")
-    received = await take_chunk(call, upload, file, target.transfer, target.stream, query.part_number, query.part_count)
+    received = await take_chunk(
+        call, upload, file, target.transfer, target.chunk, target.stream, query.part_number, query.part_count
+    )
     arrived, expected = await _counts(call, upload)
     return schemas.FileReceived(
         relative_path=file.path,
@@ -67,7 +69,9 @@ async def receive_file(call: Call) -> schemas.FileReceived | Answer:
 async def _target(call: Call, path: str) -> Target:
     state: Gateway = call.state
     async with connection(state.pool) as tx:
-        target = await files.target(tx, call.principal.project_id, call.params["upload_id"], path)
+        target = await files.target(
+            tx, call.principal.project_id, call.params["upload_id"], path, call.query.part_number
+        )
     require_kind(target.upload, "directory")
     return target
 

@@ -13,7 +13,7 @@ from services.gateway.uploads.store.expiry import Lifetime, extended
 from services.gateway.uploads.store.rows import prefixed, taken
 from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.store.streams import Stream
-from services.gateway.uploads.store.transfers import Transfer
+from services.gateway.uploads.store.transfers import Transfer, TransferPart
 
 
 class UploadFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,23 +123,28 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     upload: Upload
     file: UploadFile | None
     transfer: Transfer | None
+    chunk: TransferPart | None  # the one that is asked for, where it is stored
     stream: Stream | None
 
 
-async def target(tx: Tx, project_id: str, upload_id: str, path: str) -> Target:
+async def target(tx: Tx, project_id: str, upload_id: str, path: str, chunk: int | None) -> Target:
     """A session, one of its files by path, and how that is being sent. Raises: UploadNotFound."""
     row = await tx.fetchrow(
         f"""
-        SELECT {prefixed("u", Upload)}, {prefixed("f", UploadFile)}, {prefixed("t", Transfer)}, {prefixed("s", Stream)}
+        SELECT {prefixed("u", Upload)}, {prefixed("f", UploadFile)}, {prefixed("t", Transfer)},
+               {prefixed("p", TransferPart)}, {prefixed("s", Stream)}
           FROM upload u
           LEFT JOIN upload_file f ON f.upload_id = u.id AND f.path = $3
           LEFT JOIN upload_transfer t ON t.upload_id = u.id AND t.number = f.number
+          LEFT JOIN upload_transfer_part p
+                 ON p.upload_id = u.id AND p.file_number = f.number AND p.number = $4 AND t.part_count IS NOT NULL
           LEFT JOIN upload_stream s ON s.upload_id = u.id AND s.number = f.number
          WHERE u.id = $1 AND u.project_id = $2
         """,
         upload_id,
         project_id,
         path,
+        chunk,
     )
     if row is None:
         raise UploadNotFound()
@@ -147,6 +152,7 @@ async def target(tx: Tx, project_id: str, upload_id: str, path: str) -> Target:
         upload=Upload(**{name: row[f"u_{name}"] for name in Upload.__struct_fields__}),
         file=taken(row, "f", UploadFile, key="number"),
         transfer=taken(row, "t", Transfer, key="number"),
+        chunk=taken(row, "p", TransferPart, key="number"),
         stream=taken(row, "s", Stream, key="id"),
     )
 
