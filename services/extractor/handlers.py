@@ -89,7 +89,8 @@ async def stop_upload(event: UploadAborted | UploadExpired | UploadFailed, tx: T
 
 async def _announce(tx: Tx, upload_id: str, stream_id: str, landed: store.Landed) -> None:
     """Wake who can make use of the part, and nobody else."""
-    after_commit(tx, partial(progress.parts_known, upload_id, stream_id, landed.parts_known))
+    if not landed.parked:  # whoever hears of progress takes it that the stream goes on
+        after_commit(tx, partial(progress.parts_known, upload_id, stream_id, landed.parts_known))
     if landed.claimable:
         await notify(tx, CLAIMABLE, stream_id)
     elif landed.readable_by is not None and (here := reader(landed.readable_by, stream_id)):

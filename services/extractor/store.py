@@ -43,6 +43,7 @@ class Landed(msgspec.Struct, frozen=True, kw_only=True):
     """What one more part changed."""
 
     parts_known: int
+    parked: bool
     claimable: bool  # since this part
     readable_by: str | None  # the process that can read on since this part
 
@@ -89,7 +90,7 @@ async def add_part(tx: Tx, upload_id: str, stream_id: str, part: Part) -> Landed
                    ), e.total_parts))
               FROM (SELECT claimable, ready_parts FROM extraction WHERE stream_id = $2) AS before
              WHERE e.stream_id = $2 AND e.ended_at IS NULL
-            RETURNING e.claimable AND NOT before.claimable AS claimable,
+            RETURNING e.claimable AND NOT before.claimable AS claimable, e.state = 'parked' AS parked,
                       CASE WHEN e.ready_parts > before.ready_parts THEN e.leased_by END AS readable_by,
                       (SELECT sum(upper(r) - lower(r)) FROM unnest(e.landed) AS r)::int AS parts_known
         ), added AS (
@@ -97,7 +98,7 @@ async def add_part(tx: Tx, upload_id: str, stream_id: str, part: Part) -> Landed
             SELECT $2, $3, $4, $5, $1 FROM updated
             ON CONFLICT (stream_id, number) DO NOTHING
         )
-        SELECT claimable, readable_by, parts_known FROM updated
+        SELECT claimable, parked, readable_by, parts_known FROM updated
         """,
         upload_id,
         stream_id,
@@ -143,7 +144,7 @@ async def recount(tx: Tx, stream_id: str) -> Landed | None:
                    int4multirange(int4range(0, e.total_parts)) - e.landed - known.landed), e.total_parts))
           FROM known, (SELECT claimable, ready_parts FROM extraction WHERE stream_id = $1) AS before
          WHERE e.stream_id = $1 AND e.ended_at IS NULL
-        RETURNING e.claimable AND NOT before.claimable AS claimable,
+        RETURNING e.claimable AND NOT before.claimable AS claimable, e.state = 'parked' AS parked,
                   CASE WHEN e.ready_parts > before.ready_parts THEN e.leased_by END AS readable_by,
                   coalesce((SELECT sum(upper(r) - lower(r)) FROM unnest(e.landed) AS r), 0)::int AS parts_known
         """,

@@ -15,6 +15,7 @@ from libs.contracts import ArchiveExtracted, ArchiveParked, ArchiveRejected, Eve
 from libs.db import transaction
 from libs.errors import Unavailable
 from services.extractor import attempt, store
+from services.extractor.progress import progress
 from tests.integration.extractor.given import NOON, Given, Upload, tar_of
 from tests.support.stack import Stack
 
@@ -165,7 +166,10 @@ async def test_parts_that_come_while_it_is_parked_are_kept(given: Given) -> None
         await upload.send([0])
         await parked_of(given)
         broken.times = 0
+        progress.changed()
+        given.told.clear()
         await upload.send(range(1, len(upload.pieces)))
+        assert [*given.told, *progress.changed()] == []  # which would say that it goes on
         await upload.resume()
         assert await given.contents(await upload.extracted()) == FILES
 
