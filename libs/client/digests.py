@@ -74,15 +74,20 @@ class DigestCache:
         return found
 
     def keep(self, file: LocalFile, seen: Seen, sha256: str) -> None:
-        """Remember the digest of a file that was read after it was `seen`, and is still the same."""
-        if seen.at - seen.identity.mtime_ns / 1e9 < _GRAIN_S:
-            return
+        """Remember the digest of a file that was read after it was `seen`, and is still the same.
+
+        Of one that had just been written nothing is remembered, nor what it was before: the next run hashes it.
+        """
+        path = str(file.path.absolute())
         try:
             with closing(self._open()) as db, db:
+                if seen.at - seen.identity.mtime_ns / 1e9 < _GRAIN_S:
+                    db.execute("DELETE FROM digest WHERE path = ?", (path,))
+                    return
                 db.execute(
                     "INSERT OR REPLACE INTO digest (path, device, inode, size, mtime_ns, sha256, kept_at)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (str(file.path.absolute()), *_signed(seen.identity), sha256, seen.at),
+                    (path, *_signed(seen.identity), sha256, seen.at),
                 )
                 db.execute("DELETE FROM digest WHERE kept_at < ?", (seen.at - _KEEP_S,))
         except (sqlite3.Error, OSError):

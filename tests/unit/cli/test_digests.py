@@ -72,6 +72,17 @@ def test_file_that_had_just_been_written_is_not_kept(cache: DigestCache, file: L
     assert look(cache, file).sha256 is None
 
 
+def test_file_that_was_rewritten_just_now_is_hashed_by_the_next_run(cache: DigestCache, file: LocalFile) -> None:
+    """It was sent again already: it has not changed since."""
+    cache.keep(file, look(cache, file), DIGEST)
+    os.utime(file.path)
+    cache.keep(file, look(cache, file), "cd" * 32)
+
+    seen = look(cache, file)
+
+    assert (seen.sha256, seen.changed) == (None, False)
+
+
 def test_cache_that_cannot_be_read_or_written_is_empty(file: LocalFile, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "digests.sqlite3").write_bytes(b"no database, though long enough" * 40)
