@@ -36,23 +36,11 @@ async def emit(tx: Tx, events: Sequence[Event]) -> None:
     ids = [event.id for event in events]
     types = [event_type(event) for event in events]
     texts = [body.decode() for body in bodies]
-    seqs = await store.append(tx, ids, types, texts, (context.request_id, context.traceparent))
+    rows = await store.append(tx, ids, types, texts, (context.request_id, context.traceparent))
     take = taker(pool_of(tx))
     if take is None:
         await notify(tx, CHANNEL)  # whichever leads
         return
-    rows = [
-        store.Row(
-            seq=seq,
-            event_id=event_id,
-            type=kind,
-            body=body,
-            request_id=context.request_id,
-            traceparent=context.traceparent,
-            replays=0,
-        )
-        for seq, event_id, kind, body in zip(seqs, ids, types, texts, strict=True)
-    ]
     after_commit(tx, partial(take, rows))
 
 

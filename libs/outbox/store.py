@@ -42,22 +42,22 @@ async def append(
     types: Sequence[str],
     bodies: Sequence[str],
     context: tuple[str | None, str | None],
-) -> list[int]:
-    """Add events in the order given; `context` is request id and traceparent. Returns the rows' seq, in that order."""
+) -> list[Row]:
+    """Add events in the order given; `context` is request id and traceparent. Returns the rows that are there now."""
     rows = await tx.fetch(
         """
         INSERT INTO outbox (event_id, type, body, request_id, traceparent)
         SELECT event_id, type, body::json, $4, $5
           FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS e (event_id, type, body, position)
          ORDER BY position
-        RETURNING seq
+        RETURNING seq, event_id, type, body, request_id, traceparent, replays
         """,
         event_ids,
         types,
         bodies,
         *context,
     )
-    return sorted(seq for (seq,) in rows)
+    return [Row(**row) for row in rows]
 
 
 async def left_behind(tx: Tx, older_than: timedelta, limit: int, limit_bytes: int) -> list[Row]:
