@@ -31,9 +31,12 @@ def file_key(project_id: str, upload_id: str, file_number: int, attempt: str) ->
     return f"{objects_prefix(project_id, upload_id)}f{file_number}-{attempt}"
 
 
-def member_key(project_id: str, upload_id: str, stream_number: int, fence: int, member_number: int) -> str:
-    """The object of a file unpacked from a stream; `fence` is its writer's, so that nobody overwrites another's."""
-    return f"{objects_prefix(project_id, upload_id)}m{stream_number}-{fence}-{member_number}"
+def member_key(project_id: str, upload_id: str, stream: int | str, fence: int, member_number: int) -> str:
+    """The object of a file unpacked from a stream; `fence` is its writer's, so that nobody overwrites another's.
+
+    `stream` is what its id says beyond the upload's: its number, and where the file was refused before, how often.
+    """
+    return f"{objects_prefix(project_id, upload_id)}m{stream}-{fence}-{member_number}"
 
 
 def upload_of(key: str) -> str | None:

@@ -215,7 +215,8 @@ class Unpacking:
     def _key(self, number: int) -> str:
         """It carries the fence, so that an attempt that has lost its lease overwrites nothing of the next one's."""
         stream = self._stream
-        return member_key(stream.project_id, stream.upload_id, stream.number, self._fence, number)
+        which = stream.id.removeprefix(f"{stream.upload_id}-")  # fences of a repeated stream begin anew
+        return member_key(stream.project_id, stream.upload_id, which, self._fence, number)
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
