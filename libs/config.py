@@ -39,6 +39,9 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     http_port: Port = 8080  # API (gateway), /livez, /readyz, /metrics (all)
     nats_replicas: Count = 1  # of each stream; an existing stream is raised to it, never lowered
     db_pool_size: Count = 10
+    s3_uploads: Count = 128  # connections at a time, in this process: for bodies to the store
+    s3_downloads: Count = 128  # for bodies from it
+    s3_calls: Count = 64  # for everything else
     unready_s: SecondsOrNone = 2  # after SIGTERM, still accept for this long: until load balancers have seen /readyz
     drain_s: Seconds = 30  # then, for what is under way to end by itself; below the orchestrator's grace period
     log_level: str = "info"

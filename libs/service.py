@@ -18,6 +18,7 @@ import uvloop
 from aiohttp import web
 
 from libs import db, outbox, telemetry
+from libs.blobs import Blobs
 from libs.bus import Bus, Consumer, Handlers
 from libs.config import ServiceConfig, load, schema_name
 from libs.db import Pool
@@ -154,6 +155,11 @@ class Spine:
     pool: Pool
     signals: Signals
     bus: Bus
+
+
+def open_blobs(config: ServiceConfig) -> AbstractAsyncContextManager[Blobs]:
+    """Object storage, with as many connections as the service is told."""
+    return Blobs.open(config.s3_url, uploads=config.s3_uploads, downloads=config.s3_downloads, calls=config.s3_calls)
 
 
 async def spine(service: Service, migrations: Path, handlers: Handlers | None = None) -> Spine:

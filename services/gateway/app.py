@@ -6,8 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from libs.admission import Slots
-from libs.blobs import Blobs
-from libs.service import Service, spine
+from libs.service import Service, open_blobs, spine
 from libs.web import BodyLimits, Route, make_app
 from services.gateway.admin.routes import ROUTES as ADMIN
 from services.gateway.config import GatewayConfig
@@ -26,7 +25,7 @@ ROUTES: list[Route] = [*UPLOADS, *MODELS, *PROJECTS, *ADMIN]
 
 async def build(config: GatewayConfig, service: Service) -> None:
     """The public API over the registry, and the handlers and sweepers that keep the registry up to date."""
-    blobs = await service.enter(Blobs.open(config.s3_url))
+    blobs = await service.enter(open_blobs(config))
     shared = await spine(service, MIGRATIONS, handlers)
     downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
     incoming = Slots(config.uploads_at_once, config.uploads_at_once_per_project)

@@ -25,9 +25,9 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     complete_wait_s: Seconds = 60  # how long `complete` waits for the model before it answers 202
     complete_wait_max_s: Seconds = 600  # the same, at most, where the client says by `Prefer: wait=N`
     downloads_at_once: Count = 128  # of one gateway; beyond, after about a second, 503 with Retry-After
-    downloads_at_once_per_project: Count = 32
+    downloads_at_once_per_project: Count = 64
     uploads_at_once: Count = 128  # the same for bodies that come in
-    uploads_at_once_per_project: Count = 32
+    uploads_at_once_per_project: Count = 64
     body_idle_s: Seconds = 60  # after which a client that sends or takes nothing of a body is ended
     body_min_rate_bytes_per_s: Count = 16 * 1024  # averaged over a minute in which we waited for nothing else
     sweep_interval_s: Seconds = 5

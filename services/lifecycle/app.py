@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from libs.blobs import Blobs
 from libs.db import Pool, connection
-from libs.service import Service, spine
+from libs.service import Service, open_blobs, spine
 from services.lifecycle import metrics
 from services.lifecycle.config import LifecycleConfig
 from services.lifecycle.handlers import handlers
@@ -22,7 +21,7 @@ GAUGES_EVERY_S = 5.0
 
 async def build(config: LifecycleConfig, service: Service) -> None:
     """Handlers that record what is to go, workers that delete it, and the hourly audit of what is stored."""
-    blobs = await service.enter(Blobs.open(config.s3_url))
+    blobs = await service.enter(open_blobs(config))
     shared = await spine(service, MIGRATIONS, handlers)
     ownership = Ownership(shared.pool, blobs, config.namespace, config.installation_check_s)
     for number in range(config.purge_workers):

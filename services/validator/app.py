@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from libs.blobs import Blobs
 from libs.db import Pool, Tx, transaction
-from libs.service import Service, spine
+from libs.service import Service, open_blobs, spine
 from services.validator import store
 from services.validator.attempt import Tools
 from services.validator.config import ValidatorConfig
@@ -23,7 +22,7 @@ FORGET_BATCH = 1_000
 
 async def build(config: ValidatorConfig, service: Service) -> None:
     """Events become rows, rows become verdicts."""
-    blobs = await service.enter(Blobs.open(config.s3_url))
+    blobs = await service.enter(open_blobs(config))
     shared = await spine(service, MIGRATIONS, handlers)
     tools = Tools(config, shared.pool, ModelReader(blobs, config.max_fetches))
     service.background("validations", Worker(tools, shared.signals).run)

@@ -17,7 +17,7 @@ _decoder = msgspec.json.Decoder(list[StreamProgress])
 
 
 class Progress:
-    """The latest report of each stream since the last write."""
+    """How far each stream is by the reports since the last write; several processes may report on one."""
 
     def __init__(self, pool: Pool, stale_after_s: float) -> None:
         self._pool = pool
@@ -27,7 +27,8 @@ class Progress:
     async def receive(self, body: bytes) -> None:
         """Take reports in: a JSON list of StreamProgress. Raises: msgspec.DecodeError."""
         for report in _decoder.decode(body):
-            self._latest[report.stream_id] = report
+            before = self._latest.get(report.stream_id, report)
+            self._latest[report.stream_id] = _furthest(before, report)
 
     async def write(self) -> None:
         """Write what came in since the last time. Raises: Unavailable; then it is written the next time."""
@@ -41,3 +42,14 @@ class Progress:
         except BaseException:
             self._latest = reports | self._latest
             raise
+
+
+def _furthest(one: StreamProgress, other: StreamProgress) -> StreamProgress:
+    """Whoever only heard of a part knows nothing of how far its reader is."""
+    return msgspec.structs.replace(
+        other,
+        parts_known=max(one.parts_known, other.parts_known),
+        parts_done=max(one.parts_done, other.parts_done),
+        members=max(one.members, other.members),
+        bytes_out=max(one.bytes_out, other.bytes_out),
+    )
