@@ -257,12 +257,12 @@ def _in_words(ttl: timedelta) -> str:
 async def opened(tx: Tx, overdue: Overdue, *, at: datetime) -> UploadOpened:
     """The stream with every part known so far: tells an extractor all it needs, however much was lost before.
 
-    Its id is made from what is asked, so that the same question of two sweepers is one.
+    Its id is made from the stream and when it was due, so that the same question asked twice is one.
     """
     stream = overdue.stream
     if stream.format == "object":
         parts = [Part(number=0, attempt="", size_bytes=stream.size_bytes)]
     else:
         parts = streams.as_event_parts(await streams.parts(tx, stream.id))
-    asked = id_of("upload.opened", stream.id, overdue.parts_stored, overdue.asks)
+    asked = id_of("upload.opened", stream.id, overdue.deadline_at.isoformat())
     return UploadOpened(id=asked, stream=stream, parts=parts, at=at)
