@@ -88,13 +88,13 @@ class Raw:
         return int(head.split()[1]), head.decode(), json.loads(body)
 
 
-@pytest.mark.parametrize("path", ["count", "decoded"])
 async def test_every_empty_body_of_a_process_ends_at_once():
     """aiohttp has one reader for all of them, which says only once that there is no more."""
     for _ in range(2):
         assert await Body(aiohttp.EMPTY_PAYLOAD, HURRIED).readany() == b""
 
 
+@pytest.mark.parametrize("path", ["count", "decoded"])
 async def test_a_body_that_stalls_is_ended_and_its_connection_closed(serving: Serving, path: str) -> None:
     """Said so by 408; not kept for as long again to read the rest away."""
     async with Raw.connected(await serving(COUNT, DECODED, limits=IMPATIENT)) as raw:
