@@ -21,7 +21,7 @@ from services.gateway.models.store import models
 from services.gateway.presentation import timestamp
 from services.gateway.state import Gateway
 from services.gateway.uploads.states import LIVE
-from services.gateway.uploads.store import sessions, streams
+from services.gateway.uploads.store import deadlines, sessions, streams
 
 WAIT_S = 1.0  # for the processes to answer; who is busy for longer is no better than silent
 PARKED_AT_MOST = 1000  # of each kind
@@ -77,7 +77,7 @@ async def resume_upload(call: Call) -> schemas.Resumed:
         if not waiting:
             raise WrongState("Nothing of this upload waits to be unpacked.", retryable=False)
         now = datetime.now(UTC)
-        await streams.resume(tx, upload.id, now)
+        await deadlines.resume(tx, upload.id, now)
         await emit(tx, [UploadResumeRequested(upload_id=upload.id, stream_ids=waiting, at=now)])
     return schemas.Resumed(id=upload.id, stream_ids=waiting)
 

@@ -22,7 +22,7 @@ from libs.errors import ChecksumMismatch
 from services.gateway.deadletters import undeliverable
 from services.gateway.uploads import session
 from services.gateway.uploads.states import LIVE
-from services.gateway.uploads.store import files, sessions, streams
+from services.gateway.uploads.store import deadlines, files, sessions, streams
 
 # How long others have before they are asked again, from the event that starts the wait. No setting, since a handler
 # reads none; from the second time on the sweepers ask with growing pauses.
@@ -45,7 +45,7 @@ async def show_progress(event: ArchiveProgressed, tx: Tx) -> list[Event]:
         members=event.members,
         bytes_out=event.bytes_out,
     )
-    await streams.record_progress(tx, [report], deadline_at=event.at + PATIENCE)
+    await deadlines.record_progress(tx, [report], deadline_at=event.at + PATIENCE)
     return []
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from libs.contracts import StreamProgress
 from libs.db import Pool, connection
-from services.gateway.uploads.store import streams
+from services.gateway.uploads.store import deadlines
 
 SUBJECT = "progress.streams"
 WRITE_EVERY_S = 1.0
@@ -38,7 +38,7 @@ class Progress:
         ordered = [reports[stream_id] for stream_id in sorted(reports)]
         try:
             async with connection(self._pool) as tx:
-                await streams.record_progress(tx, ordered, deadline_at=datetime.now(UTC) + self._patience)
+                await deadlines.record_progress(tx, ordered, deadline_at=datetime.now(UTC) + self._patience)
         except BaseException:
             self._latest = reports | self._latest
             raise

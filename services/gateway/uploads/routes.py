@@ -18,7 +18,7 @@ from services.gateway.uploads.incoming.finishing import finish_files
 from services.gateway.uploads.incoming.parts import receive_part
 from services.gateway.uploads.opening import create_archive, create_directory
 from services.gateway.uploads.states import LIVE
-from services.gateway.uploads.store import files, sessions, streams, transfers
+from services.gateway.uploads.store import chunks, files, sessions, streams, transfers
 from services.gateway.uploads.urls import base_path, base_url
 
 POLL_S = 5.0  # how often to look without having been signalled
@@ -60,7 +60,7 @@ async def get_upload(call: Call) -> schemas.Session:
             streams={stream.number: stream for stream in sequences},
             parts=await streams.numbers_by_stream(tx, upload.id),
             transfers={transfer.number: transfer for transfer in await transfers.of_upload(tx, upload.id)},
-            chunks=await transfers.chunks_by_file(tx, upload.id),
+            chunks=await chunks.numbers_by_file(tx, upload.id),
         )
         states = describe.file_states(base_path(call), upload, await files.of_upload(tx, upload.id), sent)
         counts = await files.counts(tx, [upload.id])

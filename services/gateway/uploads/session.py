@@ -34,10 +34,11 @@ from services.gateway.models import missing, validation
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.uploads.ranges import missing_ranges
-from services.gateway.uploads.store import files, sessions, streams
+from services.gateway.uploads.store import deadlines, files, sessions, streams
+from services.gateway.uploads.store.deadlines import Overdue
 from services.gateway.uploads.store.expiry import Lifetime
 from services.gateway.uploads.store.sessions import Upload
-from services.gateway.uploads.store.streams import Overdue, Stream
+from services.gateway.uploads.store.streams import Stream
 
 CHANNEL = "upload"  # signalled with the upload's id at every change of its status
 NAMED_AT_MOST = 20  # files in one message
@@ -174,7 +175,7 @@ async def park(tx: Tx, upload: Upload, stream_ids: Sequence[str], reason: str, *
 
     The extractor is asked again at `ask_at`; what it says then, or an operator, ends the waiting.
     """
-    await streams.park(tx, upload.id, stream_ids, reason, ask_at)
+    await deadlines.park(tx, upload.id, stream_ids, reason, ask_at)
     await notify(tx, CHANNEL, upload.id)
 
 
@@ -187,7 +188,7 @@ async def fail(tx: Tx, upload: Upload, finding: Finding, *, code: str, at: datet
     error = {"message": reason, "code": code, "finding": msgspec.to_builtins(finding)}
     if not await sessions.move(tx, upload.id, "failed", error=error):
         return []
-    await streams.rest(tx, upload.id)
+    await deadlines.rest(tx, upload.id)
     await models.fail(tx, upload.model_id, reason)
     await notify(tx, CHANNEL, upload.id)
     failed = UploadFailed(
@@ -203,7 +204,7 @@ async def abort(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     """
     if not await sessions.move(tx, upload.id, "aborted"):
         return []
-    await streams.rest(tx, upload.id)
+    await deadlines.rest(tx, upload.id)
     await models.discard(tx, upload.model_id)
     await notify(tx, CHANNEL, upload.id)
     return [UploadAborted(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
@@ -223,7 +224,7 @@ async def expire(tx: Tx, upload: Upload, lifetime: Lifetime, *, at: datetime) ->
     error = {"message": reason, "code": "upload_expired", "finding": None}
     if not await sessions.move(tx, upload.id, "expired", only_from=("open",), error=error):
         return []
-    await streams.rest(tx, upload.id)
+    await deadlines.rest(tx, upload.id)
     await models.fail(tx, upload.model_id, reason)
     await notify(tx, CHANNEL, upload.id)
     return [UploadExpired(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]

@@ -9,7 +9,7 @@ from libs.db import Pool, transaction
 from libs.outbox import emit
 from services.gateway.uploads import session
 from services.gateway.uploads.opening import OPENING_KEPT
-from services.gateway.uploads.store import openings, sessions, streams
+from services.gateway.uploads.store import deadlines, openings, sessions
 from services.gateway.uploads.store.expiry import Lifetime
 
 # Between two asks for the same stream; the last one repeats.
@@ -46,6 +46,6 @@ async def forget_ended_sessions(pool: Pool, now: datetime, retain: timedelta) ->
 async def ask_extractor_again(pool: Pool, now: datetime) -> None:
     """Streams with parts that no extractor has reported on. Emits: UploadOpened, with all that is known."""
     async with transaction(pool) as tx:
-        for overdue in await streams.overdue(tx, now, PAUSES):
+        for overdue in await deadlines.overdue(tx, now, PAUSES):
             log.info("asking again for a waiting stream", extra={"stream_id": overdue.stream.id, "asks": overdue.asks})
             await emit(tx, [await session.opened(tx, overdue, at=now)])

@@ -28,7 +28,7 @@ from services.gateway.admin import routes
 from services.gateway.admin.store import KEPT
 from services.gateway.models.sweepers import give_verdicts_up
 from services.gateway.projects.authentication import authenticate_by
-from services.gateway.uploads.store import streams
+from services.gateway.uploads.store import deadlines
 from services.gateway.uploads.sweepers import PAUSES, ask_extractor_again
 from tests.integration.gateway.test_verdicts import DAYS, asked_through_all_pauses
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads, extracted
@@ -174,7 +174,7 @@ async def test_the_extractor_is_asked_at_once_about_an_upload_that_was_parked_fo
         now += pause + timedelta(seconds=1)
         await ask_extractor_again(uploads.pool, now)
     async with transaction(uploads.pool) as tx:
-        await streams.park(tx, session, [f"{session}-0"], "dead letter.", now + timedelta(minutes=30))
+        await deadlines.park(tx, session, [f"{session}-0"], "dead letter.", now + timedelta(minutes=30))
     asked = len(await uploads.emitted(UploadOpened))
     assert asked == 1 + len(PAUSES)
 
@@ -233,7 +233,7 @@ async def test_what_is_parked_is_listed_with_its_reason(operator: Operator):
     session = opened["session_id"]
     await uploads.send_part(session, 0, b"x" * 10)
     async with transaction(uploads.pool) as tx:
-        await streams.park(tx, session, [f"{session}-0"], "disk full.", NOON)
+        await deadlines.park(tx, session, [f"{session}-0"], "disk full.", NOON)
     *listed, fourth = (await operator.call("GET", "parked"))["data"]
     assert (fourth["kind"], fourth["id"], fourth["name"], fourth["waiting_for"]) == (
         "upload",

@@ -19,7 +19,7 @@ from services.gateway.uploads.incoming import wholes
 from services.gateway.uploads.incoming.parts import Taken, sent_in, take_part
 from services.gateway.uploads.lifetimes import lifetime
 from services.gateway.uploads.receive import Expected, Received
-from services.gateway.uploads.store import files, sessions, streams, transfers
+from services.gateway.uploads.store import chunks, files, sessions, streams, transfers
 from services.gateway.uploads.store.files import Target, UploadFile
 from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.store.streams import Stream, stream_id
@@ -90,7 +90,7 @@ async def _begin(state: Gateway, upload: Upload, file: UploadFile, count: int, c
     async with transaction(state.pool) as tx:
         await files.lock(tx, upload.id, file.number)  # the other way to send chunks is not begun meanwhile
         joined = await streams.get(tx, upload.id, file.number)
-        begun = joined is None and await transfers.begin_chunks(
+        begun = joined is None and await chunks.begin(
             tx,
             upload.id,
             file.number,
@@ -125,7 +125,7 @@ async def _take_part(
         return Taken(received=received)
     part, received = await _store(call, upload, file, transfer, number, expected)
     async with transaction(state.pool) as tx:
-        added = await transfers.add_chunk(tx, transfer, part, file.size_bytes, lifetime(state.config))
+        added = await chunks.add(tx, transfer, part, file.size_bytes, lifetime(state.config))
         if added.recorded and added.transfer is None:
             raise PartSizeMismatch(
                 f"The parts of {file.path!r} would have more or fewer bytes together than the {file.size_bytes} of the "
@@ -178,7 +178,7 @@ async def _s3_number(state: Gateway, upload: Upload, transfer: Transfer, number:
     """S3 orders parts by number, and replaces one of the same number: each chunk has a range, each attempt its own."""
     attempts = MAX_PARTS // (transfer.part_count or 1)
     async with connection(state.pool) as tx:
-        attempt = await transfers.next_attempt(tx, transfer, number)
+        attempt = await chunks.next_attempt(tx, transfer, number)
     if attempt is None:
         raise _ended(expected)
     if attempt > attempts:
@@ -197,7 +197,7 @@ def _ended(expected: Expected) -> Conflict:
 
 async def _why_not(tx: Tx, upload: Upload, transfer: Transfer, part: TransferPart, expected: Expected) -> None:
     """Raises: why a chunk was not recorded, unless the same one was."""
-    known = await transfers.chunk(tx, transfer, part.number)
+    known = await chunks.get(tx, transfer, part.number)
     if known is None:
         sessions.require_open(await sessions.get(tx, upload.project_id, upload.id))
         raise _ended(expected)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from libs.contracts import Format, Part, PartStream, StreamProgress
+from libs.contracts import Format, Part, PartStream
 from libs.db import Tx, columns
 from libs.errors import UploadNotFound
 from services.gateway.uploads.store.expiry import Lifetime, extended
@@ -315,67 +315,6 @@ def _added(row: Mapping[str, Any], alias: str) -> Added:
     return Added(recorded=row["added"], stream=stream, arrived=row["arrived"] + last, expected=row["expected"])
 
 
-async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, deadline_at: datetime) -> None:
-    """How far the extractor is with some streams; reports may come late or twice, so the numbers only grow.
-
-    A stream is no longer parked. One that is not complete, and whose every part the extractor knows, waits for its
-    client: it has no deadline.
-    """
-    await tx.execute(
-        """
-        UPDATE upload_stream s
-           SET parts_known = greatest(s.parts_known, r.parts_known), parts_done = greatest(s.parts_done, r.parts_done),
-               members = greatest(s.members, r.members), bytes_out = greatest(s.bytes_out, r.bytes_out),
-               asks = 0, waiting_for = NULL,
-               deadline_at = CASE WHEN s.parts_stored = s.total_parts
-                                    OR s.parts_stored > greatest(s.parts_known, r.parts_known)
-                                  THEN $6::timestamptz END
-          FROM unnest($1::text[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[])
-               AS r (id, parts_known, parts_done, members, bytes_out)
-         WHERE s.id = r.id AND NOT s.unpacked
-        """,
-        [report.stream_id for report in reports],
-        [report.parts_known for report in reports],
-        [report.parts_done for report in reports],
-        [report.members for report in reports],
-        [report.bytes_out for report in reports],
-        deadline_at,
-    )
-
-
-async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, deadline_at: datetime) -> None:
-    """The extractor, or we, cannot go on with these streams now; asked again at `deadline_at`."""
-    await tx.execute(
-        """
-        UPDATE upload_stream
-           SET parked_at = CASE WHEN waiting_for IS NULL THEN now() ELSE parked_at END, waiting_for = $3,
-               deadline_at = $4
-         WHERE upload_id = $1 AND id = ANY ($2) AND NOT unpacked
-        """,
-        upload_id,
-        list(stream_ids),
-        reason,
-        deadline_at,
-    )
-
-
-async def resume(tx: Tx, upload_id: str, now: datetime) -> None:
-    """Whatever of the session is asked about at some time is due now, and then after the first pause again."""
-    await tx.execute(
-        """
-        UPDATE upload_stream SET deadline_at = $2, asks = 0
-         WHERE upload_id = $1 AND NOT unpacked AND deadline_at IS NOT NULL
-        """,
-        upload_id,
-        now,
-    )
-
-
-async def rest(tx: Tx, upload_id: str) -> None:
-    """The session has ended: nobody is asked about its streams any more."""
-    await tx.execute("UPDATE upload_stream SET deadline_at = NULL WHERE upload_id = $1", upload_id)
-
-
 async def finish(
     tx: Tx, stream_id: str, *, members: int, bytes_out: int, stripped_prefix: str | None, dropped: Sequence[str]
 ) -> Stream | None:
@@ -394,41 +333,6 @@ async def finish(
         list(dropped),
     )
     return None if row is None else Stream(**row)
-
-
-class Overdue(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream to be asked about, for the `asks`th time since it went on, as it was due at `deadline_at`."""
-
-    stream: PartStream
-    deadline_at: datetime
-    asks: int
-
-
-async def overdue(tx: Tx, now: datetime, pauses: Sequence[timedelta], limit: int = 20) -> list[Overdue]:
-    """Streams whose parts should have been unpacked by now; each gets a new deadline, after the next of `pauses`."""
-    rows = await tx.fetch(
-        """
-        WITH due AS (
-            SELECT w.id, w.deadline_at FROM upload_stream w JOIN upload o ON o.id = w.upload_id
-             WHERE NOT w.unpacked AND w.deadline_at < $1 AND o.status IN ('open', 'processing')
-             ORDER BY w.deadline_at LIMIT $3 FOR UPDATE OF w SKIP LOCKED
-        )
-        UPDATE upload_stream s
-           SET asks = s.asks + 1,
-               deadline_at = $1::timestamptz + ($2::interval[])[least(s.asks + 1, cardinality($2::interval[]))]
-          FROM due, upload u
-         WHERE s.id = due.id AND u.id = s.upload_id
-        RETURNING s.id, s.upload_id, u.project_id, u.model_id, s.number, s.format, s.size_bytes, s.total_parts, s.path,
-                  s.sha256, s.key, s.asks, due.deadline_at AS was_due_at
-        """,
-        now,
-        list(pauses),
-        limit,
-    )
-    return [
-        Overdue(stream=msgspec.convert(dict(row), PartStream), deadline_at=row["was_due_at"], asks=row["asks"])
-        for row in rows
-    ]
 
 
 def as_event_parts(stored: Sequence[StoredPart]) -> list[Part]:
