@@ -81,6 +81,7 @@ class Body:
         piece, more = b"", True
         while not piece and more:  # of a chunked body, an empty piece with more to come is the end of a chunk
             piece, more = await self._pace.kept(self._content.readchunk())
+            more = more and not self._content.at_eof()  # of an empty body, aiohttp says so once in a process
             if piece or more:  # the end is no piece: a body that is all there has not been too slow
                 self._pace.passed(len(piece))
         return piece

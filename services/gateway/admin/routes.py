@@ -63,8 +63,9 @@ async def _ordered(call: Call, subject: str, body: msgspec.Struct) -> schemas.An
 
 
 async def resume_upload(call: Call) -> schemas.Resumed:
-    """Try what is parked of an upload again now. Emits: UploadResumeRequested.
+    """Try what is parked of an upload again now, whoever parked it. Emits: UploadResumeRequested.
 
+    What the extractor was to be asked about later, after an event that could not be handled, the next sweep asks.
     Raises: UploadNotFound; the reason, if it has ended; WrongState, if nothing of it waits.
     """
     state: Gateway = call.state
@@ -75,7 +76,9 @@ async def resume_upload(call: Call) -> schemas.Resumed:
         waiting = [stream.id for stream in await streams.of_upload(tx, upload.id) if not stream.unpacked]
         if not waiting:
             raise WrongState("Nothing of this upload waits to be unpacked.", retryable=False)
-        await emit(tx, [UploadResumeRequested(upload_id=upload.id, stream_ids=waiting, at=datetime.now(UTC))])
+        now = datetime.now(UTC)
+        await streams.resume(tx, upload.id, now)
+        await emit(tx, [UploadResumeRequested(upload_id=upload.id, stream_ids=waiting, at=now)])
     return schemas.Resumed(id=upload.id, stream_ids=waiting)
 
 

@@ -109,7 +109,7 @@ async def _complete(state: Gateway, project_id: str, upload_id: str) -> None:
         mine = await sessions.get(tx, project_id, upload_id)
         if mine.status == "open":
             # Committed by itself: what has vanished must be asked for even though completing is refused below.
-            await files.unmark_vanished(tx, mine.id, project_id)
+            await files.unmark_vanished(tx, mine.id, project_id, session.VANISHED)
     if mine.status == "open" and mine.kind == "directory":
         await finish_files(state, mine)
     async with transaction(state.pool) as tx:

@@ -41,6 +41,7 @@ from services.gateway.uploads.store.streams import Overdue, Stream
 
 CHANNEL = "upload"  # signalled with the upload's id at every change of its status
 NAMED_AT_MOST = 20  # files in one message
+VANISHED = "The stored copy that this file was to share was deleted, or lost by storage, during the upload."
 
 
 async def complete(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
@@ -110,12 +111,14 @@ async def _require_files(tx: Tx, upload: Upload, all_streams: Sequence[Stream]) 
 async def register(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
     """Everything is unpacked: enter the files into the registry, each content once, and ask for the verdict.
 
-    Models that had lost a file which this upload brings are whole again.
+    Models that had lost a file which this upload brings are whole again. Where the stored copy that a file was to share
+    is gone, that file is to be sent after all: processing -> open.
     Emits: ModelRegistered, ModelValidationRequested, for each of them too, and ObjectDropped for what was lost; or
-    UploadFailed, if files are missing without which no model is.
+    UploadFailed, if files are missing without which no model is; nothing for a session that is open again.
     """
-    for path in await files.unmark_vanished(tx, upload.id, upload.project_id):
-        return await fail(tx, upload, _vanished(path), code=FilesMissing.code, at=at)
+    if await files.unmark_vanished(tx, upload.id, upload.project_id, VANISHED):
+        await _reopen(tx, upload)
+        return []
     brought = [
         StoredFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256, key=file.key)
         for file in await files.of_upload(tx, upload.id)
@@ -143,14 +146,11 @@ async def registered(tx: Tx, upload: Upload, *, at: datetime) -> ModelRegistered
     )
 
 
-def _vanished(path: str) -> Finding:
-    return Finding(
-        rule="upload-file-vanished",
-        severity="error",
-        message="the stored copy that this file was to share was deleted, or lost by storage, during the upload.",
-        fix="Upload the model again.",
-        file=path,
-    )
+async def _reopen(tx: Tx, upload: Upload) -> None:
+    """A file of a complete directory is to be sent again: processing -> open."""
+    if await sessions.move(tx, upload.id, "open", only_from=("processing",)):
+        await models.reopen(tx, upload.model_id)
+        await notify(tx, CHANNEL, upload.id)
 
 
 async def refuse_file(tx: Tx, upload: Upload, stream: Stream, finding: Finding, *, at: datetime) -> list[Event]:
@@ -164,9 +164,7 @@ async def refuse_file(tx: Tx, upload: Upload, stream: Stream, finding: Finding, 
     ]
     await streams.remove(tx, stream.id)
     await files.refuse(tx, upload.id, stream.number, finding.sentence())
-    if await sessions.move(tx, upload.id, "open", only_from=("processing",)):
-        await models.reopen(tx, upload.model_id)
-        await notify(tx, CHANNEL, upload.id)
+    await _reopen(tx, upload)
     dropped = [*keys, *([stream.key] if stream.key else [])]
     return [ObjectDropped(project_id=upload.project_id, keys=dropped, reason=finding.rule, at=at)]
 
@@ -257,12 +255,12 @@ def _in_words(ttl: timedelta) -> str:
 async def opened(tx: Tx, overdue: Overdue, *, at: datetime) -> UploadOpened:
     """The stream with every part known so far: tells an extractor all it needs, however much was lost before.
 
-    Its id is made from what is asked, so that the same question of two sweepers is one.
+    Its id is made from the stream and when it was due, so that the same question asked twice is one.
     """
     stream = overdue.stream
     if stream.format == "object":
         parts = [Part(number=0, attempt="", size_bytes=stream.size_bytes)]
     else:
         parts = streams.as_event_parts(await streams.parts(tx, stream.id))
-    asked = id_of("upload.opened", stream.id, overdue.parts_stored, overdue.asks)
+    asked = id_of("upload.opened", stream.id, overdue.deadline_at.isoformat())
     return UploadOpened(id=asked, stream=stream, parts=parts, at=at)

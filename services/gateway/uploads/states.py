@@ -1,7 +1,7 @@
 """The states of an upload session and of the model that it brings.
 
 open -> processing -> completed     (complete was called; everything is unpacked and registered)
-processing -> open                  (a file of a directory turned out wrong: it is to be sent again)
+processing -> open                  (a file of a directory is wrong, or was lost: it is to be sent again)
 open | processing -> failed         (the content was refused, or could not be processed for days)
 open | processing -> aborted        (by the client)
 open -> expired                     (no progress for too long)

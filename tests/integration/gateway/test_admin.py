@@ -18,6 +18,7 @@ from libs.contracts import (
     ObjectAudited,
     ObjectAuditRequested,
     UploadAborted,
+    UploadOpened,
     UploadResumeRequested,
     id_of,
 )
@@ -28,6 +29,7 @@ from services.gateway.admin.store import KEPT
 from services.gateway.models.sweepers import give_verdicts_up
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.uploads.store import streams
+from services.gateway.uploads.sweepers import PAUSES, ask_extractor_again
 from tests.integration.gateway.test_verdicts import DAYS, asked_through_all_pauses
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads, extracted
 from tests.integration.gateway.verdicts import asked_for, parked
@@ -161,6 +163,30 @@ async def test_a_parked_upload_is_resumed_with_what_of_it_is_not_unpacked(operat
     assert "complete" in (await operator.call("POST", f"uploads/{session}/resume", status=409))["error"]["message"]
     await operator.call("POST", "uploads/unknown/resume", status=404)
     assert len(await uploads.emitted(UploadResumeRequested)) == 1
+
+
+async def test_the_extractor_is_asked_at_once_about_an_upload_that_was_parked_for_long(operator: Operator):
+    uploads = operator.uploads
+    session = (await uploads.open_archive(10))["session_id"]
+    await uploads.send_part(session, 0, b"x" * 10)
+    now = datetime.now(UTC)
+    for pause in PAUSES:  # the pauses have grown, and the last question was asked just now
+        now += pause + timedelta(seconds=1)
+        await ask_extractor_again(uploads.pool, now)
+    async with transaction(uploads.pool) as tx:
+        await streams.park(tx, session, [f"{session}-0"], "dead letter.", now + timedelta(minutes=30))
+    asked = len(await uploads.emitted(UploadOpened))
+    assert asked == 1 + len(PAUSES)
+
+    for times in (1, 2):  # an operator may have to try twice
+        await operator.call("POST", f"uploads/{session}/resume", status=202)
+        now = datetime.now(UTC)
+        await ask_extractor_again(uploads.pool, now)
+        opened = await uploads.emitted(UploadOpened)
+        assert len(opened) == asked + times
+        assert len({event.id for event in opened}) == len(opened)
+    await ask_extractor_again(uploads.pool, now + PAUSES[0] + timedelta(seconds=1))
+    assert len(await uploads.emitted(UploadOpened)) == asked + 3  # the pauses are short again
 
 
 async def test_a_models_verdict_is_asked_for_again_at_the_operators_word(operator: Operator):

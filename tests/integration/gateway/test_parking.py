@@ -68,6 +68,39 @@ async def test_one_wrong_file_of_a_directory_is_sent_again_and_costs_only_itself
     assert (await uploads.complete(session))["file_count"] == 2
 
 
+async def test_a_shared_file_that_is_lost_meanwhile_is_sent_again_and_costs_only_itself(uploads: Uploads):
+    await uploads.upload_directory(FILES, "first")
+    config, weights = FILES["config.json"], b"other" * 100
+    listed = [
+        {"relative_path": "config.json", "size": len(config), "sha256": hashlib.sha256(config).hexdigest()},
+        {"relative_path": "model.safetensors", "size": len(weights)},
+    ]
+    opened = await uploads.call("POST", "uploads/directory", json={"model_name": "second", "files": listed})
+    session, slots = opened["session_id"], opened["files"]
+    assert [slot["present"] for slot in slots] == [True, False]
+    for number, chunk in enumerate((weights[:300], weights[300:])):
+        await uploads.send_file(session, f"model.safetensors?part_count=2&part_number={number}", chunk)
+    await uploads.complete(session, status=202)
+    async with connection(uploads.pool) as tx:  # as when storage has lost it
+        await tx.execute("UPDATE blob SET missing_since = now() WHERE size_bytes = $1", len(config))
+    await uploads.tell(_joined(session, (await uploads.emitted(UploadOpened))[-1].stream.id, weights))
+
+    missing = (await uploads.complete(session, status=409))["error"]
+    assert (missing["code"], missing["missing"]) == ("parts_missing", ["config.json"])
+    assert "deleted, or lost by storage" in missing["reasons"]["config.json"]
+    shown = await uploads.call("GET", f"uploads/{session}")
+    assert shown["status"] == "open"
+    assert [(file["status"], file["reason"]) for file in shown["files"]] == [
+        ("missing", missing["reasons"]["config.json"]),
+        ("received", None),
+    ]
+    assert (await uploads.model(opened["model_id"]))["status"] == "uploading"
+    assert await uploads.emitted(UploadFailed) == []
+
+    await uploads.send_file(session, "config.json", config)
+    assert (await uploads.complete(session))["status"] == "completed"
+
+
 async def test_a_client_that_waits_in_complete_hears_at_once_that_a_file_is_wrong(uploads: Uploads):
     session = await _given_chunks(uploads)
     await uploads.complete(session, status=202)
@@ -239,8 +272,7 @@ async def _send_chunks(uploads: Uploads, session: str) -> None:
         await uploads.send_file(session, f"model.safetensors?part_count=2&part_number={number}", chunk)
 
 
-def _joined(session: str, stream_id: str) -> ArchiveExtracted:
-    weights = FILES["model.safetensors"]
+def _joined(session: str, stream_id: str, weights: bytes = FILES["model.safetensors"]) -> ArchiveExtracted:
     file = StoredFile(
         path="model.safetensors",
         size_bytes=len(weights),

@@ -15,6 +15,7 @@ import pytest
 
 from libs.errors import Overloaded, TooSlow
 from libs.web import Answer, BodyLimits, Call, Pace, Route, exchange
+from libs.web.body import Body
 from tests.support.bus import eventually
 from tests.unit.web.conftest import Serving, port_of
 
@@ -85,6 +86,12 @@ class Raw:
         async with asyncio.timeout(AT_MOST_S):
             head, _, body = (await self._reader.read()).partition(b"\r\n\r\n")
         return int(head.split()[1]), head.decode(), json.loads(body)
+
+
+async def test_every_empty_body_of_a_process_ends_at_once():
+    """aiohttp has one reader for all of them, which says only once that there is no more."""
+    for _ in range(2):
+        assert await Body(aiohttp.EMPTY_PAYLOAD, HURRIED).readany() == b""
 
 
 @pytest.mark.parametrize("path", ["count", "decoded"])

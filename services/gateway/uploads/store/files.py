@@ -62,11 +62,14 @@ async def mark_present(tx: Tx, upload_id: str, project_id: str) -> None:
     )
 
 
-async def unmark_vanished(tx: Tx, upload_id: str, project_id: str) -> list[str]:
-    """Files marked present whose content has been released or lost since must be sent after all: their paths."""
+async def unmark_vanished(tx: Tx, upload_id: str, project_id: str, reason: str) -> list[str]:
+    """Files marked present whose content has been released or lost since are to be sent after all, for `reason`.
+
+    Returns their paths.
+    """
     rows = await tx.fetch(
         """
-        UPDATE upload_file f SET present = false, sha256 = NULL, key = NULL
+        UPDATE upload_file f SET present = false, sha256 = NULL, key = NULL, refused = $3
          WHERE f.upload_id = $1 AND f.present
            AND NOT EXISTS (SELECT FROM blob b WHERE b.project_id = $2 AND b.sha256 = f.sha256
                               AND b.missing_since IS NULL FOR SHARE)
@@ -74,6 +77,7 @@ async def unmark_vanished(tx: Tx, upload_id: str, project_id: str) -> list[str]:
         """,
         upload_id,
         project_id,
+        reason,
     )
     return [row["path"] for row in rows]
 

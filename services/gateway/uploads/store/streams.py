@@ -302,6 +302,18 @@ async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, d
     )
 
 
+async def resume(tx: Tx, upload_id: str, now: datetime) -> None:
+    """Whatever of the session is asked about at some time is due now, and then after the first pause again."""
+    await tx.execute(
+        """
+        UPDATE upload_stream SET deadline_at = $2, asks = 0
+         WHERE upload_id = $1 AND NOT unpacked AND deadline_at IS NOT NULL
+        """,
+        upload_id,
+        now,
+    )
+
+
 async def rest(tx: Tx, upload_id: str) -> None:
     """The session has ended: nobody is asked about its streams any more."""
     await tx.execute("UPDATE upload_stream SET deadline_at = NULL WHERE upload_id = $1", upload_id)
@@ -328,10 +340,10 @@ async def finish(
 
 
 class Overdue(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream to be asked about for the `asks`th time."""
+    """A stream to be asked about, for the `asks`th time since it went on, as it was due at `deadline_at`."""
 
     stream: PartStream
-    parts_stored: int
+    deadline_at: datetime
     asks: int
 
 
@@ -339,23 +351,25 @@ async def overdue(tx: Tx, now: datetime, pauses: Sequence[timedelta], limit: int
     """Streams whose parts should have been unpacked by now; each gets a new deadline, after the next of `pauses`."""
     rows = await tx.fetch(
         """
+        WITH due AS (
+            SELECT w.id, w.deadline_at FROM upload_stream w JOIN upload o ON o.id = w.upload_id
+             WHERE NOT w.unpacked AND w.deadline_at < $1 AND o.status IN ('open', 'processing')
+             ORDER BY w.deadline_at LIMIT $3 FOR UPDATE OF w SKIP LOCKED
+        )
         UPDATE upload_stream s
            SET asks = s.asks + 1,
                deadline_at = $1::timestamptz + ($2::interval[])[least(s.asks + 1, cardinality($2::interval[]))]
-          FROM upload u
-         WHERE u.id = s.upload_id
-           AND s.id IN (SELECT w.id FROM upload_stream w JOIN upload o ON o.id = w.upload_id
-                         WHERE NOT w.unpacked AND w.deadline_at < $1 AND o.status IN ('open', 'processing')
-                         ORDER BY w.deadline_at LIMIT $3 FOR UPDATE OF w SKIP LOCKED)
+          FROM due, upload u
+         WHERE s.id = due.id AND u.id = s.upload_id
         RETURNING s.id, s.upload_id, u.project_id, u.model_id, s.number, s.format, s.size_bytes, s.total_parts, s.path,
-                  s.sha256, s.key, s.parts_stored, s.asks
+                  s.sha256, s.key, s.asks, due.deadline_at AS was_due_at
         """,
         now,
         list(pauses),
         limit,
     )
     return [
-        Overdue(stream=msgspec.convert(dict(row), PartStream), parts_stored=row["parts_stored"], asks=row["asks"])
+        Overdue(stream=msgspec.convert(dict(row), PartStream), deadline_at=row["was_due_at"], asks=row["asks"])
         for row in rows
     ]
 
