@@ -6,6 +6,7 @@ Source: Amazon S3 API reference, CreateMultipartUpload, UploadPart, CompleteMult
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, Sequence
 
 from libs.blobs import listing
@@ -19,6 +20,7 @@ MIN_PART_BYTES = 5 * MIB  # of every part but the last
 MAX_PART_BYTES = 5 * 1024 * MIB
 MAX_PARTS = 10_000
 PART_BYTES = 8 * MIB
+LOOK_AFTER_S = (0.0, 0.1, 0.3, 0.9)  # for an object that another attempt may be completing
 
 
 class MultipartGone(Unavailable):
@@ -75,8 +77,8 @@ async def complete(
 ) -> None:
     """Make the object of these parts, (number, entity tag) in any order, visible; safe to repeat.
 
-    An upload that the store does not know any more, beside an object of `size_bytes` under the key, was completed by
-    an attempt whose answer was lost.
+    An upload that the store refuses to complete, beside an object of `size_bytes` under the key, was completed by
+    another attempt: before, so that the store does not know it any more, or just now (JuiceFS answers 403 then).
     Raises: MultipartGone; Unavailable; ValueError for part numbers that S3 does not allow.
     """
     parts = sorted(etags)
@@ -93,11 +95,17 @@ async def complete(
     try:
         await transport.repeatedly(attempt)
     except Refused as refused:
-        if not _unknown(refused):
-            raise
-        stored = await head(transport, key)
-        if stored is None or stored.size_bytes != size_bytes:
+        if not await _completed_otherwise(transport, key, size_bytes):
             raise _named(refused, key) from None
+
+
+async def _completed_otherwise(transport: Transport, key: str, size_bytes: int) -> bool:
+    """Whether another attempt has completed the object; a store may forget the upload before it shows the object."""
+    for pause_s in LOOK_AFTER_S:
+        await asyncio.sleep(pause_s)
+        if (stored := await head(transport, key)) is not None:
+            return stored.size_bytes == size_bytes
+    return False
 
 
 async def abort(transport: Transport, key: str, upload_id: str) -> None:

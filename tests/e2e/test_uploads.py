@@ -203,6 +203,37 @@ def test_one_changed_shard_of_four_costs_one_shard(client: Client, deployment: D
     assert client.model("sharded")["version"] != "1.0.0"
 
 
+def test_storage_holds_what_is_accounted_for_while_a_directory_is_under_way(
+    client: Client, deployment: Deployment
+) -> None:
+    """Of one file a part and a tail, of another one large chunks that are one object; then all of it, and no more."""
+    mib, resumed, chunked = 1024 * 1024, "resumed.txt", "chunked.txt"
+    files = given_llama() | {resumed: bytes(9 * mib), chunked: b"x" * (11 * mib)}
+    manifest = [{"relative_path": path, "size": len(content)} for path, content in files.items()]
+    session = answered(client.post("uploads/directory", json={"model_name": "under-way", "files": manifest}))
+    url = f"uploads/{session['session_id']}/files"
+
+    def append(start: int, end: int) -> int:
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{9 * mib}"}
+        body = files[resumed][start:end]
+        return client.http.put(f"{client.base}/{url}/{resumed}", data=body, headers=headers, timeout=90).status_code
+
+    assert append(0, 8 * mib + 1000) == 308
+    for path, content in files.items():
+        if path not in (resumed, chunked):
+            answered(client.post(f"{url}/{quote(path)}", data=content))
+    for number in (1, 0):
+        chunk = files[chunked][number * 6 * mib : (number + 1) * 6 * mib]
+        answered(client.post(f"{url}/{chunked}?part_number={number}&part_count=2", data=chunk))
+    deployment.settle(client.project_id)
+    assert sum(deployment.stored(client.project_id).values()) == sum(map(len, files.values())) - 9 * mib + 1000
+
+    assert append(8 * mib + 1000, 9 * mib) == 200
+    client.settled(answered(client.complete(session))["model_id"])
+    deployment.settle(client.project_id)
+    assert sum(deployment.stored(client.project_id).values()) == sum(map(len, files.values()))
+
+
 def test_files_of_a_directory_may_be_sent_in_chunks_in_any_order(client: Client) -> None:
     files = given_big_llama(4 * CHUNK_BYTES) | {"1_Pooling/with space & 100%.json": b"{}"}
     manifest = [{"relative_path": path, "size": len(content)} for path, content in files.items()]

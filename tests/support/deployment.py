@@ -161,14 +161,18 @@ class Deployment:
         return self.stack.stored(NAMESPACE, f"{project_id}/")
 
     def accounted(self, project_id: str) -> dict[str, int]:
-        """What the gateway says is in storage for a project: objects of models, and parts and files of live uploads."""
+        """What the gateway says is in storage for a project: objects of models, and of live uploads what has arrived.
+
+        The parts of a multipart upload that is not complete are no objects.
+        """
         blobs = self.sql("gateway", "SELECT key, size_bytes FROM blob WHERE project_id = $1", project_id)
         files = self.sql("gateway", _LIVE_FILES, project_id)
+        tails = self.sql("gateway", _LIVE_TAILS, project_id)
         parts = {
             keys.part_key(project_id, row["upload_id"], row["stream"], row["number"], row["attempt"]): row["size_bytes"]
             for row in self.sql("gateway", _LIVE_PARTS, project_id)
         }
-        return {row["key"]: row["size_bytes"] for row in (*blobs, *files)} | parts
+        return {row["key"]: row["size_bytes"] for row in (*blobs, *files, *tails)} | parts
 
     def settle(self, project_id: str, within_s: float = 60) -> None:
         """Wait until storage holds exactly what the gateway and lifecycle say, and every model has come to rest."""
@@ -220,10 +224,18 @@ _LIVE_PARTS = """
       JOIN upload ON upload.id = stream.upload_id
      WHERE upload.project_id = $1 AND upload.status IN ('open', 'processing')
 """
+# A file of its own, or one of chunks that became one object and is being read for its sha256.
 _LIVE_FILES = """
-    SELECT file.key, file.size_bytes
+    SELECT coalesce(file.key, stream.key) AS key, file.size_bytes
       FROM upload_file AS file JOIN upload ON upload.id = file.upload_id
-     WHERE upload.project_id = $1 AND upload.status IN ('open', 'processing') AND file.key IS NOT NULL
+      LEFT JOIN upload_stream AS stream ON stream.upload_id = file.upload_id AND stream.number = file.number
+     WHERE upload.project_id = $1 AND upload.status IN ('open', 'processing')
+       AND (file.key IS NOT NULL OR stream.key IS NOT NULL)
+"""
+_LIVE_TAILS = """
+    SELECT transfer.tail_key AS key, transfer.tail_bytes AS size_bytes
+      FROM upload_transfer AS transfer JOIN upload ON upload.id = transfer.upload_id
+     WHERE upload.project_id = $1 AND upload.status IN ('open', 'processing') AND transfer.tail_key IS NOT NULL
 """
 _RESTLESS = """
     SELECT model.name, model.status

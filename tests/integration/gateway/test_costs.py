@@ -82,6 +82,18 @@ async def test_a_part_takes_six_round_trips_at_most(uploads: Uploads):
             assert statements[-1][0] == "COMMIT;"
 
 
+async def test_a_small_chunk_of_a_file_takes_six_round_trips_at_most_also_the_first(uploads: Uploads):
+    async with authenticated(uploads) as gateway:
+        data = bytes(3 * CHUNK)
+        session = (await gateway.open_directory({"model.safetensors": data}))["session_id"]
+        for number in range(3):
+            path = f"model.safetensors?part_count=3&part_number={number}"
+            with logged(uploads.pool) as statements:
+                received = await gateway.send_file(session, path, data[:CHUNK])
+            assert len(statements) <= 6, [query for query, _ in statements]
+            assert (received["uploaded_file_count"], received["expected_file_count"]) == (number // 2, 1)
+
+
 async def test_a_large_chunk_of_a_file_takes_six_round_trips_at_most(uploads: Uploads):
     async with authenticated(uploads) as gateway:
         data, chunk = bytes(16 * 1024 * 1024), 6 * 1024 * 1024

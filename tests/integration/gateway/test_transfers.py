@@ -7,6 +7,7 @@ import hashlib
 import random
 import zlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,6 +16,7 @@ from libs.blobs import Blobs
 from libs.contracts import ArchiveExtracted, ObjectDropped, StoredFile, UploadOpened
 from libs.db import connection
 from libs.errors import Unavailable
+from services.gateway.uploads.incoming import chunks
 from services.gateway.uploads.incoming.contentrange import Span, parse
 from tests.integration.gateway.uploading import NOON, Uploads, sent
 from tests.support.bus import eventually
@@ -295,6 +297,61 @@ async def test_other_bytes_for_a_large_chunk_are_a_conflict(uploads: Uploads):
     assert refused["error"]["code"] == "part_conflict"
     other = await uploads.send_file(session, f"{FILE}?part_count=3&part_number=0", data[: 4 * MIB], status=409)
     assert other["error"]["param"] == "part_count"
+
+
+async def test_attempts_at_one_large_chunk_with_other_bytes_never_replace_each_other(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+):
+    """Six at once, with six numbers of S3's for them: only the one that is recorded counts, and the file is whole."""
+    monkeypatch.setattr(chunks, "MAX_PARTS", 12)
+    chunk, writers = 5 * MIB, 6
+    session = await given_session(uploads, bytes(2 * chunk))
+    numbers: list[int] = []
+    all_begun = asyncio.Event()
+    put_part = Blobs.put_part
+
+    async def noted(self: Blobs, key: str, upload_id: str, number: int, *more: Any) -> str:
+        numbers.append(number)
+        if len(numbers) == writers:
+            all_begun.set()
+        await all_begun.wait()
+        return await put_part(self, key, upload_id, number, *more)
+
+    monkeypatch.setattr(Blobs, "put_part", noted)
+
+    async def write(n: int) -> int:
+        url = f"/v1/uploads/{session}/files/{FILE}?part_count=2&part_number=0"
+        async with uploads.client.put(url, data=sent(bytes([n]) * chunk)) as response:
+            return response.status
+
+    statuses = await asyncio.gather(*(write(n) for n in range(writers)))
+    assert sorted(statuses) == [200, *[409] * (writers - 1)]
+    assert len(set(numbers)) == writers
+    last = bytes([99]) * chunk
+    await uploads.send_file(session, f"{FILE}?part_count=2&part_number=1", last)
+
+    [opened] = await uploads.emitted(UploadOpened)
+    assert numbers[-1] > max(numbers[:-1])  # S3 orders by them
+    kept = bytes([statuses.index(200)]) * chunk
+    assert await uploads.sha256(opened.stream.key or "") == sha256_of(kept + last)
+
+
+async def test_a_large_chunk_that_was_begun_too_often_costs_its_file_alone(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(chunks, "MAX_PARTS", 4)
+    data = content(10 * MIB)
+    session = await given_session(uploads, data)
+    path, half = f"{FILE}?part_count=2&part_number=0", data[: 5 * MIB]
+    wrong = {"X-Chunk-Checksum": sha256_of(b"other")}
+    for _ in range(2):
+        await uploads.call("PUT", f"uploads/{session}/files/{path}", 400, data=sent(half), headers=wrong)
+    refused = await uploads.send_file(session, path, half, status=409)
+    assert "was begun 2 times" in refused["error"]["message"]
+
+    received = await uploads.append(session, FILE, span(0, len(data), len(data)), data, 200)
+    assert received["checksum"] == sha256_of(data)
+    assert (await uploads.complete(session))["status"] == "completed"
 
 
 def test_content_range_is_read_as_the_rfc_writes_it():

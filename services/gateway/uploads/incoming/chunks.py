@@ -6,8 +6,6 @@ they become one object in place; else they are stored one by one and joined by t
 
 from __future__ import annotations
 
-import secrets
-
 from libs.blobs import MAX_PARTS, MIN_PART_BYTES, MultipartGone
 from libs.contracts.keys import file_key
 from libs.db import Tx, connection, transaction
@@ -18,30 +16,22 @@ from services.gateway.state import Gateway
 from services.gateway.uploads import receive
 from services.gateway.uploads.incoming import transfers as resumable
 from services.gateway.uploads.incoming import wholes
-from services.gateway.uploads.incoming.parts import take_part
+from services.gateway.uploads.incoming.parts import Taken, sent_in, take_part
 from services.gateway.uploads.lifetimes import lifetime
 from services.gateway.uploads.receive import Expected, Received
 from services.gateway.uploads.store import files, sessions, streams, transfers
-from services.gateway.uploads.store.files import UploadFile
+from services.gateway.uploads.store.files import Target, UploadFile
 from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.store.streams import Stream, stream_id
 from services.gateway.uploads.store.transfers import Transfer, TransferPart
 
 
-async def take_chunk(
-    call: Call,
-    upload: Upload,
-    file: UploadFile,
-    transfer: Transfer | None,
-    known: TransferPart | None,
-    stream: Stream | None,
-    number: int,
-    count: int,
-) -> Received:
-    """Store one chunk and record it, or see that it is the one that is recorded.
+async def take_chunk(call: Call, target: Target, file: UploadFile, number: int, count: int) -> Taken:
+    """Store one chunk of the `target`'s file and record it, or see that it is the one that is recorded.
 
     Raises: Invalid; Conflict, where the file is sent otherwise; PartSizeMismatch; ChecksumMismatch; PartConflict.
     """
+    upload, transfer, stream = target.upload, target.transfer, target.stream
     if number >= count:
         raise Invalid(f"'part_number' counts from 0 and must be below 'part_count' ({count}).", param="part_number")
     if count > file.size_bytes:
@@ -65,8 +55,10 @@ async def take_chunk(
         if cut is not None:
             transfer = await _begin(call.state, upload, file, count, cut)
     if transfer is not None:
-        return await _take_part(call, upload, file, transfer, known, number, expected)
-    return await _take_joined(call, upload, file, stream, number, count, expected)
+        return await _take_part(call, upload, file, transfer, target.chunk, number, expected)
+    if stream is not None:
+        return await take_part(call, upload, stream, number, target.joined, expected)
+    return await take_part(call, upload, _joined(file, count), number, None, expected, begins=file)
 
 
 def equal_cut(size: int | None, number: int, count: int, total: int) -> int | None:
@@ -84,11 +76,7 @@ def equal_cut(size: int | None, number: int, count: int, total: int) -> int | No
 
 def _require_same_cut(file: UploadFile, cut: int | None, count: int) -> None:
     if cut != count:
-        raise Conflict(
-            f"{file.path!r} is being sent in {cut} parts, not in {count}; go on with {cut}.",
-            param="part_count",
-            retryable=False,
-        )
+        raise sent_in(file.path, cut, not_in=count)
 
 
 def _sent_otherwise(file: UploadFile) -> Conflict:
@@ -129,33 +117,34 @@ async def _take_part(
     known: TransferPart | None,
     number: int,
     expected: Expected,
-) -> Received:
+) -> Taken:
     state: Gateway = call.state
     if known is not None and known.sha256 is not None:
         received = await receive.compare(call, expected, known.sha256)
         await _finish_if_whole(state, upload, file, transfer)
-        return received
+        return Taken(received=received)
     part, received = await _store(call, upload, file, transfer, number, expected)
     async with transaction(state.pool) as tx:
-        added, now = await transfers.add_chunk(tx, transfer, part, file.size_bytes, lifetime(state.config))
-        if added and now is None:
+        added = await transfers.add_chunk(tx, transfer, part, file.size_bytes, lifetime(state.config))
+        if added.recorded and added.transfer is None:
             raise PartSizeMismatch(
                 f"The parts of {file.path!r} would have more or fewer bytes together than the {file.size_bytes} of the "
                 f"manifest. Part {number} was not stored; send it with the right size.",
                 retryable=False,
             )
-        if not added:
+        if not added.recorded:
             await _why_not(tx, upload, transfer, part, expected)
-    await _finish_if_whole(state, upload, file, now or transfer)
-    return received
+    if await _finish_if_whole(state, upload, file, added.transfer or transfer):
+        return Taken(received=received)
+    return Taken(received=received, counts=(added.arrived, added.expected))
 
 
 async def _store(
     call: Call, upload: Upload, file: UploadFile, transfer: Transfer, number: int, expected: Expected
 ) -> tuple[TransferPart, Received]:
-    """The chunk as a part of the S3 upload.
+    """The chunk as a part of the S3 upload, under a number of S3's that no other attempt has.
 
-    S3's number leaves room for several attempts, so that of two that race the later one hardly replaces the other.
+    Raises: Conflict, when they are used up, after which nothing of the file is held; as `take_chunk`.
     """
     state: Gateway = call.state
     size = call.request.content_length
@@ -170,10 +159,9 @@ async def _store(
         )
     body = receive.Bounded(call, expected)
     digest = Digest(body)
-    attempts = MAX_PARTS // count
-    s3_number = number * attempts + secrets.randbelow(attempts) + 1
     try:
-        async with state.incoming.take(upload.project_id):
+        async with state.incoming.take(upload.project_id):  # first: a request that is turned away is no attempt
+            s3_number = await _s3_number(state, upload, transfer, number, expected)
             etag = await state.blobs.put_part(
                 transfer.key, transfer.multipart_id or "", s3_number, receive.verifying(digest, expected), size
             )
@@ -186,18 +174,41 @@ async def _store(
     ), received
 
 
+async def _s3_number(state: Gateway, upload: Upload, transfer: Transfer, number: int, expected: Expected) -> int:
+    """S3 orders parts by number, and replaces one of the same number: each chunk has a range, each attempt its own."""
+    attempts = MAX_PARTS // (transfer.part_count or 1)
+    async with connection(state.pool) as tx:
+        attempt = await transfers.next_attempt(tx, transfer, number)
+    if attempt is None:
+        raise _ended(expected)
+    if attempt > attempts:
+        await resumable.discard(state, upload, transfer, reason="too_many_attempts")
+        raise Conflict(
+            f"{expected.what} was begun {attempts} times, and cannot be again. Nothing of the file is kept; send it "
+            "again, in fewer parts or as one stream with Content-Range.",
+            retryable=False,
+        )
+    return number * attempts + attempt
+
+
+def _ended(expected: Expected) -> Conflict:
+    return Conflict(f"{expected.what} belongs to an attempt that has ended; ask for the file's state.")
+
+
 async def _why_not(tx: Tx, upload: Upload, transfer: Transfer, part: TransferPart, expected: Expected) -> None:
     """Raises: why a chunk was not recorded, unless the same one was."""
     known = await transfers.chunk(tx, transfer, part.number)
     if known is None:
         sessions.require_open(await sessions.get(tx, upload.project_id, upload.id))
-        raise Conflict(f"{expected.what} belongs to an attempt that has ended; ask for the file's state.")
+        raise _ended(expected)
     receive.require_same(expected, part.sha256 or "", known.sha256 or "")
 
 
-async def _finish_if_whole(state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer) -> None:
-    if transfer.held_bytes == file.size_bytes and transfer.parts_stored == transfer.part_count:
+async def _finish_if_whole(state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer) -> bool:
+    whole = transfer.held_bytes == file.size_bytes and transfer.parts_stored == transfer.part_count
+    if whole:
         await finish(state, upload, file, transfer)
+    return whole
 
 
 async def finish(state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer) -> wholes.Whole | None:
@@ -219,35 +230,26 @@ async def finish(state: Gateway, upload: Upload, file: UploadFile, transfer: Tra
     return await wholes.record(state, upload, file, transfer, None)
 
 
-async def _take_joined(
-    call: Call, upload: Upload, file: UploadFile, stream: Stream | None, number: int, count: int, expected: Expected
-) -> Received:
-    """A chunk that the extractor joins with the others."""
-    state: Gateway = call.state
-    if stream is not None:
-        async with connection(state.pool) as tx:
-            known = await streams.part(tx, stream.id, number)
-        return (await take_part(call, upload, stream, number, known, expected))[0]
-    async with transaction(state.pool) as tx:
-        await sessions.hold_open(tx, upload.id)
-        await files.lock(tx, upload.id, file.number)
-        if await transfers.get(tx, upload.id, file.number) is not None:
-            raise _sent_otherwise(file)
-        await streams.insert(
-            tx,
-            stream_id=stream_id(upload.id, file.number, file.refusals),
-            upload_id=upload.id,
-            number=file.number,
-            format="raw",
-            path=file.path,
-            size_bytes=file.size_bytes,
-            total_parts=count,
-            sha256=file.declared_sha256,
-        )
-        stream = await streams.get(tx, upload.id, file.number)
-        if stream is None:
-            raise _sent_otherwise(file)
-        _require_same_cut(file, stream.total_parts, count)
-        known = await streams.part(tx, stream.id, number)
-    received, _ = await take_part(call, upload, stream, number, known, expected)
-    return received
+def _joined(file: UploadFile, count: int) -> Stream:
+    """A file whose chunks the extractor joins, before the first of them is recorded."""
+    return Stream(
+        id=stream_id(file.upload_id, file.number, file.refusals),
+        upload_id=file.upload_id,
+        number=file.number,
+        format="raw",
+        path=file.path,
+        size_bytes=file.size_bytes,
+        total_parts=count,
+        sha256=file.declared_sha256,
+        unpacked=False,
+        parts_stored=0,
+        bytes_stored=0,
+        parts_done=0,
+        members=0,
+        bytes_out=0,
+        stripped_prefix=None,
+        dropped=[],
+        deadline_at=None,
+        key=None,
+        waiting_for=None,
+    )

@@ -49,10 +49,9 @@ async def receive_file(call: Call) -> schemas.FileReceived | Answer:
         return await _Request(call, target, file, span).receive()
     if span is not None:
         raise Invalid("A chunk by number has no Content-Range: send one or the other.", param="Content-Range")
-    received = await take_chunk(
-        call, upload, file, target.transfer, target.chunk, target.stream, query.part_number, query.part_count
-    )
-    arrived, expected = await _counts(call, upload)
+    taken = await take_chunk(call, target, file, query.part_number, query.part_count)
+    received = taken.received
+    arrived, expected = taken.counts or await _counts(call, upload)
     return schemas.FileReceived(
         relative_path=file.path,
         size=received.size_bytes,

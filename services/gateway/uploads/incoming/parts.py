@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
 
 from libs.contracts import Event, ObjectDropped, PartStream, UploadOpened, UploadPartStored
 from libs.contracts.keys import part_key
@@ -18,8 +21,17 @@ from services.gateway.uploads import receive, schemas
 from services.gateway.uploads.lifetimes import lifetime
 from services.gateway.uploads.receive import Expected, Received
 from services.gateway.uploads.store import sessions, streams
+from services.gateway.uploads.store.files import UploadFile
 from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.store.streams import StoredPart, Stream
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """A part that is stored."""
+
+    received: Received
+    stream: Stream | None = None  # that it is of
+    counts: tuple[int, int] | None = None  # of the session's files, where they were counted on the way
 
 
 @asynccontextmanager
@@ -80,7 +92,8 @@ async def receive_part(call: Call) -> schemas.PartStored:
         max_bytes=size,
         sha256=receive.declared_checksum(call, "X-Chunk-Checksum"),
     )
-    received, archive = await take_part(call, upload, archive, number, target.part, expected)
+    taken = await take_part(call, upload, archive, number, target.part, expected)
+    received, archive = taken.received, taken.stream or archive
     return schemas.PartStored(
         session_id=upload.id,
         part_number=number,
@@ -93,58 +106,78 @@ async def receive_part(call: Call) -> schemas.PartStored:
 
 
 async def take_part(
-    call: Call, upload: Upload, stream: Stream, number: int, known: StoredPart | None, expected: Expected
-) -> tuple[Received, Stream]:
+    call: Call,
+    upload: Upload,
+    stream: Stream,
+    number: int,
+    known: StoredPart | None,
+    expected: Expected,
+    begins: UploadFile | None = None,
+) -> Taken:
     """Store one part of a stream and record it, or see that it is the one that is recorded.
 
+    `begins`: the file, as it was looked up, of a stream that is not announced yet.
     Emits: UploadOpened with the first part of a stream, UploadPartStored with every other.
     Raises: as `receive_part`.
     """
     state: Gateway = call.state
     receive.check_length(call, expected)
     if known is not None:
-        return await receive.compare(call, expected, known.sha256), stream
+        return Taken(received=await receive.compare(call, expected, known.sha256), stream=stream)
     attempt = receive.new_attempt()
     key = part_key(upload.project_id, upload.id, stream.number, number, attempt)
     received = await receive.store(call, key, expected)
     part = StoredPart(number=number, attempt=attempt, size_bytes=received.size_bytes, sha256=received.sha256)
     async with dropped_if_refused(state, upload.project_id, key):
-        counted = await _record(state, upload, stream, part)
-    if counted is not None:
-        return received, counted
+        added = await _record(state, stream, part, upload, begins)
+    if added.recorded:
+        return Taken(received=received, stream=added.stream, counts=(added.arrived, added.expected))
     async with connection(state.pool) as tx:
         known = await streams.part(tx, stream.id, number)
         now = await sessions.get(tx, upload.project_id, upload.id)
     await drop(state, upload.project_id, key, reason="repeated")
     if known is None:
         sessions.require_open(now)
-        raise Conflict(f"{expected.what} was refused meanwhile with the parts beside it; send it again.")
+        raise Conflict(
+            f"{expected.what} does not count: those beside it were refused meanwhile, or the file was begun otherwise; "
+            "ask for its state and go on from there."
+        )
     receive.require_same(expected, received.sha256, known.sha256)
-    return received, stream
+    return Taken(received=received, stream=stream)
 
 
-async def _record(state: Gateway, upload: Upload, stream: Stream, part: StoredPart) -> Stream | None:
-    """Record and count a part, and notify the extractor; None if one of its number is, or the session is not open.
+async def _record(
+    state: Gateway, stream: Stream, part: StoredPart, upload: Upload, begins: UploadFile | None
+) -> streams.Added:
+    """Record and count a part, and notify the extractor.
 
-    Raises: PartSizeMismatch, if the parts cannot add up.
+    Raises: PartSizeMismatch, if the parts cannot add up; Conflict, if the file was begun in other parts meanwhile.
     """
     now = datetime.now(UTC)
+    until: dict[str, Any] = {
+        "deadline_at": now + timedelta(seconds=state.config.stale_after_s),
+        "lifetime": lifetime(state.config),
+    }
     async with transaction(state.pool) as tx:
-        added, counted = await streams.add_part(
-            tx,
-            upload.id,
-            stream.id,
-            part,
-            deadline_at=now + timedelta(seconds=state.config.stale_after_s),
-            lifetime=lifetime(state.config),
-        )
-        if not added:
-            return None
-        if counted is None:
+        added = None if begins is None else await streams.begin(tx, stream, part, refusals=begins.refusals, **until)
+        if added is None or not added.recorded:  # the second, where another first part was faster
+            added = await streams.add_part(tx, upload.id, stream.id, part, **until)
+        if added.stream is not None:
+            if added.stream.total_parts != stream.total_parts:
+                raise sent_in(stream.path, added.stream.total_parts, not_in=stream.total_parts)
+            await emit(tx, [_stored(upload, added.stream, part, now)])
+        elif added.recorded:
             await _refuse_sum(tx, stream, part)
-            return None
-        await emit(tx, [_stored(upload, counted, part, now)])
-    return counted
+    return added
+
+
+def sent_in(path: str | None, count: int | None, *, not_in: int) -> Conflict:
+    """A file is being sent in so many parts."""
+    return Conflict(
+        f"{path!r} is being sent in {count} parts, not in {not_in}; go on with {count}.",
+        param="part_count",
+        retryable=False,
+    )
 
 
 def _stored(upload: Upload, stream: Stream, part: StoredPart, now: datetime) -> Event:

@@ -10,9 +10,9 @@ from libs.contracts import StoredFile
 from libs.db import Tx, columns
 from libs.errors import UploadNotFound
 from services.gateway.uploads.store.expiry import Lifetime, extended
-from services.gateway.uploads.store.rows import prefixed, taken
+from services.gateway.uploads.store.rows import COUNTS, prefixed, taken
 from services.gateway.uploads.store.sessions import Upload
-from services.gateway.uploads.store.streams import Stream
+from services.gateway.uploads.store.streams import StoredPart, Stream
 from services.gateway.uploads.store.transfers import Transfer, TransferPart
 
 
@@ -32,12 +32,6 @@ class UploadFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FILE = columns(UploadFile)
-# Of the session $1, as it was before the statement: files that have arrived or need not be sent, and all.
-_COUNTS = """
-    (SELECT count(*) FROM upload_file f LEFT JOIN upload_stream s ON s.upload_id = f.upload_id AND s.number = f.number
-      WHERE f.upload_id = $1 AND (f.key IS NOT NULL OR s.parts_stored = s.total_parts)) AS arrived,
-    (SELECT count(*) FROM upload_file WHERE upload_id = $1) AS expected
-"""
 
 
 async def insert_manifest(tx: Tx, upload_id: str, files: Sequence[tuple[str, int, str | None]]) -> None:
@@ -129,6 +123,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     transfer: Transfer | None
     chunk: TransferPart | None  # the one that is asked for, where it is stored
     stream: Stream | None
+    joined: StoredPart | None  # as `chunk`, of a stream
 
 
 async def target(tx: Tx, project_id: str, upload_id: str, path: str, chunk: int | None) -> Target:
@@ -136,13 +131,14 @@ async def target(tx: Tx, project_id: str, upload_id: str, path: str, chunk: int 
     row = await tx.fetchrow(
         f"""
         SELECT {prefixed("u", Upload)}, {prefixed("f", UploadFile)}, {prefixed("t", Transfer)},
-               {prefixed("p", TransferPart)}, {prefixed("s", Stream)}
+               {prefixed("p", TransferPart)}, {prefixed("s", Stream)}, {prefixed("j", StoredPart)}
           FROM upload u
           LEFT JOIN upload_file f ON f.upload_id = u.id AND f.path = $3
           LEFT JOIN upload_transfer t ON t.upload_id = u.id AND t.number = f.number
           LEFT JOIN upload_transfer_part p
                  ON p.upload_id = u.id AND p.file_number = f.number AND p.number = $4 AND t.part_count IS NOT NULL
           LEFT JOIN upload_stream s ON s.upload_id = u.id AND s.number = f.number
+          LEFT JOIN upload_part j ON j.stream_id = s.id AND j.number = $4
          WHERE u.id = $1 AND u.project_id = $2
         """,
         upload_id,
@@ -158,6 +154,7 @@ async def target(tx: Tx, project_id: str, upload_id: str, path: str, chunk: int 
         transfer=taken(row, "t", Transfer, key="number"),
         chunk=taken(row, "p", TransferPart, key="number"),
         stream=taken(row, "s", Stream, key="id"),
+        joined=taken(row, "j", StoredPart, key="number"),
     )
 
 
@@ -182,7 +179,7 @@ async def receive(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str,
                AND NOT EXISTS (SELECT FROM upload_transfer WHERE upload_id = $1 AND number = $2)
             RETURNING number
         ), {extended("received", ttl="$5", longest="$6")}
-        SELECT EXISTS (SELECT FROM received) AS won, {_COUNTS}
+        SELECT EXISTS (SELECT FROM received) AS won, {COUNTS}
         """,
         upload_id,
         number,
@@ -209,7 +206,7 @@ async def finish(tx: Tx, transfer: Transfer, sha256: str, lifetime: Lifetime) ->
              WHERE upload_id = $1 AND number = $2 AND key IS NULL AND EXISTS (SELECT FROM ended)
             RETURNING number
         ), {extended("received", ttl="$6", longest="$7")}
-        SELECT EXISTS (SELECT FROM received) AS won, {_COUNTS}
+        SELECT EXISTS (SELECT FROM received) AS won, {COUNTS}
         """,
         transfer.upload_id,
         transfer.number,

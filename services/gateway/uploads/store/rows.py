@@ -9,6 +9,13 @@ import msgspec
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+# Of the session $1, as it was before the statement: files that have arrived or need not be sent, and all.
+COUNTS = """
+    (SELECT count(*) FROM upload_file f LEFT JOIN upload_stream s ON s.upload_id = f.upload_id AND s.number = f.number
+      WHERE f.upload_id = $1 AND (f.key IS NOT NULL OR s.parts_stored = s.total_parts)) AS arrived,
+    (SELECT count(*) FROM upload_file WHERE upload_id = $1) AS expected
+"""
+
 
 def prefixed(alias: str, row: type[msgspec.Struct]) -> str:
     """The columns of `row` from the table `alias`, for SELECT: "u.id AS u_id, u.kind AS u_kind"."""

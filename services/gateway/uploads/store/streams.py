@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -11,7 +12,7 @@ from libs.contracts import Format, Part, PartStream, StreamProgress
 from libs.db import Tx, columns
 from libs.errors import UploadNotFound
 from services.gateway.uploads.store.expiry import Lifetime, extended
-from services.gateway.uploads.store.rows import prefixed, taken
+from services.gateway.uploads.store.rows import COUNTS, prefixed, taken
 from services.gateway.uploads.store.sessions import Upload
 
 
@@ -79,15 +80,11 @@ async def insert(
     total_parts: int,
     sha256: str | None,
 ) -> None:
-    """Announce a stream; a stream of this number that is there already is left as it is.
-
-    No conflict target: two first chunks that race may collide on either of the table's unique constraints.
-    """
+    """Announce a stream."""
     await tx.execute(
         """
         INSERT INTO upload_stream (id, upload_id, number, format, path, size_bytes, total_parts, sha256)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-        ON CONFLICT DO NOTHING
         """,
         stream_id,
         upload_id,
@@ -217,19 +214,73 @@ async def numbers_by_stream(tx: Tx, upload_id: str) -> dict[str, list[int]]:
     return {row["stream_id"]: row["numbers"] for row in rows}
 
 
-async def add_part(
-    tx: Tx, upload_id: str, stream_id: str, part: StoredPart, *, deadline_at: datetime, lifetime: Lifetime
-) -> tuple[bool, Stream | None]:
-    """Record a part and count it, in one statement: (whether it was recorded, the stream with it).
+class Added(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a part: whether it was recorded, the stream with it, and the session's files with it."""
 
-    It is not if one of its number is (of two racing requests, one wins), or the session is not open. Without a stream
-    the sizes of its parts cannot add up, and the caller rolls back. The earliest deadline stays: a part that arrives
-    does not excuse the silence about those before it.
+    recorded: bool
+    stream: Stream | None  # None of a recorded part: the sizes cannot add up, and the caller rolls back
+    arrived: int
+    expected: int
+
+
+async def begin(
+    tx: Tx, stream: Stream, part: StoredPart, *, refusals: int, deadline_at: datetime, lifetime: Lifetime
+) -> Added:
+    """Announce a file's chunks with the first of them, in one statement.
+
+    It is not recorded if the file is being sent in any way, or has been since it had so many `refusals`, or the session
+    is not open.
     """
     row = await tx.fetchrow(
         f"""
         WITH held AS (
             SELECT id FROM upload WHERE id = $1 AND status = 'open' FOR KEY SHARE
+        ), free AS (
+            SELECT path, size_bytes, declared_sha256 FROM upload_file
+             WHERE upload_id = $1 AND number = $3 AND key IS NULL AND refusals = $4 AND EXISTS (SELECT FROM held)
+               AND NOT EXISTS (SELECT FROM upload_transfer WHERE upload_id = $1 AND number = $3)
+               FOR NO KEY UPDATE
+        ), begun AS (
+            INSERT INTO upload_stream (id, upload_id, number, format, path, size_bytes, total_parts, sha256,
+                                       parts_stored, bytes_stored, deadline_at)
+            SELECT $2, $1, $3, 'raw', path, size_bytes, $5, declared_sha256, 1, $8, $10 FROM free
+            ON CONFLICT DO NOTHING RETURNING {_STREAM}
+        ), added AS (
+            INSERT INTO upload_part (stream_id, number, attempt, size_bytes, sha256)
+            SELECT id, $6, $7, $8, $9 FROM begun
+        ), {extended("begun", ttl="$11", longest="$12")}
+        SELECT EXISTS (SELECT FROM begun) AS added, {prefixed("b", Stream)}, {COUNTS}
+          FROM (VALUES (1)) AS one LEFT JOIN begun b ON true
+        """,
+        stream.upload_id,
+        stream.id,
+        stream.number,
+        refusals,
+        stream.total_parts,
+        part.number,
+        part.attempt,
+        part.size_bytes,
+        part.sha256,
+        deadline_at,
+        lifetime.ttl,
+        lifetime.longest,
+    )
+    return _added(row, "b")
+
+
+async def add_part(
+    tx: Tx, upload_id: str, stream_id: str, part: StoredPart, *, deadline_at: datetime, lifetime: Lifetime
+) -> Added:
+    """Record a part and count it, in one statement.
+
+    It is not recorded if one of its number is (of two racing requests, one wins), or the stream is gone, or the session
+    is not open. The earliest deadline stays: a part that arrives does not excuse the silence about those before it.
+    """
+    row = await tx.fetchrow(
+        f"""
+        WITH held AS (
+            SELECT u.id FROM upload u JOIN upload_stream s ON s.upload_id = u.id
+             WHERE u.id = $1 AND u.status = 'open' AND s.id = $2 FOR KEY SHARE OF u
         ), added AS (
             INSERT INTO upload_part (stream_id, number, attempt, size_bytes, sha256)
             SELECT $2, $3, $4, $5, $6 FROM held
@@ -242,8 +293,8 @@ async def add_part(
                AND (parts_stored + 1 < total_parts OR bytes_stored + $5 = size_bytes)
             RETURNING {_STREAM}
         ), {extended("counted", ttl="$8", longest="$9")}
-        SELECT EXISTS (SELECT FROM added) AS added, {prefixed("s", Stream)}
-          FROM (VALUES (1)) AS one LEFT JOIN counted s ON true
+        SELECT EXISTS (SELECT FROM added) AS added, {prefixed("c", Stream)}, {COUNTS}
+          FROM (VALUES (1)) AS one LEFT JOIN counted c ON true
         """,
         upload_id,
         stream_id,
@@ -255,7 +306,13 @@ async def add_part(
         lifetime.ttl,
         lifetime.longest,
     )
-    return row["added"], taken(row, "s", Stream, key="id")
+    return _added(row, "c")
+
+
+def _added(row: Mapping[str, Any], alias: str) -> Added:
+    stream = taken(row, alias, Stream, key="id")
+    last = stream is not None and stream.complete
+    return Added(recorded=row["added"], stream=stream, arrived=row["arrived"] + last, expected=row["expected"])
 
 
 async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, deadline_at: datetime) -> None:

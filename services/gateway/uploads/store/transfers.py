@@ -10,6 +10,7 @@ import msgspec
 
 from libs.db import Tx, columns
 from services.gateway.uploads.store.expiry import Lifetime, extended
+from services.gateway.uploads.store.rows import COUNTS, prefixed, taken
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,11 +236,20 @@ async def begin_chunks(
     part_bytes: int,
     sha256: str | None,
 ) -> bool:
-    """Announce a file in chunks; False if it has a transfer already: of two first chunks, one wins."""
+    """Announce a file in chunks; False if it has a transfer already: of two first chunks, one wins.
+
+    It counts as a refusal: chunks to be joined, of which the first looked at the file before, are not begun any more.
+    """
     found = await tx.fetchval(
         """
-        INSERT INTO upload_transfer (upload_id, number, key, multipart_id, part_count, part_bytes, sha256)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING number
+        WITH begun AS (
+            INSERT INTO upload_transfer (upload_id, number, key, multipart_id, part_count, part_bytes, sha256)
+            VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING number
+        ), marked AS (
+            UPDATE upload_file SET refusals = refusals + 1
+             WHERE upload_id = $1 AND number = $2 AND EXISTS (SELECT FROM begun)
+        )
+        SELECT number FROM begun
         """,
         upload_id,
         number,
@@ -263,14 +273,34 @@ async def chunk(tx: Tx, transfer: Transfer, number: int) -> TransferPart | None:
     return None if row is None else TransferPart(**row)
 
 
-async def add_chunk(
-    tx: Tx, transfer: Transfer, part: TransferPart, size_bytes: int, lifetime: Lifetime
-) -> tuple[bool, Transfer | None]:
-    """Record a chunk of a file of `size_bytes`: (whether it was recorded, the transfer with it).
+async def next_attempt(tx: Tx, transfer: Transfer, number: int) -> int | None:
+    """Which attempt at the chunk `number` begins now, from 1; None if the transfer has ended."""
+    attempt: int | None = await tx.fetchval(
+        """
+        INSERT INTO upload_transfer_attempt AS a (upload_id, file_number, number)
+        SELECT upload_id, number, $4 FROM upload_transfer WHERE upload_id = $1 AND number = $2 AND key = $3
+        ON CONFLICT (upload_id, file_number, number) DO UPDATE SET attempts = a.attempts + 1
+        RETURNING attempts
+        """,
+        transfer.upload_id,
+        transfer.number,
+        transfer.key,
+        number,
+    )
+    return attempt
 
-    It is not if one of its number is, or the session is not open. Without a transfer the sizes cannot add up, and the
-    caller rolls back.
-    """
+
+class AddedChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a chunk: whether it was recorded, the transfer with it, and the session's files."""
+
+    recorded: bool
+    transfer: Transfer | None  # None of a recorded chunk: the sizes cannot add up, and the caller rolls back
+    arrived: int
+    expected: int
+
+
+async def add_chunk(tx: Tx, transfer: Transfer, part: TransferPart, size_bytes: int, lifetime: Lifetime) -> AddedChunk:
+    """Record a chunk of a file of `size_bytes`; not if one of its number is, or the session is not open."""
     row = await tx.fetchrow(
         f"""
         WITH added AS (
@@ -285,7 +315,8 @@ async def add_chunk(
                AND held_bytes + $5 <= $6 AND (parts_stored + 1 < part_count OR held_bytes + $5 = $6)
             RETURNING {_TRANSFER}
         ), {extended("moved", ttl="$10", longest="$11")}
-        SELECT EXISTS (SELECT FROM added) AS added, {_TRANSFER} FROM (VALUES (1)) AS one LEFT JOIN moved ON true
+        SELECT EXISTS (SELECT FROM added) AS added, {prefixed("m", Transfer)}, {COUNTS}
+          FROM (VALUES (1)) AS one LEFT JOIN moved m ON true
         """,
         transfer.upload_id,
         transfer.number,
@@ -299,6 +330,9 @@ async def add_chunk(
         lifetime.ttl,
         lifetime.longest,
     )
-    if row["upload_id"] is None:
-        return row["added"], None
-    return row["added"], Transfer(**{name: row[name] for name in Transfer.__struct_fields__})
+    return AddedChunk(
+        recorded=row["added"],
+        transfer=taken(row, "m", Transfer, key="number"),
+        arrived=row["arrived"],
+        expected=row["expected"],
+    )
