@@ -14,8 +14,9 @@ from libs import db, outbox
 from libs.config import schema_name
 from libs.contracts import Part, PartStream, UploadOpened
 from libs.db import transaction
-from tests.e2e.client import Client, answered, archived, refused
+from tests.e2e.client import Client, answered, archived
 from tests.support.deployment import CHUNK_BYTES, NAMESPACE, Deployment
+from tests.support.eventually import eventually
 from tests.support.models import given_big_llama
 from tests.support.tarblocks import END, member
 
@@ -105,15 +106,22 @@ def test_any_event_may_be_lost(client: Client, losing: Deployment) -> None:
     assert losing.sql("gateway", "SELECT * FROM e2e_faults.lost") == []
 
 
-def test_an_upload_whose_events_cannot_be_handled_is_an_error_with_the_reason(
+def test_an_upload_whose_events_cannot_be_handled_says_so_and_goes_on_when_they_can(
     poisoned: tuple[Client, dict[str, Any]],
 ) -> None:
+    """An error of ours deletes nothing: what the client sends is kept, and taken as soon as it can be."""
     client, session = poisoned
-    model = client.settled(session["model_id"], "error", within_s=150)
 
-    assert "extractor could not process upload.opened.v1" in model["status_reason"]
-    answer = client.send_bytes(session, bytes(session["chunk_size"]), 0)
-    assert "extractor could not process" in refused(answer, 422, "processing_failed")
+    def parked() -> None:
+        shown = answered(client.get(f"uploads/{session['session_id']}"))
+        assert "extractor could not process upload.opened.v1" in (shown["waiting_for"] or "")
+        assert shown["status"] == "open"
+
+    eventually(parked, within_s=150)
+    for number in range(session["total_chunks"]):
+        answered(client.send(session, ARCHIVE, number))
+    answered(client.complete(session), 200, 202)
+    client.settled(session["model_id"])
 
 
 def test_every_event_told_again_changes_nothing(client: Client, deployment: Deployment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -145,20 +146,30 @@ async def revoke_key(tx: Tx, project_id: str, key_id: str) -> Key:
     return Key(**_there(row, "key", key_id))
 
 
-async def holder(tx: Tx, sha256: bytes) -> Holder | None:
-    """Who holds the key with this digest; None if it is unknown, expired or revoked, or its project is."""
-    row = await tx.fetchrow(
+async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
+    """By SHA-256 of the key, who holds it; without those that are unknown, expired or revoked, or their project is."""
+    rows = await tx.fetch(
         """
-        SELECT api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes, api_key.role
+        SELECT api_key.sha256, api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes,
+               api_key.role
           FROM api_key JOIN project ON project.id = api_key.project_id
-         WHERE api_key.sha256 = $1
+         WHERE api_key.sha256 = ANY ($1)
            AND api_key.revoked_at IS NULL
            AND (api_key.expires_at IS NULL OR api_key.expires_at > now())
            AND project.revoked_at IS NULL
         """,
-        sha256,
+        list(digests),
     )
-    return Holder(**row) if row else None
+    return {
+        row["sha256"]: Holder(
+            key_id=row["key_id"],
+            project_id=row["project_id"],
+            slug=row["slug"],
+            scopes=row["scopes"],
+            role=row["role"],
+        )
+        for row in rows
+    }
 
 
 def _there(row: Any, what: str, name: str) -> Any:

@@ -13,11 +13,13 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from libs.db import Pool, connection
-from libs.web import Answer, Call, Route, make_app
+from libs.errors import Unauthenticated
+from libs.web import Answer, Call, Principal, Route, make_app
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.names import digest_of
 from services.gateway.projects.routes import ROUTES
 from tests.support.fixtures import PoolFor
+from tests.support.plans import counted
 
 OPERATOR_KEY = "operator-key-of-the-tests"
 PROJECTS = "/admin/v1/projects"
@@ -227,3 +229,21 @@ async def test_the_operators_key_and_a_projects_open_their_own_doors_only(operat
 async def test_what_is_not_there_is_not_found(operator: Operator, method: str, path: str) -> None:
     status, body = await operator.call(method, path)
     assert (status, body["error"]["code"]) == (404, "not_found")
+
+
+async def test_requests_that_come_at_a_time_are_authenticated_by_few_statements(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by one that began after it came in: a key that was revoked meanwhile is refused, the others are not."""
+    project = await operator.given_project("busy")
+    kept, revoked = [await operator.given_key(project) for _ in range(2)]
+    assert await operator.who(revoked) == 200
+    await operator.call("DELETE", f"{PROJECTS}/{project['id']}/keys/{revoked['id']}")
+    authenticate = authenticate_by(operator.pool, OPERATOR_KEY)
+    with counted(monkeypatch) as traffic:
+        found = await asyncio.gather(
+            *(authenticate(key["key"]) for key in (kept, revoked) for _ in range(50)), return_exceptions=True
+        )
+    assert [who.key_id for who in found[:50] if isinstance(who, Principal)] == [kept["id"]] * 50
+    assert {type(who) for who in found[50:]} == {Unauthenticated}
+    assert len(traffic.statements) == 1
