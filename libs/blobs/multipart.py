@@ -75,10 +75,10 @@ async def put_part_bytes(transport: Transport, key: str, upload_id: str, number:
 async def complete(
     transport: Transport, key: str, upload_id: str, etags: Sequence[tuple[int, str]], size_bytes: int
 ) -> None:
-    """Make the object of these parts, (number, entity tag) in any order, visible; safe to repeat.
+    """Make the object of these parts, (number, entity tag) in any order, visible; safe to repeat, one at a time.
 
     An upload that the store refuses to complete, beside an object of `size_bytes` under the key, was completed by
-    another attempt: before, so that the store does not know it any more, or just now (JuiceFS answers 403 then).
+    an earlier attempt. Two at the same time are the caller's to prevent: JuiceFS may lose the object then.
     Raises: MultipartGone; Unavailable; ValueError for part numbers that S3 does not allow.
     """
     parts = sorted(etags)

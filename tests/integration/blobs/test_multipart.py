@@ -82,14 +82,6 @@ async def test_a_part_is_replaced_by_the_next_of_its_number(blobs: Blobs) -> Non
     assert await everything(blobs) == right + last
 
 
-async def test_completing_at_once_is_fine_for_everybody(blobs: Blobs) -> None:
-    for number in range(10):
-        key = f"{KEY}-{number}"
-        upload_id = await blobs.begin_multipart(key)
-        etags = [(1, await blobs.put_part_bytes(key, upload_id, 1, b"hello"))]
-        await asyncio.gather(*(blobs.complete_multipart(key, upload_id, etags, 5) for _ in range(4)))
-
-
 @pytest.mark.parametrize("sent", [MIN_PART_BYTES - 1, MIN_PART_BYTES + 1, 0])
 async def test_a_part_of_another_size_is_not_stored(blobs: Blobs, sent: int) -> None:
     """What was stored under its number stays."""

@@ -14,8 +14,8 @@ from libs.errors import Conflict, Invalid, PartSizeMismatch, Unavailable
 from libs.web import Call
 from services.gateway.state import Gateway
 from services.gateway.uploads import receive
+from services.gateway.uploads.incoming import completing, wholes
 from services.gateway.uploads.incoming import transfers as resumable
-from services.gateway.uploads.incoming import wholes
 from services.gateway.uploads.incoming.parts import Taken, sent_in, take_part
 from services.gateway.uploads.lifetimes import lifetime
 from services.gateway.uploads.receive import Expected, Received
@@ -221,9 +221,9 @@ async def finish(state: Gateway, upload: Upload, file: UploadFile, transfer: Tra
     if not parts:
         return None
     try:
-        await state.blobs.complete_multipart(
-            transfer.key, transfer.multipart_id or "", [(part.s3_number, part.etag) for part in parts], file.size_bytes
-        )
+        etags = [(part.s3_number, part.etag) for part in parts]
+        if not await completing.complete(state, transfer, etags, file.size_bytes):
+            return None
     except MultipartGone as gone:
         await resumable.discard(state, upload, transfer, reason="multipart_gone")
         raise Unavailable(f"The parts of {file.path!r} were lost; send them again.") from gone

@@ -25,7 +25,7 @@ from libs.errors import ChecksumMismatch, Unavailable
 from libs.outbox import emit
 from services.gateway.state import Gateway
 from services.gateway.uploads import receive
-from services.gateway.uploads.incoming import wholes
+from services.gateway.uploads.incoming import completing, wholes
 from services.gateway.uploads.incoming.body import Body
 from services.gateway.uploads.lifetimes import lifetime
 from services.gateway.uploads.store import transfers
@@ -124,9 +124,8 @@ class Sender:
             parts = await transfers.parts(tx, transfer)
         etags = [(part.s3_number, part.etag) for part in parts]
         try:
-            await self._state.blobs.complete_multipart(
-                transfer.key, transfer.multipart_id or "", etags, self._file.size_bytes
-            )
+            if not await completing.complete(self._state, transfer, etags, self._file.size_bytes):
+                raise Superseded
         except MultipartGone as gone:
             log.warning("a file starts again: %s", gone, extra={"upload_id": self._upload.id})
             await discard(self._state, self._upload, self.transfer, reason="multipart_gone")

@@ -6,6 +6,8 @@ has taken over, nothing changes, and the function says so.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from libs.db import Tx, columns
@@ -185,6 +187,36 @@ async def set_tail(
             lifetime.ttl,
             lifetime.longest,
         )
+    )
+
+
+async def begin_completing(tx: Tx, transfer: Transfer, held_s: float) -> Literal["begun", "taken", "ended"]:
+    """Have the parts made one object by this request alone; `taken` while another is at it, `ended` if nobody need."""
+    row = await tx.fetchrow(
+        """
+        WITH begun AS (
+            UPDATE upload_transfer SET completing_until = now() + make_interval(secs => $4)
+             WHERE upload_id = $1 AND number = $2 AND key = $3
+               AND (completing_until IS NULL OR completing_until < now())
+            RETURNING number)
+        SELECT EXISTS (SELECT FROM begun) AS begun,
+               EXISTS (SELECT FROM upload_transfer WHERE upload_id = $1 AND number = $2 AND key = $3) AS there
+        """,
+        transfer.upload_id,
+        transfer.number,
+        transfer.key,
+        held_s,
+    )
+    return "begun" if row["begun"] else "taken" if row["there"] else "ended"
+
+
+async def end_completing(tx: Tx, transfer: Transfer) -> None:
+    """Let others do it again: of an object that is there, that does nothing."""
+    await tx.execute(
+        "UPDATE upload_transfer SET completing_until = NULL WHERE upload_id = $1 AND number = $2 AND key = $3",
+        transfer.upload_id,
+        transfer.number,
+        transfer.key,
     )
 
 
