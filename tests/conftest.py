@@ -1,9 +1,14 @@
 """Fixtures for all tests (see tests/support), and how hard properties are tried."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
 pytest_plugins = ["tests.support.fixtures"]
+
+# A shell starts what runs in the background with SIGINT ignored, and children inherit that; some tests interrupt them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadlines: a busy machine is not a failure. The same examples each time: a change that fails is to blame itself.
 settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=150)
