@@ -9,7 +9,6 @@ from contextlib import aclosing, asynccontextmanager
 
 from libs.blobs import listing, multipart
 from libs.blobs.address import Address
-from libs.blobs.ahead import Ahead
 from libs.blobs.listing import ObjectInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
 from libs.blobs.pools import Sizes
@@ -142,21 +141,14 @@ class Blobs:
         """
         await multipart.abort(self._transport, key, upload_id)
 
-    def get(
-        self, key: str, start: int = 0, length: int | None = None, *, ahead_bytes: int = 0
-    ) -> AsyncGenerator[bytes, None]:
+    def get(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """The object's bytes from `start`, `length` of them or all; beyond the end there are none, as in a slice.
-
-        With `ahead_bytes`, reading begins at once, not with the first chunk that is asked for, and goes on in the
-        background until so many bytes are held: opened while something else is worked on, it has no latency. It then
-        has to be closed (`aclose`) even if it was never read.
 
         A broken connection is opened again at the offset reached, never on another version of the object. Whoever stops
         early closes it (`contextlib.aclosing`), else the connection stays open until it is collected as garbage.
         Raises: ObjectNotFound; Unavailable.
         """
-        chunks = ranged(self._transport, key, start, length)
-        return Ahead(chunks, ahead_bytes) if ahead_bytes > 0 else chunks
+        return ranged(self._transport, key, start, length)
 
     async def read(self, key: str, start: int, length: int) -> bytes:
         """A range in memory; shorter where the object ends.

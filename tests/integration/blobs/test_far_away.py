@@ -1,22 +1,18 @@
-"""A store 50 ms away: parts are in flight side by side, and what is read next is on its way already."""
+"""A store 50 ms away: parts are in flight side by side."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass
 
 import pytest
 
 from libs.blobs import Blobs
-from libs.blobs.ahead import Ahead
 from libs.blobs.multipart import PART_BYTES
 from libs.blobs.writer import PARTS_IN_FLIGHT
-from libs.errors import ObjectNotFound, Unavailable
+from libs.errors import Unavailable
 from tests.integration.blobs.faulty import FaultyProxy, answered
 from tests.integration.blobs.given import MIB, content
-from tests.support.bus import eventually
 from tests.support.latency import Proxy, store_further_away
 from tests.support.stack import Stack
 
@@ -83,43 +79,3 @@ async def test_a_part_that_fails_ends_the_writer_and_leaves_nothing(stack: Stack
             await write()
         assert through._transport.parts_ahead.free_bytes > 0
     assert await blobs.head("key") is None
-
-
-async def test_what_is_read_next_comes_while_the_present_is_worked_on(far: Far, blobs: Blobs) -> None:
-    """As much of it as was asked for, and about no more, although nobody has asked for its first byte yet."""
-    first, second = content(5 * MIB, seed=1), content(5 * MIB, seed=2)
-    await blobs.put_bytes("first", first)
-    await blobs.put_bytes("second", second)
-    async with aclosing(far.blobs.get("first")) as present, aclosing(far.blobs.get("second", ahead_bytes=MIB)) as later:
-        got = [await anext(present)]
-        assert isinstance(later, Ahead)
-
-        async def held() -> bool:
-            return later.held_bytes >= MIB
-
-        await eventually(held)
-        assert later.held_bytes <= MIB + MIB // 2
-        got += [chunk async for chunk in present]
-        assert b"".join(got) == first
-        assert b"".join([chunk async for chunk in later]) == second
-
-
-async def test_reading_ahead_ends_when_it_is_closed(blobs: Blobs) -> None:
-    """Read or not: no connection stays behind, and no task."""
-    await blobs.put_bytes("key", content(20 * MIB))
-    downloads = blobs._transport.pools.downloads
-    before = asyncio.all_tasks()
-    for read in (0, 1):
-        later = blobs.get("key", ahead_bytes=MIB)
-        for _ in range(read):
-            await anext(later)
-        await later.aclose()
-        assert downloads.taken == 0
-    assert asyncio.all_tasks() == before
-
-
-async def test_what_goes_wrong_ahead_is_raised_in_its_turn(blobs: Blobs) -> None:
-    later = blobs.get("nothing", ahead_bytes=MIB)
-    with pytest.raises(ObjectNotFound):
-        await anext(later)
-    await later.aclose()
