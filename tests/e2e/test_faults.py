@@ -83,7 +83,7 @@ def test_validator_killed_with_a_model_in_its_hands(client: Client, deployment: 
         done = client.upload("validator killed", ARCHIVE)
         with deployment.hanging("s3"):
             deployment.thaw("validator")
-            eventually(lambda: _taken(deployment))
+            eventually(lambda: _taken(deployment, done["model_id"]))
             deployment.kill("validator")
     assert client.model(done["model_id"])["status"] == "validating"
     client.settled(done["model_id"], within_s=90)
@@ -187,8 +187,9 @@ def test_a_dependency_restarted_under_work(client: Client, deployment: Deploymen
     send_rest(client, session, first=half)
 
 
-def _taken(deployment: Deployment) -> None:
-    assert deployment.unacknowledged("validator") > 0
+def _taken(deployment: Deployment, model_id: str) -> None:
+    query = "SELECT 1 FROM validation WHERE model_id = $1 AND leased_by IS NOT NULL"
+    assert deployment.sql("validator", query, model_id)
 
 
 def _purging(deployment: Deployment, client: Client) -> None:

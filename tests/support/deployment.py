@@ -127,12 +127,6 @@ class Deployment:
 
         return asyncio.run(fetch())
 
-    def unacknowledged(self, service: str) -> int:
-        """How many events NATS has handed to a service and heard nothing of since."""
-        name = stream_name(NAMESPACE, service)
-        [taken] = [consumer.num_ack_pending for consumer in self._consumers() if consumer.name == name]
-        return taken or 0
-
     def quiet(self) -> None:
         """Wait until every event that was emitted has been published and handled."""
 
