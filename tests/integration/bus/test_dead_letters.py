@@ -15,7 +15,8 @@ from libs.db import Tx
 from libs.errors import Invalid, Unavailable
 from tests.integration.bus import deadly
 from tests.integration.bus.conftest import Bench
-from tests.support.bus import NOON, an_event, eventually, running
+from tests.support.bus import NOON, an_event, running
+from tests.support.eventually import eventually
 from tests.support.outbox import emitted
 from tests.support.stack import Stack
 
@@ -126,7 +127,7 @@ async def test_a_message_too_large_for_a_letter_is_given_up_without_its_original
 
 
 async def test_a_message_ends_only_after_its_letter_is_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("libs.bus.work._DEAD_RETRY_S", 0.05)
+    monkeypatch.setattr("libs.bus.processing._DEAD_LETTER_RETRY_S", 0.05)
     refuse_each(bench, Invalid("no"))
     publish = bench.bus.publish
     failures = iter([Unavailable(), Unavailable()])

@@ -9,7 +9,8 @@ from libs.db import Tx, transaction
 from libs.errors import Unavailable
 from libs.outbox import Relay, depth, emit
 from tests.integration.bus.conftest import Bench
-from tests.support.bus import an_event, eventually, running
+from tests.support.bus import an_event, running
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 EVENTS = 400

@@ -8,7 +8,8 @@ from libs.contracts import Event, UploadAborted
 from libs.db import Tx, transaction
 from libs.outbox import Relay, emit
 from tests.integration.bus.conftest import Bench
-from tests.support.bus import an_event, eventually, running
+from tests.support.bus import an_event, running
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 

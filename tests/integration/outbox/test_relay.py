@@ -21,7 +21,8 @@ from libs.outbox import Relay, depth, depth_and_refused, emit, refused, replay, 
 from libs.outbox.local import taker
 from libs.signals import Signals
 from libs.tasks import end
-from tests.support.bus import an_event, eventually, running, stored
+from tests.support.bus import an_event, running, stored
+from tests.support.eventually import eventually
 from tests.support.fixtures import OUTBOX_MIGRATIONS, PoolFor, SignalsFor
 from tests.support.stack import Stack
 

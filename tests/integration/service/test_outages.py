@@ -8,7 +8,8 @@ import asyncpg
 
 from libs.bus import Bus
 from tests.integration.service.working import as_role, send, working
-from tests.support.bus import an_event, eventually
+from tests.support.bus import an_event
+from tests.support.eventually import eventually
 from tests.support.fixtures import StartService
 from tests.support.postgres import read_only
 from tests.support.stack import Stack

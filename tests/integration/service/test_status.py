@@ -16,7 +16,8 @@ from libs.errors import Invalid
 from libs.outbox import Relay, depth, emit
 from libs.status import OutboxAnswer, ReplayRequest, RetryRequest, ServiceStatus, answering
 from libs.web import Readiness
-from tests.support.bus import an_event, eventually, running, stored
+from tests.support.bus import an_event, running, stored
+from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor, SignalsFor
 
 WAIT_S = 1.0
