@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import msgspec
 
+from libs.archives.paths import PathSet, check_path
 from libs.contracts import new_id
 from libs.db import Tx, transaction
 from libs.errors import Conflict, Invalid, Unavailable
-from libs.modelfiles.paths import PathSet, check_path
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
 from services.gateway.models.store import models

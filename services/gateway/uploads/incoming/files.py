@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
+from libs.archives.paths import check_path
 from libs.contracts.keys import file_key
 from libs.db import connection
 from libs.errors import Conflict, Invalid, NotFound, PartConflict, PartSizeMismatch
-from libs.modelfiles.paths import check_path
 from libs.web import Request, Response
 from services.gateway.dependencies import Dependencies
 from services.gateway.presentation import percent
