@@ -63,7 +63,7 @@ async def test_an_invalid_event_is_given_up_at_once_with_reason_and_original(ben
     assert letter.event_id == event.id
     assert letter.reason == "there is no stream 7"
     assert letter.error_type == "Invalid"
-    assert (letter.consumer, letter.subject, letter.delivered) == ("spine", TAG, 1)
+    assert (letter.consumer, letter.subject, letter.delivered) == ("service", TAG, 1)
     assert letter.request_id == "req_1"
     assert bench.calls == [event.id]
     assert await bench.applied() == []
@@ -226,7 +226,7 @@ async def test_a_letter_that_cannot_be_handled_makes_no_other_letter(bench: Benc
         await bench.bus.session()
         await bench.bus.publish(letter.letter_subject, letter.encode(), {}, "1")
         await bench.bus.publish(letter.letter_subject, b"no letter", {}, "2")
-        await eventually(lambda: bench.is_settled("DEAD", "spine-dead"))
+        await eventually(lambda: bench.is_settled("DEAD", "service-dead"))
     assert entered == 3
     js = (await bench.bus.session()).js
     assert (await js.stream_info(f"{bench.bus.namespace}_DEAD")).state.messages == 2  # kept, for whoever looks

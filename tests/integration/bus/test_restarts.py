@@ -46,7 +46,7 @@ async def test_a_consumer_that_was_deleted_is_made_again(bench: Bench) -> None:
         await bench.send(before)
         await eventually(lambda: bench.has_applied(before))
         js = (await bench.bus.session()).js
-        await js.delete_consumer(f"{bench.bus.namespace}_EVENTS", f"{bench.bus.namespace}_spine")
+        await js.delete_consumer(f"{bench.bus.namespace}_EVENTS", f"{bench.bus.namespace}_service")
         await bench.send(after)
         await eventually(lambda: bench.has_applied(after))
     assert sorted(await bench.applied()) == sorted([before.id, after.id])

@@ -9,7 +9,7 @@ import pytest
 from nats.js.api import ConsumerConfig
 
 from libs import telemetry
-from libs.bus import Consumer, Handlers, receiver, retries
+from libs.bus import Consumer, Handlers, receiver
 from libs.contracts import Event, UploadAborted, UploadExpired, encode_event
 from libs.db import Tx
 from tests.integration.bus.conftest import SERVICE, Bench
@@ -135,12 +135,12 @@ async def test_a_consumer_that_takes_whole_families_is_not_given_overlapping_sub
 async def test_json_of_another_shape_waits_for_days_and_is_then_given_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    retries = telemetry.retries.labels("upload.aborted.v1", "NotKnownYet")
-    before = retries._value.get()
+    put_back = telemetry.retries.labels("upload.aborted.v1", "NotKnownYet")
+    before = put_back._value.get()
     async with running(older(bench).run):
         await bench.bus.session()
         await bench.bus.publish("upload.aborted.v1", AN_UNKNOWN_VALUE, {}, "event-1")
-        await eventually(lambda: _is(retries._value.get() > before + 3))
+        await eventually(lambda: _is(put_back._value.get() > before + 3))
         assert await bench.letters() == []
         monkeypatch.setattr(retries, "NEWER_PATIENCE_S", 0.0)
         await eventually(bench.is_settled)
@@ -157,14 +157,14 @@ async def test_letters_that_only_a_newer_release_handles_wait_for_it_too(bench: 
     old.on_dead(UploadAborted)(note)
     new.on_dead(UploadAborted, UploadExpired)(note)
     event, known = an_expiry(1), an_event()
-    retries = telemetry.retries.labels("dead.other.upload.expired.v1", "NotKnownYet")
-    before = retries._value.get()
+    put_back = telemetry.retries.labels("dead.other.upload.expired.v1", "NotKnownYet")
+    before = put_back._value.get()
     async with running(Consumer(bench.bus, bench.pool, new).run):
         await _send_letter(bench, known)
         await eventually(lambda: bench.has_applied(known))
     async with running(Consumer(bench.bus, bench.pool, old).run):
         await _send_letter(bench, event)
-        await eventually(lambda: _is(retries._value.get() > before))
+        await eventually(lambda: _is(put_back._value.get() > before))
     async with running(Consumer(bench.bus, bench.pool, new).run):
         await eventually(lambda: bench.has_applied(event))
 

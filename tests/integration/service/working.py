@@ -70,14 +70,14 @@ async def working(
         http_port=0,
         unready_s=0,
     )
-    handlers = Handlers("spine")
+    handlers = Handlers("service")
 
     @handlers.on(UploadAborted)
     async def answer(event: UploadAborted, tx: Tx) -> list[Event]:
         await tx.execute("INSERT INTO swept DEFAULT VALUES")
         return [UploadExpired(at=datetime.now(UTC), upload_id=event.id, project_id="p", model_id="m")]
 
-    service = Service("spine", config)
+    service = Service("service", config)
     shared = await connect(service, folder, handlers)
     async with transaction(shared.pool) as tx:
         await tx.execute("CREATE TABLE swept (id serial)")
