@@ -1,4 +1,4 @@
-"""The bus, the outbox and consumers under fire: whatever restarts while events flow, each takes effect once, and none is lost."""
+"""The bus, the outbox and consumers while servers restart: each event takes effect once, and none is lost."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from nats.js.api import ConsumerConfig
 
 from libs import telemetry
-from libs.bus import Consumer, Handlers, receiver
+from libs.bus import Consumer, Handlers, receiver, retries
 from libs.contracts import Event, UploadAborted, UploadExpired, encode_event
 from libs.db import Tx
 from tests.integration.bus.conftest import SERVICE, Bench
