@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import uvloop
 from aiohttp import web
@@ -100,7 +100,7 @@ class Service:
         """Serve `app` on the configured port instead of the health routes alone, which it then has to have itself."""
         self._app = app
 
-    def health_routes(self) -> list[Route]:
+    def health_routes(self) -> list[Route[Any]]:
         """/livez, /readyz and /metrics of this service."""
         return health_routes(self.readiness)
 
@@ -135,7 +135,7 @@ class Service:
             log.warning("closing took longer than %s s; leaving it at that", CLOSE_S)
 
     async def _serve_http(self, stop: asyncio.Event) -> None:
-        app = self._app or make_app(self.health_routes(), authenticate=_nobody, state=None, title=self.name)
+        app = self._app or make_app(self.health_routes(), authenticate=_nobody, dependencies=None, title=self.name)
         async with serve(app, self.config.http_host, self.config.http_port, drain_s=self.config.drain_s):
             await stop.wait()
             await asyncio.sleep(self.config.unready_s)  # /readyz says no; who has not asked yet is still served

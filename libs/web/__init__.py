@@ -3,19 +3,22 @@
 from libs.web.app import make_app
 from libs.web.body import Body, BodyLimits, Pace
 from libs.web.health import Readiness, health_routes
-from libs.web.route import Answer, Authenticate, Call, Handler, Principal, Role, Route, Scope
+from libs.web.principal import Principal, Role, Scope
+from libs.web.request import Request
+from libs.web.response import Response
+from libs.web.route import Authenticate, Handler, Route
 from libs.web.server import serve
 
 __all__ = [
-    "Answer",
     "Authenticate",
     "Body",
     "BodyLimits",
-    "Call",
     "Handler",
     "Pace",
     "Principal",
     "Readiness",
+    "Request",
+    "Response",
     "Role",
     "Route",
     "Scope",

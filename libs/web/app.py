@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -12,10 +12,15 @@ from libs.errors import Forbidden, NotFound, ScopeRequired, TooLarge, Unauthenti
 from libs.web.body import DEFAULT_LIMITS, Body, BodyLimits
 from libs.web.decoding import decode_body, decode_query
 from libs.web.errors import JSON, MethodNotAllowed
-from libs.web.exchange import Exchange, at_the_edge, stamp
+from libs.web.middleware import Exchange, at_the_edge, stamp
 from libs.web.openapi import openapi_document
 from libs.web.paths import PROJECT, Match, PathTable, WrongMethod, templates
-from libs.web.route import Answer, Authenticate, Call, Principal, Route, continue_if_expected
+from libs.web.principal import Principal
+from libs.web.request import Request, continue_if_expected
+from libs.web.response import encode
+from libs.web.route import Authenticate, Route
+
+D = TypeVar("D")
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
@@ -24,22 +29,22 @@ _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 def make_app(
-    routes: Sequence[Route],
+    routes: Sequence[Route[D]],
     *,
     authenticate: Authenticate,
-    state: Any,
+    dependencies: D,
     title: str,
     limits: BodyLimits = DEFAULT_LIMITS,
 ) -> web.Application:
     """An application that serves `routes`, and their description at `/openapi.json`.
 
-    `authenticate` turns a bearer token into a Principal, or raises Unauthenticated; `state` is handed to every handler;
+    `authenticate` turns a bearer token into a Principal, or raises Unauthenticated; every handler gets `dependencies`;
     bodies that do not keep `limits` are ended, in either direction.
     Raises: ValueError if two routes claim the same method and path.
     """
     document = msgspec.json.encode(openapi_document(routes, title))
 
-    async def openapi(_: Call) -> web.Response:
+    async def openapi(_: Request[D]) -> web.Response:
         return web.Response(body=document, content_type=JSON)
 
     table = PathTable(
@@ -54,17 +59,17 @@ def make_app(
         if not route.public:
             exchange.principal = await authenticate(_bearer_token(request))
             authorize(route, exchange.principal, match.params.get(PROJECT))
-        call = Call(
-            request=request,
+        call = Request(
+            http=request,
             principal=exchange.principal or _NOBODY,
             params=match.params,
             query=decode_query(route.query, request.rel_url.raw_query_string) if route.query else None,
             body=await _json_body(request, route.body, limits) if route.body else None,
-            state=state,
+            dependencies=dependencies,
             request_id=exchange.request_id,
             limits=limits,
         )
-        return _encode(await route.handler(call), route.status)
+        return encode(await route.handler(call), route.status)
 
     app = web.Application(middlewares=[at_the_edge(dispatch, limits)])
     app.on_response_prepare.append(stamp)
@@ -72,7 +77,7 @@ def make_app(
     return app
 
 
-def authorize(route: Route, principal: Principal, project_id: str | None) -> None:
+def authorize(route: Route[Any], principal: Principal, project_id: str | None) -> None:
     """Let `principal` through to `route`, below the project of the path if that names one.
 
     Raises: Forbidden; ScopeRequired; NotFound for the path of another project, whether that exists or not.
@@ -124,21 +129,10 @@ async def _json_body(request: web.Request, kind: type[msgspec.Struct], limits: B
     return decode_body(kind, bytes(raw), request.headers.get("Content-Type", ""))
 
 
-def _encode(result: msgspec.Struct | Answer | web.StreamResponse, status: int) -> web.StreamResponse:
-    if isinstance(result, web.StreamResponse):
-        return result
-    answer = result if isinstance(result, Answer) else Answer(result)
-    headers = dict(answer.headers)
-    if answer.body is None:
-        return web.Response(status=answer.status or status, headers=headers)
-    headers.setdefault("Content-Type", JSON)
-    return web.Response(body=msgspec.json.encode(answer.body), status=answer.status or status, headers=headers)
-
-
 async def _never(_: web.Request) -> web.StreamResponse:
     """aiohttp wants a handler to a route; ours is the middleware, which calls no further."""
     raise NotFound
 
 
 async def _later(_: web.Request) -> None:
-    """Instead of aiohttp's `100 Continue` before anything is known: Call.content() and _json_body() send it."""
+    """Instead of aiohttp's `100 Continue` before anything is known: Request.content() and _json_body() send it."""

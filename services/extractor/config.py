@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from libs.archives.limits import ArchiveLimits
 from libs.config import DAY_S, Count, Seconds, ServiceConfig
-from libs.modelfiles.archive import ArchiveLimits
 
 
 class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):

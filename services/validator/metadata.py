@@ -9,14 +9,15 @@ from typing import TypeVar
 import msgspec
 
 from libs.contracts import ModelMetadata, WorkloadType
-from libs.modelfiles import counting, frontmatter, memory, vllm, workload
-from libs.modelfiles.counting import Count
+from libs.modelfiles import vllm
 from libs.modelfiles.gguf import Header as GgufHeader
 from libs.modelfiles.hfconfig import ModelConfig
 from libs.modelfiles.quantization import Quantization
 from libs.modelfiles.statedict import Stored
 from libs.modelfiles.tensors import Tensor
 from libs.modelfiles.vllm import Resolved
+from services.validator import counting, frontmatter, memory, workload
+from services.validator.counting import Count
 from services.validator.inspection import Inspection
 from services.validator.rules.configuration import model_type_problem
 

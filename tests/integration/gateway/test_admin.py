@@ -57,8 +57,10 @@ class Operator:
 @pytest.fixture
 async def operator(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Operator]:
     monkeypatch.setattr(routes, "WAIT_S", 0.3)  # whoever answers here does so at once
-    await uploads.state.bus.session()
-    app = make_app(routes.ROUTES, authenticate=authenticate_by(uploads.pool, KEY), state=uploads.state, title="test")
+    await uploads.dependencies.bus.session()
+    app = make_app(
+        routes.ROUTES, authenticate=authenticate_by(uploads.pool, KEY), dependencies=uploads.dependencies, title="test"
+    )
     async with TestClient(TestServer(app), headers={"Authorization": f"Bearer {KEY}"}) as client:
         yield Operator(client, uploads)
 

@@ -16,10 +16,10 @@ from aiohttp import web
 from libs.admission import Slots
 from libs.blobs import Blobs
 from libs.contracts import StoredFile
-from libs.web import BodyLimits, Call, Principal, Route, make_app, serve
+from libs.web import BodyLimits, Principal, Request, Route, make_app, serve
 from services.gateway.config import GatewayConfig
+from services.gateway.dependencies import Dependencies
 from services.gateway.models.download import send_object
-from services.gateway.state import Gateway
 from tests.support.bus import eventually
 
 CONTENT = random.Random(7).randbytes(40_000_000)  # more than any socket's buffers hold
@@ -34,16 +34,16 @@ async def gateway(blobs: Blobs, limits: BodyLimits) -> AsyncIterator[tuple[str, 
     """Serves FILE to the project that the bearer token names: its URL, and the slots."""
     config = GatewayConfig(database_url="", nats_url="", s3_url="", operator_key="0123456789abcdef")
     slots = Slots(SHARE + 1, SHARE, wait_s=0.05)
-    state = Gateway(cast(Any, None), cast(Any, None), blobs, cast(Any, None), config, slots)
+    dependencies = Dependencies(cast(Any, None), cast(Any, None), blobs, cast(Any, None), config, slots)
 
     async def authenticate(token: str) -> Principal:
         return Principal(project_id=token, project_slug=token, key_id="key", scopes=frozenset({"models"}))
 
-    async def send(call: Call) -> web.StreamResponse:
-        return await send_object(call, FILE)
+    async def send(request: Request[Dependencies]) -> web.StreamResponse:
+        return await send_object(request, FILE)
 
     route = Route("GET", "file", send, summary="The file.")
-    app = make_app([route], authenticate=authenticate, state=state, title="test", limits=limits)
+    app = make_app([route], authenticate=authenticate, dependencies=dependencies, title="test", limits=limits)
     await blobs.put_bytes(FILE.key, CONTENT)
     async with serve(app, "127.0.0.1", 0, drain_s=0.2) as port:
         yield f"http://127.0.0.1:{port}/v1/file", slots

@@ -40,7 +40,7 @@ async def key_of(uploads: Uploads, model_id: str, path: str) -> str:
 
 async def lose(uploads: Uploads, *keys: str, at: datetime = NOON) -> None:
     """The objects go, and lifecycle finds out."""
-    await uploads.state.blobs.delete(keys)
+    await uploads.dependencies.blobs.delete(keys)
     await uploads.tell(ObjectMissing(project_id=PROJECT, keys=list(keys), at=at))
 
 

@@ -41,9 +41,9 @@ async def keyed(uploads: Uploads) -> AsyncIterator[Uploads]:
             digest_of("the-key"),
         )
     authenticate = authenticate_by(uploads.pool, "operator-key-of-the-tests")
-    app = make_app(ROUTES, authenticate=authenticate, state=uploads.state, title="test")
+    app = make_app(ROUTES, authenticate=authenticate, dependencies=uploads.dependencies, title="test")
     async with TestClient(TestServer(app), headers={"Authorization": "Bearer the-key"}) as client:
-        yield Uploads(client, uploads.state)
+        yield Uploads(client, uploads.dependencies)
 
 
 async def given_long_reports(uploads: Uploads) -> None:

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from libs.db import Pool, connection
 from libs.errors import Unauthenticated
-from libs.web import Answer, Call, Principal, Route, make_app
+from libs.web import Principal, Request, Response, Route, make_app
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.names import digest_of
 from services.gateway.projects.routes import ROUTES
@@ -25,9 +25,11 @@ OPERATOR_KEY = "operator-key-of-the-tests"
 PROJECTS = "/admin/v1/projects"
 
 
-async def whoami(call: Call) -> Answer:
-    who = call.principal
-    return Answer({"project": who.project_id, "slug": who.project_slug, "scopes": sorted(who.scopes), "role": who.role})
+async def whoami(request: Request[Any]) -> Response:
+    who = request.principal
+    return Response(
+        {"project": who.project_id, "slug": who.project_slug, "scopes": sorted(who.scopes), "role": who.role}
+    )
 
 
 WHOAMI = Route("GET", "whoami", whoami, summary="Who calls.", scope="models")
@@ -40,31 +42,33 @@ class Operator:
         self.client = client
         self.pool = pool
 
-    async def call(self, method: str, path: str, key: str = OPERATOR_KEY, **rest: Any) -> tuple[int, Any]:
+    async def request(self, method: str, path: str, key: str = OPERATOR_KEY, **rest: Any) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {key}"}
         async with self.client.request(method, path, headers=headers, **rest) as answer:
             return answer.status, await answer.json()
 
     async def given_project(self, name: str = "My Project") -> Any:
-        status, project = await self.call("POST", PROJECTS, json={"name": name})
+        status, project = await self.request("POST", PROJECTS, json={"name": name})
         assert status == 201
         return project
 
     async def given_key(self, project: Any, **wanted: Any) -> Any:
-        status, key = await self.call("POST", f"{PROJECTS}/{project['id']}/keys", json=wanted)
+        status, key = await self.request("POST", f"{PROJECTS}/{project['id']}/keys", json=wanted)
         assert status == 201
         return key
 
     async def who(self, key: Any, base: str = "/v1") -> int:
-        status, _ = await self.call("GET", f"{base}/whoami", key["key"])
+        status, _ = await self.request("GET", f"{base}/whoami", key["key"])
         return status
 
 
 @pytest.fixture
 async def operator(pool_for: PoolFor) -> AsyncIterator[Operator]:
     pool = await pool_for("gateway")
-    state = SimpleNamespace(pool=pool)  # all that these routes use of it
-    app = make_app([*ROUTES, WHOAMI], authenticate=authenticate_by(pool, OPERATOR_KEY), state=state, title="Test")
+    dependencies = SimpleNamespace(pool=pool)  # all that these routes use of it
+    app = make_app(
+        [*ROUTES, WHOAMI], authenticate=authenticate_by(pool, OPERATOR_KEY), dependencies=dependencies, title="Test"
+    )
     async with TestClient(TestServer(app)) as client:
         yield Operator(client, pool)
 
@@ -75,7 +79,7 @@ async def test_a_project_has_an_id_and_a_slug_that_keys_can_hold(operator: Opera
     assert project["slug"] == "unserprojektno1"
     assert project["created_at"].endswith("Z")
     assert project["revoked_at"] is None
-    status, listed = await operator.call("GET", PROJECTS)
+    status, listed = await operator.request("GET", PROJECTS)
     assert (status, listed["data"]) == (200, [project])
 
 
@@ -85,7 +89,7 @@ async def test_names_that_look_alike_in_a_slug_get_slugs_of_their_own(operator: 
 
 
 async def test_a_name_is_given_once_however_many_ask_at_the_same_time(operator: Operator) -> None:
-    answers = await asyncio.gather(*(operator.call("POST", PROJECTS, json={"name": "same"}) for _ in range(8)))
+    answers = await asyncio.gather(*(operator.request("POST", PROJECTS, json={"name": "same"}) for _ in range(8)))
     assert sorted(status for status, _ in answers) == [201, *[409] * 7]
     [project] = [body for status, body in answers if status == 201]
     [refusal, *_] = [body["error"] for status, body in answers if status == 409]
@@ -95,7 +99,7 @@ async def test_a_name_is_given_once_however_many_ask_at_the_same_time(operator: 
 
 @pytest.mark.parametrize("name", ["", " ", " padded", "tab\there", "line\n", "x" * 101, None, 3])
 async def test_a_name_has_to_be_one(operator: Operator, name: object) -> None:
-    status, body = await operator.call("POST", PROJECTS, json={"name": name})
+    status, body = await operator.request("POST", PROJECTS, json={"name": name})
     assert (status, body["error"]["param"]) == (400, "name")
 
 
@@ -105,7 +109,7 @@ async def test_a_key_is_shown_once_and_kept_as_its_digest(operator: Operator) ->
     assert re.fullmatch(r"xero_myproject_[A-Za-z0-9]{40}", key["key"])
     assert key["key"].startswith(key["prefix"])
     assert len(key["prefix"]) < len(key["key"]) - 32
-    _, listed = await operator.call("GET", f"{PROJECTS}/{project['id']}/keys")
+    _, listed = await operator.request("GET", f"{PROJECTS}/{project['id']}/keys")
     assert listed["data"] == [{name: value for name, value in key.items() if name != "key"}]
     async with connection(operator.pool) as tx:
         row = await tx.fetchrow("SELECT api_key::text AS whole, sha256 FROM api_key")
@@ -119,7 +123,7 @@ async def test_a_key_is_a_members_with_every_scope_unless_asked_otherwise(operat
     assert (everything["scopes"], everything["role"]) == (["models", "files", "batches", "inference"], "member")
     narrow = await operator.given_key(project, scopes=["files", "models", "files"], role="admin")
     assert (narrow["scopes"], narrow["role"]) == (["models", "files"], "admin")
-    status, who = await operator.call("GET", "/v1/whoami", narrow["key"])
+    status, who = await operator.request("GET", "/v1/whoami", narrow["key"])
     assert (status, who) == (
         200,
         {"project": project["id"], "slug": "myproject", "scopes": ["files", "models"], "role": "admin"},
@@ -139,7 +143,7 @@ async def test_a_key_is_a_members_with_every_scope_unless_asked_otherwise(operat
 )
 async def test_a_key_that_could_not_be_used_is_not_made(operator: Operator, wanted: Any, param: str) -> None:
     project = await operator.given_project()
-    status, body = await operator.call("POST", f"{PROJECTS}/{project['id']}/keys", json=wanted)
+    status, body = await operator.request("POST", f"{PROJECTS}/{project['id']}/keys", json=wanted)
     assert (status, body["error"]["param"]) == (400, param)
 
 
@@ -148,15 +152,15 @@ async def test_a_key_opens_its_own_project_only(operator: Operator) -> None:
     key = await operator.given_key(mine)
     assert await operator.who(key) == 200
     assert await operator.who(key, f"/{mine['id']}/v1") == 200
-    there = await operator.call("GET", f"/{other['id']}/v1/whoami", key["key"])
-    nowhere = await operator.call("GET", "/proj_0000000000/v1/whoami", key["key"])
+    there = await operator.request("GET", f"/{other['id']}/v1/whoami", key["key"])
+    nowhere = await operator.request("GET", "/proj_0000000000/v1/whoami", key["key"])
     assert there == nowhere
     assert there[0] == 404
 
 
 async def test_a_missing_scope_is_named(operator: Operator) -> None:
     key = await operator.given_key(await operator.given_project(), scopes=["batches"])
-    status, body = await operator.call("GET", "/v1/whoami", key["key"])
+    status, body = await operator.request("GET", "/v1/whoami", key["key"])
     assert (status, body["error"]["code"]) == (403, "scope_required")
     assert "'models'" in body["error"]["message"]
 
@@ -166,12 +170,12 @@ async def test_revoking_a_key_works_from_the_next_request_on(operator: Operator)
     key, kept = await operator.given_key(project), await operator.given_key(project)
     assert await operator.who(key) == 200
     path = f"{PROJECTS}/{project['id']}/keys/{key['id']}"
-    status, revoked = await operator.call("DELETE", path)
+    status, revoked = await operator.request("DELETE", path)
     assert status == 200
     assert revoked["revoked_at"]
     assert await operator.who(key) == 401
     assert await operator.who(kept) == 200
-    assert await operator.call("DELETE", path) == (200, revoked)
+    assert await operator.request("DELETE", path) == (200, revoked)
 
 
 async def test_an_expired_key_is_refused(operator: Operator) -> None:
@@ -187,12 +191,12 @@ async def test_revoking_a_project_ends_all_its_keys_and_makes_no_more(operator: 
     project, other = await operator.given_project("gone"), await operator.given_project("stays")
     keys = [await operator.given_key(project), await operator.given_key(project)]
     kept = await operator.given_key(other)
-    status, revoked = await operator.call("DELETE", f"{PROJECTS}/{project['id']}")
+    status, revoked = await operator.request("DELETE", f"{PROJECTS}/{project['id']}")
     assert status == 200
     assert revoked["revoked_at"]
     assert [await operator.who(key) for key in keys] == [401, 401]
     assert await operator.who(kept) == 200
-    status, body = await operator.call("POST", f"{PROJECTS}/{project['id']}/keys", json={})
+    status, body = await operator.request("POST", f"{PROJECTS}/{project['id']}/keys", json={})
     assert (status, body["error"]["code"]) == (409, "conflict")
 
 
@@ -201,20 +205,20 @@ async def test_every_bad_key_gets_the_same_answer(operator: Operator) -> None:
     project, closed = await operator.given_project("a"), await operator.given_project("b")
     revoked, expired = await operator.given_key(project), await operator.given_key(project)
     orphan = await operator.given_key(closed)
-    await operator.call("DELETE", f"{PROJECTS}/{project['id']}/keys/{revoked['id']}")
-    await operator.call("DELETE", f"{PROJECTS}/{closed['id']}")
+    await operator.request("DELETE", f"{PROJECTS}/{project['id']}/keys/{revoked['id']}")
+    await operator.request("DELETE", f"{PROJECTS}/{closed['id']}")
     async with connection(operator.pool) as tx:
         await tx.execute("UPDATE api_key SET expires_at = now() WHERE id = $1", expired["id"])
     tokens = [revoked["key"], expired["key"], orphan["key"], expired["key"][:-1], "xero_a_x", "x", OPERATOR_KEY + "x"]
-    answers = [await operator.call("GET", "/v1/whoami", token) for token in tokens]
+    answers = [await operator.request("GET", "/v1/whoami", token) for token in tokens]
     assert all(answer == answers[0] for answer in answers)
     assert answers[0][0] == 401
 
 
 async def test_the_operators_key_and_a_projects_open_their_own_doors_only(operator: Operator) -> None:
     key = await operator.given_key(await operator.given_project(), role="admin")
-    assert (await operator.call("GET", PROJECTS, key["key"]))[0] == 403
-    assert (await operator.call("GET", "/v1/whoami"))[0] == 403
+    assert (await operator.request("GET", PROJECTS, key["key"]))[0] == 403
+    assert (await operator.request("GET", "/v1/whoami"))[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -227,7 +231,7 @@ async def test_the_operators_key_and_a_projects_open_their_own_doors_only(operat
     ],
 )
 async def test_what_is_not_there_is_not_found(operator: Operator, method: str, path: str) -> None:
-    status, body = await operator.call(method, path)
+    status, body = await operator.request(method, path)
     assert (status, body["error"]["code"]) == (404, "not_found")
 
 
@@ -238,7 +242,7 @@ async def test_requests_that_come_at_a_time_are_authenticated_by_few_statements(
     project = await operator.given_project("busy")
     kept, revoked = [await operator.given_key(project) for _ in range(2)]
     assert await operator.who(revoked) == 200
-    await operator.call("DELETE", f"{PROJECTS}/{project['id']}/keys/{revoked['id']}")
+    await operator.request("DELETE", f"{PROJECTS}/{project['id']}/keys/{revoked['id']}")
     authenticate = authenticate_by(operator.pool, OPERATOR_KEY)
     with counted(monkeypatch) as traffic:
         found = await asyncio.gather(

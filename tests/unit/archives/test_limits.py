@@ -9,10 +9,10 @@ import tracemalloc
 
 import pytest
 
-from libs.modelfiles.archive import MIB, ArchiveLimits, BadArchive
-from libs.modelfiles.paths import PathLimits
-from libs.modelfiles.tar import Content
-from libs.modelfiles.unpack import STEP_BYTES, join_parts, unpack_archive
+from libs.archives.errors import BadArchive
+from libs.archives.limits import MIB, ArchiveLimits, PathLimits
+from libs.archives.tar import Content
+from libs.archives.unpack import STEP_BYTES, join_parts, unpack_archive
 from tests.support.tarblocks import END, header, member, padded
 from tests.unit.archives.unpacked import drained, unpacked
 
@@ -44,7 +44,7 @@ def test_bomb_is_refused_in_little_memory(archive_format, compress) -> None:
 def unpacked_and_thrown_away(content: bytes, archive_format) -> None:
     unpacker = unpack_archive(archive_format, LIMITS)
     unpacker.feed(content)
-    while not unpacker.hungry:
+    while not unpacker.needs_input:
         unpacker.step()
     unpacker.close()
 
@@ -64,7 +64,7 @@ def test_a_step_is_bounded() -> None:
     unpacker = unpack_archive("tar.gz", ArchiveLimits())
     unpacker.feed(gzip.compress(of_zeros(ZEROS)))
     largest = 0
-    while not unpacker.hungry:
+    while not unpacker.needs_input:
         events = unpacker.step()
         largest = max(largest, sum(len(getattr(event, "view", b"")) for event in events))
     assert largest <= STEP_BYTES + MIB

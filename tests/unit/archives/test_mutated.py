@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.archives.errors import BadArchive
 from libs.contracts import Finding, Format
-from libs.modelfiles.archive import BadArchive
 from tests.support.tarblocks import END, gnu_long, header, member, pax
 from tests.unit.archives.unpacked import unpacked
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from libs.modelfiles import counting, frontmatter, hfconfig, memory, vllm, workload
+from libs.modelfiles import hfconfig, vllm
 from libs.modelfiles.tensors import Tensor
+from services.validator import counting, frontmatter, memory, workload
 
 ARCHITECTURES = {
     "LlamaForCausalLM": ("generate", True),

@@ -50,20 +50,20 @@ run("tester", ServiceConfig, build)
 
 SLOW = """
     from pathlib import Path
-    from libs.web import Answer, Route, make_app
+    from libs.web import Response, Route, make_app
 
     async def slow(call):
         print("asked", flush=True)
         while not Path({path!r}).exists():
             await asyncio.sleep(0.01)
-        return Answer({{"finished": True}})
+        return Response({{"finished": True}})
 
     async def nobody(token):
         raise AssertionError(token)
 
     route = Route("GET", "slow", slow, summary="Slow.", public=True)
     routes = [route, *service.health_routes()]
-    service.serve(make_app(routes, authenticate=nobody, state=None, title="Test"))
+    service.serve(make_app(routes, authenticate=nobody, dependencies=None, title="Test"))
 """
 
 

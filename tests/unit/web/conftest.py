@@ -32,9 +32,9 @@ async def serving() -> AsyncIterator[Serving]:
     async with AsyncExitStack() as opened:
 
         async def start(
-            *routes: Route, state: Any = None, limits: BodyLimits = DEFAULT_LIMITS
+            *routes: Route[Any], dependencies: Any = None, limits: BodyLimits = DEFAULT_LIMITS
         ) -> aiohttp.ClientSession:
-            app = make_app(routes, authenticate=authenticate, state=state, title="Test", limits=limits)
+            app = make_app(routes, authenticate=authenticate, dependencies=dependencies, title="Test", limits=limits)
             port = await opened.enter_async_context(serve(app, "127.0.0.1", 0, drain_s=0.5))
             client = aiohttp.ClientSession(
                 f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer xero_mine_secret"}

@@ -14,7 +14,7 @@ from yarl import URL
 from libs import errors, telemetry
 from libs.blobs import MultipartGone
 from libs.errors import SlipwayError
-from libs.web import Answer, Call, Route
+from libs.web import Request, Response, Route
 from libs.web.app import MAX_JSON_BYTES
 from tests.unit.web.conftest import Serving, port_of
 
@@ -24,17 +24,19 @@ class Greeting(msgspec.Struct):
     times: Annotated[int, msgspec.Meta(ge=1, le=3)] = 1
 
 
-async def greet(call: Call) -> Greeting:
-    greeting: Greeting = call.body
+async def greet(request: Request[None]) -> Greeting:
+    greeting: Greeting = request.body
     return greeting
 
 
-async def show(call: Call) -> Answer:
-    return Answer({"params": call.params, "project": call.principal.project_id, "wait_s": call.prefer_wait_s()})
+async def show(request: Request[None]) -> Response:
+    return Response(
+        {"params": request.params, "project": request.principal.project_id, "wait_s": request.prefer_wait_s()}
+    )
 
 
 def raising(error: BaseException) -> Route:
-    async def handler(_: Call) -> Answer:
+    async def handler(_: Request[None]) -> Response:
         raise error
 
     return Route("GET", "fails", handler, summary="Fails.")
@@ -213,9 +215,9 @@ async def test_every_answer_has_a_request_id(serving: Serving, given: str | None
 async def test_a_handler_works_in_the_clients_trace(serving: Serving) -> None:
     seen: list[telemetry.Context] = []
 
-    async def handler(call: Call) -> Answer:
+    async def handler(request: Request[None]) -> Response:
         seen.append(telemetry.current())
-        return Answer(None, 204)
+        return Response(None, 204)
 
     client = await serving(Route("GET", "x", handler, summary="X."))
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -265,8 +267,8 @@ async def test_public_routes_need_no_key(serving: Serving) -> None:
 async def test_urls_are_made_from_what_the_client_calls_us(
     serving: Serving, headers: dict[str, str], origin: str | None
 ) -> None:
-    async def handler(call: Call) -> Answer:
-        return Answer({"origin": call.origin()})
+    async def handler(request: Request[None]) -> Response:
+        return Response({"origin": request.origin()})
 
     client = await serving(Route("GET", "x", handler, summary="X."))
     async with client.get("/v1/x", headers=headers) as answer:

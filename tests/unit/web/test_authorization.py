@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from libs.errors import Forbidden, NotFound, ScopeRequired
-from libs.web import Answer, Call, Principal, Route
+from libs.web import Principal, Request, Response, Route
 from libs.web.app import authorize
 from tests.unit.web.conftest import MEMBER, OPERATOR
 
 ADMIN = dataclasses.replace(MEMBER, role="admin")
 
 
-async def handler(_: Call) -> Answer:
-    return Answer()
+async def handler(_: Request[None]) -> Response:
+    return Response()
 
 
 def route(**rules: Any) -> Route:

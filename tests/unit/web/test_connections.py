@@ -16,7 +16,7 @@ import requests
 from aiohttp import web
 
 from libs.errors import PartConflict
-from libs.web import Answer, Call, Principal, Route, make_app, serve
+from libs.web import Principal, Request, Response, Route, make_app, serve
 from tests.unit.web.conftest import Serving, port_of
 
 pytestmark = pytest.mark.slow  # sends much
@@ -26,19 +26,19 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is n
 AUTHORIZED = {"Authorization": "Bearer xero_mine_secret"}
 
 
-async def refuse(_: Call) -> Answer:
+async def refuse(_: Request[None]) -> Response:
     raise PartConflict(retryable=False)
 
 
-async def refuse_halfway(call: Call) -> Answer:
-    content = await call.content()
+async def refuse_halfway(request: Request[None]) -> Response:
+    content = await request.content()
     await content.readany()
     raise PartConflict(retryable=False)
 
 
-async def count(call: Call) -> Answer:
-    content = await call.content()
-    return Answer({"size": sum([len(data) async for data in content.iter_any()])})
+async def count(request: Request[None]) -> Response:
+    content = await request.content()
+    return Response({"size": sum([len(data) async for data in content.iter_any()])})
 
 
 def streams(path: str, handler: Any) -> Route:
@@ -182,13 +182,13 @@ async def test_a_vanished_client_cancels_its_handler_and_is_no_error(
     caplog.set_level(logging.INFO)
     started, cancelled = asyncio.Event(), asyncio.Event()
 
-    async def wait_for_ever(_: Call) -> Answer:
+    async def wait_for_ever(_: Request[None]) -> Response:
         started.set()
         try:
             await asyncio.Event().wait()
         finally:
             cancelled.set()
-        return Answer()
+        return Response()
 
     client = await serving(Route("GET", "wait", wait_for_ever, summary="Waits."))
     asking = asyncio.create_task(client.get("/v1/wait"))
@@ -206,9 +206,9 @@ async def test_an_error_after_the_first_byte_breaks_the_answer_off(
     """A short but well-formed answer would look like success; in the log it is the failure that it was."""
     caplog.set_level(logging.INFO)
 
-    async def begin_and_fail(call: Call) -> web.StreamResponse:
+    async def begin_and_fail(request: Request[None]) -> web.StreamResponse:
         response = web.StreamResponse()
-        await response.prepare(call.request)
+        await response.prepare(request.http)
         await response.write(b"half of")
         raise PartConflict
 
@@ -231,16 +231,16 @@ async def test_a_body_is_kept_as_it_came(serving: Serving) -> None:
 async def test_closing_lets_requests_finish_and_accepts_no_more() -> None:
     asked, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(_: Call) -> Answer:
+    async def slow(_: Request[None]) -> Response:
         asked.set()
         await go_on.wait()
-        return Answer({"finished": True})
+        return Response({"finished": True})
 
     async def nobody(_: str) -> Principal:
         raise AssertionError("no route here asks")
 
     app = make_app(
-        [Route("GET", "x", slow, summary="Slow.", public=True)], authenticate=nobody, state=None, title="Test"
+        [Route("GET", "x", slow, summary="Slow.", public=True)], authenticate=nobody, dependencies=None, title="Test"
     )
     serving = serve(app, "127.0.0.1", 0, drain_s=5)
     port = await serving.__aenter__()
@@ -259,19 +259,21 @@ async def test_closing_lets_requests_finish_and_accepts_no_more() -> None:
 async def test_a_handler_that_outlasts_the_drain_is_cancelled_once_it_is_over() -> None:
     asked, cancelled = asyncio.Event(), asyncio.Event()
 
-    async def stubborn(_: Call) -> Answer:
+    async def stubborn(_: Request[None]) -> Response:
         asked.set()
         try:
             await asyncio.Event().wait()
         finally:
             cancelled.set()
-        return Answer(None)
+        return Response(None)
 
     async def nobody(_: str) -> Principal:
         raise AssertionError("no route here asks")
 
     route = Route("GET", "x", stubborn, summary="Never ends.", public=True)
-    serving = serve(make_app([route], authenticate=nobody, state=None, title="Test"), "127.0.0.1", 0, drain_s=0.05)
+    serving = serve(
+        make_app([route], authenticate=nobody, dependencies=None, title="Test"), "127.0.0.1", 0, drain_s=0.05
+    )
     port = await serving.__aenter__()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
         asking = asyncio.create_task(client.get("/v1/x"))

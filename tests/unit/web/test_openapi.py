@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from libs.web import Answer, Call, Route
+from libs.web import Request, Response, Route
 from libs.web.openapi import openapi_document
 
 
@@ -18,8 +18,8 @@ class Page(msgspec.Struct):
     limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
 
 
-async def handler(_: Call) -> Answer:
-    return Answer()
+async def handler(_: Request[None]) -> Response:
+    return Response()
 
 
 ROUTES = [

@@ -3,12 +3,12 @@
 import pytest
 
 from libs.errors import Invalid
-from libs.web import Answer, Call, Route
+from libs.web import Request, Response, Route
 from libs.web.paths import Match, PathTable, WrongMethod
 
 
-async def handler(_: Call) -> Answer:
-    return Answer()
+async def handler(_: Request[None]) -> Response:
+    return Response()
 
 
 def route(method: str, path: str, base: str = "project") -> Route:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from libs.errors import Overloaded, TooSlow
-from libs.web import Answer, BodyLimits, Call, Pace, Route, exchange
+from libs.web import BodyLimits, Pace, Request, Response, Route, middleware
 from libs.web.body import Body
 from tests.support.bus import eventually
 from tests.unit.web.conftest import Serving, port_of
@@ -30,21 +30,21 @@ class Anything(msgspec.Struct):
     name: str = ""
 
 
-async def count(call: Call) -> Answer:
-    content = await call.content()
-    return Answer({"size": sum([len(data) async for data in content.iter_any()])})
+async def count(request: Request[None]) -> Response:
+    content = await request.content()
+    return Response({"size": sum([len(data) async for data in content.iter_any()])})
 
 
-async def decoded(call: Call) -> Answer:
-    return Answer({"name": call.body.name})
+async def decoded(request: Request[None]) -> Response:
+    return Response({"name": request.body.name})
 
 
-async def overloaded(_: Call) -> Answer:
+async def overloaded(_: Request[None]) -> Response:
     raise Overloaded
 
 
-async def huge(_: Call) -> Answer:
-    return Answer({"much": "x" * 64_000_000})
+async def huge(_: Request[None]) -> Response:
+    return Response({"much": "x" * 64_000_000})
 
 
 COUNT = Route("POST", "count", count, summary="Takes bytes.", stream=True)
@@ -115,9 +115,9 @@ async def test_a_client_that_is_kept_waiting_is_not_slow(serving: Serving) -> No
     """What has arrived already was sent in time, however late it is read."""
     go_on = asyncio.Event()
 
-    async def late(call: Call) -> Answer:
+    async def late(request: Request[None]) -> Response:
         await go_on.wait()
-        return await count(call)
+        return await count(request)
 
     client = await serving(Route("POST", "late", late, summary="Reads late.", stream=True), limits=IMPATIENT)
     asking = asyncio.create_task(client.post("/v1/late", data=b"x" * 1000))
@@ -144,7 +144,7 @@ async def test_a_refused_client_that_stalls_is_not_lingered_on(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading away what it sends is for clients that send."""
-    monkeypatch.setattr(exchange, "LINGER_IDLE_S", 0.05)
+    monkeypatch.setattr(middleware, "LINGER_IDLE_S", 0.05)
     async with Raw.connected(await serving(OVERLOADED)) as raw:
         raw.ask("POST /v1/overloaded", "Content-Length: 100000", body=b"x" * 1000)
         status, head, _ = await raw.answer()

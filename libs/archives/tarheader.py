@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from libs.modelfiles.archive import BadArchive, looks_like, refusal
-from libs.modelfiles.paths import shown
+from libs.archives.errors import BadArchive, refusal
+from libs.archives.paths import displayable
+from libs.archives.signatures import looks_like
 
 BLOCK = 512
 MAX_SIZE = 2**63 - 1
@@ -121,10 +122,10 @@ def refused_type(typeflag: bytes, name: str, target: str, offset: int) -> BadArc
         return sparse(name, offset)
     if typeflag not in _REFUSED:
         kind = typeflag.decode("ascii", "backslashreplace")
-        found = f"the member is of the unknown kind '{shown(kind)}'."
+        found = f"the member is of the unknown kind '{displayable(kind)}'."
         return refusal("tar-unknown-type", found, _REPACK, file=name, offset=offset)
     rule, kind, fix = _REFUSED[typeflag]
-    found = f"the member is {kind} '{shown(target)}'." if kind.endswith(" to") else f"the member is {kind}."
+    found = f"the member is {kind} '{displayable(target)}'." if kind.endswith(" to") else f"the member is {kind}."
     return refusal(rule, found, fix, file=name, offset=offset)
 
 

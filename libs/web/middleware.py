@@ -18,7 +18,8 @@ from libs import telemetry
 from libs.errors import Invalid, SlipwayError, TooSlow
 from libs.web.body import BodyLimits
 from libs.web.errors import error_answer, http_error_answer, internal_error, status_of
-from libs.web.route import Principal, awaits_continue
+from libs.web.principal import Principal
+from libs.web.request import awaits_continue
 
 log = logging.getLogger("web")
 access = logging.getLogger("access")

@@ -13,9 +13,11 @@ from typing import Protocol, cast
 
 from isal import igzip_lib
 
-from libs.modelfiles import gzipheader
-from libs.modelfiles.archive import MIB, SNIFF_BYTES, ArchiveLimits, BadArchive, looks_like, refusal
-from libs.modelfiles.gzipheader import HeaderError
+from libs.archives import gzipheader
+from libs.archives.errors import BadArchive, refusal
+from libs.archives.gzipheader import HeaderError
+from libs.archives.limits import MIB, ArchiveLimits
+from libs.archives.signatures import SIGNATURE_BYTES, looks_like
 
 SLICE_BYTES = MIB  # at most so much comes out of one `take`
 _PIECE_BYTES = 128 * 1024  # goes in at once; what is left of it behind a stream's end is copied, so not more
@@ -53,12 +55,12 @@ class Stored:
         self._pending = memoryview(b"")
 
     @property
-    def hungry(self) -> bool:
+    def needs_input(self) -> bool:
         """Whether everything that was fed has been taken."""
         return not len(self._pending)
 
     def feed(self, chunk: bytes) -> None:
-        """Give the next bytes; only when `hungry`."""
+        """Give the next bytes; only when `needs_input`."""
         self._pending = memoryview(chunk)
 
     def take(self) -> memoryview:
@@ -88,18 +90,18 @@ class Streams:
         self._bytes_out = 0
 
     @property
-    def hungry(self) -> bool:
+    def needs_input(self) -> bool:
         """Whether nothing more comes out before more is fed."""
         return self._at == len(self._input) and (self._engine is None or self._engine.needs_input)
 
     def feed(self, chunk: bytes) -> None:
-        """Give the next bytes; only when `hungry`."""
+        """Give the next bytes; only when `needs_input`."""
         self._input = chunk
         self._at = 0
 
     def take(self) -> memoryview:
         """The next bytes, at most SLICE_BYTES; none if more must be fed first. Raises: BadArchive."""
-        while not self.hungry:
+        while not self.needs_input:
             if self._engine is None:
                 self._begin()
             elif out := self._inflate(self._engine):
@@ -124,8 +126,8 @@ class Streams:
         if self._wrong is None:
             self._read_header()
             return
-        self._start += self._move(max(0, SNIFF_BYTES - len(self._start)))
-        if len(self._start) >= SNIFF_BYTES:
+        self._start += self._move(max(0, SIGNATURE_BYTES - len(self._start)))
+        if len(self._start) >= SIGNATURE_BYTES:
             raise self._not_this()
 
     def _read_header(self) -> None:

@@ -14,9 +14,10 @@ from typing import TypeVar
 
 import msgspec
 
-from libs.modelfiles.archive import ArchiveLimits, BadArchive, refusal
-from libs.modelfiles.paths import PathRejected, PathSet, check_path, is_litter
-from libs.modelfiles.tarheader import (
+from libs.archives.errors import BadArchive, refusal
+from libs.archives.limits import ArchiveLimits
+from libs.archives.paths import PathRejected, PathSet, check_path, is_macos_metadata
+from libs.archives.tarheader import (
     BLOCK,
     FOLDER,
     GNU_LONG_LINK,
@@ -121,7 +122,7 @@ class TarReader:
             view = view[taken:]
         return events
 
-    def go_on(self, checkpoint: TarCheckpoint, paths: Iterable[str]) -> None:
+    def resume(self, checkpoint: TarCheckpoint, paths: Iterable[str]) -> None:
         """Start at the checkpoint instead of at byte 0; `paths` are of the files before it."""
         for path in paths:
             self._paths.add_file(path)
@@ -255,13 +256,13 @@ class TarReader:
         self._checked(self._take_folder, path)
 
     def _take_folder(self, path: str) -> None:
-        left_out = path == MODEL_FOLDER or is_litter(path)
+        left_out = path == MODEL_FOLDER or is_macos_metadata(path)
         (self._paths.count if left_out else self._paths.add_folder)(path)
         self._folders.append(path)
 
     def _file(self, raw: str, size_bytes: int, events: list[MemberEvent]) -> None:
         path = self._checked(check_path, raw)
-        self._skipping = is_litter(path)
+        self._skipping = is_macos_metadata(path)
         self._checked(self._paths.count if self._skipping else self._paths.add_file, path)
         self._bytes_out += size_bytes
         if self._bytes_out > self._limits.max_bytes_out:

@@ -1,7 +1,7 @@
 """An archive, or the parts of one file, as files: decompression, tar and their limits in one, without I/O.
 
     unpacker.feed(chunk)
-    while not unpacker.hungry:
+    while not unpacker.needs_input:
         handle(unpacker.step())
     …
     handle(unpacker.close())
@@ -15,10 +15,11 @@ import hashlib
 from collections.abc import Iterable
 from typing import Protocol
 
+from libs.archives.decompress import BZIP2, GZIP, Stored, Streams
+from libs.archives.errors import BadArchive, refusal
+from libs.archives.limits import MIB, ArchiveLimits
+from libs.archives.tar import Content, MemberEnded, MemberEvent, MemberStarted, TarCheckpoint, TarReader
 from libs.contracts import Format
-from libs.modelfiles.archive import MIB, ArchiveLimits, BadArchive, refusal
-from libs.modelfiles.decompress import BZIP2, GZIP, Stored, Streams
-from libs.modelfiles.tar import Content, MemberEnded, MemberEvent, MemberStarted, TarCheckpoint, TarReader
 
 STEP_BYTES = MIB  # a step ends after so much content, or one slice later
 
@@ -71,12 +72,12 @@ class Unpacker:
         self._digest = hashlib.sha256()
 
     @property
-    def hungry(self) -> bool:
+    def needs_input(self) -> bool:
         """Whether no step is left before more is fed."""
-        return self._source.hungry
+        return self._source.needs_input
 
     def feed(self, chunk: bytes) -> None:
-        """Give the next bytes; only when `hungry`."""
+        """Give the next bytes; only when `needs_input`."""
         if self._sha256 is not None:
             self._digest.update(chunk)
         self._source.feed(chunk)
@@ -85,14 +86,14 @@ class Unpacker:
         """Some of what the bytes so far tell; possibly nothing. Raises: BadArchive."""
         events: list[MemberEvent] = []
         taken = 0
-        while taken < STEP_BYTES and not self._source.hungry:
+        while taken < STEP_BYTES and not self._source.needs_input:
             slice_ = self._source.take()
             taken += len(slice_)
             events += self._reader.feed(slice_)
         return events
 
     def close(self) -> list[MemberEvent]:
-        """There are no more bytes; only when `hungry`. Raises: BadArchive if they were not all, or not as declared."""
+        """End the input; only when `needs_input`. Raises: BadArchive if bytes are missing, or are not as declared."""
         self._source.close()
         events = self._reader.close()
         if self._sha256 not in (None, self._digest.hexdigest()):
@@ -117,7 +118,7 @@ def resume_tar(limits: ArchiveLimits, checkpoint: TarCheckpoint, paths: Iterable
     `paths` are of the files before. The digest of the whole cannot be verified so: SHA-256 cannot be resumed.
     """
     reader = TarReader(limits, size_bytes=size_bytes)
-    reader.go_on(checkpoint, paths)
+    reader.resume(checkpoint, paths)
     return Unpacker(Stored(), reader)
 
 

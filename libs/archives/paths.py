@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
 import msgspec
 
 from libs import errors
+from libs.archives.limits import PathLimits
 from libs.contracts import Finding
+from libs.contracts.limits import MAX_DEPTH, MAX_NAME_BYTES, MAX_PATH_BYTES
 
-MAX_PATH_BYTES = 512  # UTF-8
-MAX_NAME_BYTES = 255  # UTF-8; what common file systems take for one component
-MAX_DEPTH = 16  # components
-MAX_FILES = 2000
-MAX_LISTING_BYTES = 512 * 1024  # all paths as JSON: an event that lists them with their hashes stays under NATS's 1 MiB
-
-_SHOWN_CHARACTERS = 200
+_DISPLAYED_CHARACTERS = 200
 _RELATIVE = "Name files relative to the model's folder, without a leading '/', a drive or '..'."
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # make a name read as another one
@@ -56,24 +51,16 @@ def check_path(raw: str) -> str:
     return path
 
 
-def is_litter(path: str) -> bool:
+def is_macos_metadata(path: str) -> bool:
     """Whether macOS adds what has this path (in normal form) by itself; it is to be left out, and that to be told."""
     folder, _, name = path.rpartition("/")
     return name.startswith("._") or name in (".DS_Store", "__MACOSX") or "__MACOSX" in folder.split("/")
 
 
-def shown(raw: str) -> str:
+def displayable(raw: str) -> str:
     """`raw` fit for a message: no control characters, no lone surrogates, at most about 200 characters."""
-    text = raw if len(raw) <= _SHOWN_CHARACTERS else raw[: _SHOWN_CHARACTERS - 1] + "…"
+    text = raw if len(raw) <= _DISPLAYED_CHARACTERS else raw[: _DISPLAYED_CHARACTERS - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-@dataclass(frozen=True)
-class PathLimits:
-    """How much one model may list."""
-
-    max_files: int = MAX_FILES  # folders and files that are left out count as well
-    max_listing_bytes: int = MAX_LISTING_BYTES
 
 
 class PathSet:
@@ -173,14 +160,14 @@ def _fold_path(path: str) -> str:
 def _collision(path: str, known: str) -> PathRejected:
     if path == known:
         return _rejected("path-repeated", path, "the file occurs twice.", "Send every file once.")
-    found = f"the name differs from '{shown(known)}' only in case, Unicode form or a trailing dot."
+    found = f"the name differs from '{displayable(known)}' only in case, Unicode form or a trailing dot."
     return _rejected("path-collides", path, found, "Rename one of the two: some systems cannot tell them apart.")
 
 
 def _both(path: str, known: str) -> PathRejected:
-    found = f"'{shown(known)}' is both a file and a folder."
+    found = f"'{displayable(known)}' is both a file and a folder."
     return _rejected("path-file-and-folder", path, found, "Rename one of the two.")
 
 
 def _rejected(rule: str, raw: str, found: str, fix: str) -> PathRejected:
-    return PathRejected(Finding(rule=rule, severity="error", message=found, fix=fix, file=shown(raw)))
+    return PathRejected(Finding(rule=rule, severity="error", message=found, fix=fix, file=displayable(raw)))

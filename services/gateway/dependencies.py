@@ -1,4 +1,4 @@
-"""What every route is given as `call.state`."""
+"""What every route of the gateway is given, as `request.dependencies`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.gateway.uploads.incoming.digests import RunningDigests
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class Dependencies:
     """The gateway's clients and settings."""
 
     pool: Pool
