@@ -20,7 +20,7 @@ from libs.web import BodyLimits, Principal, Request, Route, make_app, serve
 from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
 from services.gateway.models.download import send_object
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 
 CONTENT = random.Random(7).randbytes(40_000_000)  # more than any socket's buffers hold
 FILE = StoredFile(
