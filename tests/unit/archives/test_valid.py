@@ -43,7 +43,7 @@ def written(files: dict[str, bytes], tar_format: int, *, folders: tuple[str, ...
 
 def read_by_tarfile(content: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        return {file.name: content.read() for file in archive if (content := archive.extractfile(file))}
+        return {file.name: read.read() for file in archive if (read := archive.extractfile(file))}
 
 
 @st.composite
