@@ -16,7 +16,7 @@ import pytest
 from libs.errors import Overloaded, TooSlow
 from libs.web import BodyLimits, Pace, Request, Response, Route, middleware
 from libs.web.body import Body
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 from tests.unit.web.conftest import MEMBERS, Serving, port_of
 
 IMPATIENT = BodyLimits(idle_s=0.05, min_rate_bytes_per_s=1)

@@ -34,7 +34,8 @@ from services.gateway.uploads.sweepers import PAUSES, ask_extractor_again
 from tests.integration.gateway.models.test_verdicts import DAYS, asked_through_all_pauses
 from tests.integration.gateway.models.verdicts import asked_for, parked
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads, extracted
-from tests.support.bus import eventually, running
+from tests.support.bus import running
+from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor
 
 KEY = "operator-key-of-the-tests"

@@ -21,7 +21,7 @@ from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
 from services.gateway.models.download import send_object
 from services.gateway.projects.access import MODELS, ProjectKey
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 
 CONTENT = random.Random(7).randbytes(40_000_000)  # more than any socket's buffers hold
 FILE = StoredFile(

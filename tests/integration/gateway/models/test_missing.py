@@ -26,7 +26,7 @@ from services.gateway.models.store.files import Claimed
 from services.gateway.models.sweepers import ask_verdicts_again
 from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, report
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 
 LATER = NOON + timedelta(hours=1)
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
