@@ -15,7 +15,7 @@ from libs.bus import Bus, prefixed, stream_name
 from libs.contracts import new_id
 from tests.contracts.release import ROOT, SERVICES, Place, Running, new_client, running
 from tests.e2e.client import Client, archived
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually_sync
 from tests.support.models import given_llama
 from tests.support.stack import Stack
 
@@ -121,7 +121,7 @@ def test_this_release_works_on_the_next_ones_schema_rows_and_events(place: Place
         first = upload(client, "before")
         expand(place)
         for event_id in asyncio.run(publish(place)):
-            eventually(lambda event_id=event_id: seen(place, services, event_id), 60)
+            eventually_sync(lambda event_id=event_id: seen(place, services, event_id), 60)
 
         second = upload(client, "after")
 
