@@ -24,7 +24,7 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     max_model_bytes: Count = 2 * 1024**4  # of one model; a larger upload is refused when it is opened
     complete_wait_s: Seconds = 60  # how long `complete` waits for the model before it answers 202
     complete_wait_max_s: Seconds = 600  # the same, at most, where the client says by `Prefer: wait=N`
-    downloads_at_once: Count = 128  # bodies that one gateway sends at a time; beyond, after about a second, 503 with Retry-After
+    downloads_at_once: Count = 128  # bodies that a gateway sends; beyond, after a second, 503 with Retry-After
     downloads_at_once_per_project: Count = 64  # the same for one project
     uploads_at_once: Count = 128  # the same for bodies that come in
     uploads_at_once_per_project: Count = 64  # the same for one project
