@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from libs import telemetry
-from libs.web.route import Answer, Call, Route
+from libs.web.access import PUBLIC
+from libs.web.request import Request
+from libs.web.response import Response
+from libs.web.route import Route
 
 
 class Liveness(msgspec.Struct, frozen=True):
@@ -24,21 +28,21 @@ class Readiness(msgspec.Struct, frozen=True):
     checks: dict[str, bool]
 
 
-def health_routes(readiness: Callable[[], Awaitable[Readiness]]) -> list[Route]:
+def health_routes(readiness: Callable[[], Awaitable[Readiness]]) -> list[Route[Any]]:
     """The routes of any service."""
 
-    async def livez(_: Call) -> Liveness:
+    async def livez(_: Request[Any]) -> Liveness:
         return Liveness("ok")
 
-    async def readyz(_: Call) -> Answer:
+    async def readyz(_: Request[Any]) -> Response:
         state = await readiness()
-        return Answer(state, 200 if state.ready else 503)
+        return Response(state, 200 if state.ready else 503)
 
-    async def metrics(_: Call) -> web.Response:
+    async def metrics(_: Request[Any]) -> web.Response:
         return web.Response(body=telemetry.metrics_text(), headers={"Content-Type": telemetry.METRICS_CONTENT_TYPE})
 
     return [
-        Route("GET", "/livez", livez, summary="Is the process alive?", returns=Liveness, public=True, base="root"),
-        Route("GET", "/readyz", readyz, summary="Can it work?", returns=Readiness, public=True, base="root"),
-        Route("GET", "/metrics", metrics, summary="Metrics in Prometheus' format.", public=True, base="root"),
+        Route("GET", "/livez", livez, summary="Is the process alive?", returns=Liveness, access=PUBLIC, base="root"),
+        Route("GET", "/readyz", readyz, summary="Can it work?", returns=Readiness, access=PUBLIC, base="root"),
+        Route("GET", "/metrics", metrics, summary="Metrics in Prometheus' format.", access=PUBLIC, base="root"),
     ]

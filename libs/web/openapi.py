@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from libs.web.access import PUBLIC
 from libs.web.errors import JSON, ErrorEnvelope
 from libs.web.paths import parameters
 from libs.web.route import Route
@@ -23,7 +24,7 @@ _PROJECT_SERVERS = [
 ]
 
 
-def openapi_document(routes: Sequence[Route], title: str) -> dict[str, Any]:
+def openapi_document(routes: Sequence[Route[Any]], title: str) -> dict[str, Any]:
     """The document, ready for JSON; every Struct that a route names becomes a schema."""
     kinds = _structs(routes)
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
@@ -40,14 +41,14 @@ def openapi_document(routes: Sequence[Route], title: str) -> dict[str, Any]:
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "A key of a project: xero_{slug}_{secret}."},
-                "operator": {"type": "http", "scheme": "bearer", "description": "The operator's key."},
+                scheme.name: {"type": "http", "scheme": "bearer", "description": scheme.description}
+                for scheme in dict.fromkeys(route.access.scheme for route in routes if route.access is not PUBLIC)
             },
         },
     }
 
 
-def _structs(routes: Sequence[Route]) -> list[type[msgspec.Struct]]:
+def _structs(routes: Sequence[Route[Any]]) -> list[type[msgspec.Struct]]:
     named = [
         kind
         for route in routes
@@ -57,12 +58,12 @@ def _structs(routes: Sequence[Route]) -> list[type[msgspec.Struct]]:
     return list(dict.fromkeys([ErrorEnvelope, *named]))
 
 
-def _path(route: Route) -> str:
+def _path(route: Route[Any]) -> str:
     return "/" + route.path.strip("/").replace(":path}", "}")
 
 
 def _operation(
-    route: Route, schema_of: dict[type[msgspec.Struct], dict[str, Any]], components: dict[str, Any]
+    route: Route[Any], schema_of: dict[type[msgspec.Struct], dict[str, Any]], components: dict[str, Any]
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
@@ -89,7 +90,7 @@ def _operation(
     return operation
 
 
-def _answers(route: Route, schema_of: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+def _answers(route: Route[Any], schema_of: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
     """The answers of `route` that are no errors, by status."""
     answers: dict[int, dict[str, Any]] = {route.status: _json(schema_of[route.returns]) if route.returns else {}}
     for status, kind in route.also.items():
@@ -98,7 +99,7 @@ def _answers(route: Route, schema_of: dict[type[msgspec.Struct], dict[str, Any]]
     return {str(status): {"description": "Done.", **answer} for status, answer in answers.items()}
 
 
-def _operation_id(route: Route) -> str:
+def _operation_id(route: Route[Any]) -> str:
     words = re.findall(r"[A-Za-z0-9]+", _path(route))
     return "_".join([route.method.lower(), *words])
 
@@ -111,12 +112,8 @@ def _query_parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _security(route: Route) -> list[dict[str, list[str]]]:
-    if route.public:
-        return []
-    if route.operator:
-        return [{"operator": []}]
-    return [{"key": [route.scope] if route.scope else []}]
+def _security(route: Route[Any]) -> list[dict[str, list[str]]]:
+    return [] if route.access is PUBLIC else [{route.access.scheme.name: list(route.access.scopes)}]
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from libs.errors import Invalid
@@ -19,7 +20,7 @@ _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 class Match:
     """A route, and what the path says for its parameters."""
 
-    route: Route
+    route: Route[Any]
     params: dict[str, str]
 
 
@@ -36,15 +37,15 @@ class _Resource:
 
     template: str
     pattern: re.Pattern[str]
-    routes: dict[str, Route]
+    routes: dict[str, Route[Any]]
 
 
 class PathTable:
     """The routes of an application by path; where several paths fit, the one with the earlier literal wins."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[Route[Any]]) -> None:
         """Raises: ValueError if two routes claim the same method and path."""
-        by_template: dict[str, dict[str, Route]] = {}
+        by_template: dict[str, dict[str, Route[Any]]] = {}
         for route in routes:
             for template in templates(route):
                 methods = by_template.setdefault(template, {})
@@ -73,7 +74,7 @@ class PathTable:
         return WrongMethod(tuple(sorted(set(allowed)))) if allowed else None
 
 
-def templates(route: Route) -> tuple[str, ...]:
+def templates(route: Route[Any]) -> tuple[str, ...]:
     """Every path that a route is served at, e.g. ("/v1/models/{id}", "/{project_id}/v1/models/{id}")."""
     path = route.path.strip("/")
     if route.base == "root":

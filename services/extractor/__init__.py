@@ -11,5 +11,5 @@ writes the files'.
     attempt    one try at one stream, and what follows from how it ends
     parts      the stream's bytes in order, read ahead as they land
     progress   how far streams are, told over plain NATS once a second
-    unpacking  bytes -> files, in threads; files -> objects (the readers are pure: libs.modelfiles.unpack)
+    unpacking  bytes -> files, in threads; files -> objects (the readers are pure: libs.archives.unpack)
 """

@@ -24,13 +24,14 @@ from typing import Literal, TypeVar
 import msgspec
 
 from libs import telemetry
+from libs.archives.errors import BadArchive, refusal
+from libs.archives.paths import displayable
+from libs.archives.unpack import Unpacker, join_parts, resume_tar, unpack_archive
 from libs.blobs import Blobs
 from libs.contracts import ArchiveExtracted, ArchiveParked, ArchiveRejected, StoredFile, StreamProgress
+from libs.contracts.rules import FILE_CHECKSUM
 from libs.db import Pool, Tx, connection, transaction
 from libs.errors import ObjectNotFound, SlipwayError, Unavailable
-from libs.modelfiles.archive import BadArchive, refusal
-from libs.modelfiles.paths import shown
-from libs.modelfiles.unpack import Unpacker, join_parts, resume_tar, unpack_archive
 from libs.outbox import emit
 from libs.signals import Signals, notify
 from libs.tasks import end
@@ -229,7 +230,7 @@ class Attempt:
     def _reason(self, error: Exception) -> str:
         if isinstance(error, ObjectNotFound):
             return f"part {self.parts.done} is not in storage"
-        return shown(str(error) if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}")
+        return displayable(str(error) if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}")
 
     async def _finish(self, state: Literal["extracted", "rejected"], result: store.Result) -> None:
         async def finish(tx: Tx) -> None:
@@ -304,4 +305,4 @@ def _verify(file: StoredFile, declared_sha256: str | None) -> None:
     """Raises: BadArchive if the file is not what was declared."""
     if declared_sha256 not in (None, file.sha256):
         found = f"its SHA-256 is {file.sha256}, not {declared_sha256} as declared."
-        raise refusal("file-checksum", found, "Send the file again.", file=file.path)
+        raise refusal(FILE_CHECKSUM, found, "Send the file again.", file=file.path)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from libs.archives.limits import ArchiveLimits
 from libs.config import DAY_S, Count, Seconds, ServiceConfig
-from libs.modelfiles.archive import ArchiveLimits
 
 
 class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
@@ -19,7 +19,7 @@ class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     idle_s: Seconds = 120  # how long an extraction waits for its next part before it gives up its place
     idle_if_wanted_s: Seconds = 2  # the same, while others wait for a place
     poll_s: Seconds = 5  # how often tables are looked at without a signal
-    progress_every_s: Seconds = 1
+    progress_every_s: Seconds = 1  # how often the progress of an extraction is written down
     max_attempts: Count = 8  # in a row that stored no file; then the extraction is parked
     max_unpacked_bytes: Count = 2 * 1024**4  # of one archive
     max_ratio: Count = 20  # bytes out for each byte in, after the first 256 MiB

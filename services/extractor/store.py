@@ -12,9 +12,9 @@ from typing import Literal
 import msgspec
 
 from libs import telemetry
+from libs.archives.tar import TarCheckpoint
 from libs.contracts import ArchiveExtracted, ArchiveRejected, Part, PartStream, StoredFile
 from libs.db import Tx, columns
-from libs.modelfiles.tar import TarCheckpoint
 
 Result = ArchiveExtracted | ArchiveRejected
 

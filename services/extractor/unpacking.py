@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from libs.archives.errors import BadArchive
+from libs.archives.tar import Content, MemberDropped, MemberEnded, MemberEvent, MemberStarted, TarCheckpoint
+from libs.archives.unpack import Unpacker
 from libs.blobs import Blobs
 from libs.contracts import StoredFile
 from libs.contracts.keys import member_key
-from libs.modelfiles.archive import BadArchive
-from libs.modelfiles.tar import Content, MemberDropped, MemberEnded, MemberEvent, MemberStarted, TarCheckpoint
-from libs.modelfiles.unpack import Unpacker
 from services.extractor.store import Claim
 
 STEPS_AHEAD = 2
@@ -124,7 +124,7 @@ class Unpacking:
         async with aclosing(chunks):
             async for chunk in chunks:
                 await self._in_thread(unpacker.feed, chunk)
-                while not unpacker.hungry:
+                while not unpacker.needs_input:
                     await steps.put(await self._in_thread(unpacker.step))
         await steps.put(unpacker.close())
         await steps.put(None)

@@ -6,30 +6,32 @@ from functools import partial
 from pathlib import Path
 
 from libs.admission import Slots
-from libs.service import Service, open_blobs, spine
+from libs.service import Service, connect, open_blobs
 from libs.web import BodyLimits, Route, make_app
 from services.gateway.admin.routes import ROUTES as ADMIN
 from services.gateway.config import GatewayConfig
+from services.gateway.dependencies import Dependencies
 from services.gateway.handlers import handlers
 from services.gateway.models.routes import ROUTES as MODELS
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.routes import ROUTES as PROJECTS
-from services.gateway.state import Gateway
 from services.gateway.sweepers import sweep
 from services.gateway.uploads.progress import SUBJECT, WRITE_EVERY_S, Progress
 from services.gateway.uploads.routes import ROUTES as UPLOADS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-ROUTES: list[Route] = [*UPLOADS, *MODELS, *PROJECTS, *ADMIN]
+ROUTES: list[Route[Dependencies]] = [*UPLOADS, *MODELS, *PROJECTS, *ADMIN]
 
 
 async def build(config: GatewayConfig, service: Service) -> None:
     """The public API over the registry, and the handlers and sweepers that keep the registry up to date."""
     blobs = await service.enter(open_blobs(config))
-    shared = await spine(service, MIGRATIONS, handlers)
+    shared = await connect(service, MIGRATIONS, handlers)
     downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
     incoming = Slots(config.uploads_at_once, config.uploads_at_once_per_project)
-    state = Gateway(shared.pool, shared.signals, blobs, shared.bus, config, downloads, incoming, stop=service.stop)
+    dependencies = Dependencies(
+        shared.pool, shared.signals, blobs, shared.bus, config, downloads, incoming, stop=service.stop
+    )
     progress = Progress(shared.pool, config.stale_after_s)
     await service.enter(shared.bus.listen(SUBJECT, progress.receive, group="gateway"))
     service.repeat("progress", WRITE_EVERY_S, progress.write)
@@ -39,7 +41,7 @@ async def build(config: GatewayConfig, service: Service) -> None:
         make_app(
             [*ROUTES, *service.health_routes()],
             authenticate=authenticate_by(shared.pool, config.operator_key),
-            state=state,
+            dependencies=dependencies,
             title="Slipway",
             limits=BodyLimits(idle_s=config.body_idle_s, min_rate_bytes_per_s=config.body_min_rate_bytes_per_s),
         )

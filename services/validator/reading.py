@@ -17,10 +17,10 @@ import msgspec
 
 from libs.contracts import StoredFile
 from libs.errors import ObjectNotFound, Unavailable
-from libs.modelfiles import frontmatter, gguf, hfconfig, index, quantization, safetensors, torchfile, weights
+from libs.modelfiles import gguf, hfconfig, index, quantization, safetensors, torchfile, weights
 from libs.modelfiles.ranges import Range, Reader
 from libs.modelfiles.unreadable import Unreadable
-from services.validator import inspection, pieces
+from services.validator import frontmatter, inspection, pieces
 from services.validator.inspection import Inspection
 from services.validator.pieces import MAX_READ_BYTES, Broken, Piece, Reading
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from isal import igzip
 
-from libs.modelfiles.archive import ArchiveLimits
-from libs.modelfiles.tar import Content, MemberEnded
-from libs.modelfiles.unpack import unpack_archive
+from libs.archives.limits import ArchiveLimits
+from libs.archives.tar import Content, MemberEnded
+from libs.archives.unpack import unpack_archive
 from tests.bench.rows import Figures
 from tests.bench.stage import MB, Stage
 from tests.support.tarblocks import END, header, padded
@@ -52,7 +52,7 @@ def unpacked(archive: bytes) -> list[str]:
     digests, digest = [], hashlib.sha256()
     for at in range(0, len(archive), CHUNK_BYTES):
         unpacker.feed(archive[at : at + CHUNK_BYTES])
-        while not unpacker.hungry:
+        while not unpacker.needs_input:
             for event in unpacker.step():
                 if isinstance(event, Content):
                     digest.update(event.view)

@@ -14,12 +14,13 @@ from libs.db import connection, transaction
 from libs.errors import Invalid, ModelNotFound, WrongState
 from libs.outbox import emit
 from libs.status import REPLAY, RETRY, STATUS
-from libs.web import Call, Route
+from libs.web import Request, Route
 from services.gateway.admin import schemas, store
+from services.gateway.dependencies import Dependencies
 from services.gateway.models import validation
 from services.gateway.models.store import models
 from services.gateway.presentation import timestamp
-from services.gateway.state import Gateway
+from services.gateway.projects.access import OPERATOR
 from services.gateway.uploads.states import LIVE
 from services.gateway.uploads.store import deadlines, sessions, streams
 
@@ -29,11 +30,11 @@ PARKED_AT_MOST = 1000  # of each kind
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-async def get_status(call: Call) -> schemas.Status:
+async def get_status(request: Request[Dependencies]) -> schemas.Status:
     """How every process is, by its own word. Raises: Unavailable, if the broker cannot be asked."""
-    state: Gateway = call.state
-    answered = _decoded(await state.bus.ask(STATUS, b"", WAIT_S), schemas.ServiceStatus)
-    backlogs = await state.bus.backlogs()
+    dependencies = request.dependencies
+    answered = _decoded(await dependencies.bus.ask(STATUS, b"", WAIT_S), schemas.ServiceStatus)
+    backlogs = await dependencies.bus.backlogs()
     heard = {each.service for each in answered}
     return schemas.Status(
         services=sorted(answered, key=lambda each: (each.service, each.instance)),
@@ -42,35 +43,35 @@ async def get_status(call: Call) -> schemas.Status:
     )
 
 
-async def retry_outbox(call: Call) -> schemas.Answers:
+async def retry_outbox(request: Request[Dependencies]) -> schemas.Answers:
     """Have every service publish events again that the broker had refused. Raises: Unavailable."""
-    body: schemas.RetryOutbox = call.body
-    return await _ordered(call, RETRY, body)
+    body: schemas.RetryOutbox = request.body
+    return await _ordered(request, RETRY, body)
 
 
-async def replay(call: Call) -> schemas.Answers:
+async def replay(request: Request[Dependencies]) -> schemas.Answers:
     """Have every service publish events again that it had published. Raises: Invalid; Unavailable."""
-    body: schemas.Replay = call.body
+    body: schemas.Replay = request.body
     if body.since is None and body.event_ids is None:
         raise Invalid("Give 'since' or 'event_ids'; all that is kept would be a week of events.", param="since")
-    return await _ordered(call, REPLAY, body)
+    return await _ordered(request, REPLAY, body)
 
 
-async def _ordered(call: Call, subject: str, body: msgspec.Struct) -> schemas.Answers:
-    state: Gateway = call.state
-    answers = await state.bus.ask(subject, msgspec.json.encode(body), WAIT_S)
+async def _ordered(request: Request[Dependencies], subject: str, body: msgspec.Struct) -> schemas.Answers:
+    dependencies = request.dependencies
+    answers = await dependencies.bus.ask(subject, msgspec.json.encode(body), WAIT_S)
     return schemas.Answers(data=sorted(_decoded(answers, schemas.Done), key=lambda each: each.service))
 
 
-async def resume_upload(call: Call) -> schemas.Resumed:
+async def resume_upload(request: Request[Dependencies]) -> schemas.Resumed:
     """Try what is parked of an upload again now, whoever parked it. Emits: UploadResumeRequested.
 
     What the extractor was to be asked about later, after an event that could not be handled, the next sweep asks.
     Raises: UploadNotFound; the reason, if it has ended; WrongState, if nothing of it waits.
     """
-    state: Gateway = call.state
-    async with transaction(state.pool) as tx:
-        upload = await sessions.lock(tx, call.params["id"])
+    dependencies = request.dependencies
+    async with transaction(dependencies.pool) as tx:
+        upload = await sessions.lock(tx, request.params["id"])
         if upload.status not in LIVE:
             raise sessions.why_closed(upload)
         waiting = [stream.id for stream in await streams.of_upload(tx, upload.id) if not stream.unpacked]
@@ -82,14 +83,14 @@ async def resume_upload(call: Call) -> schemas.Resumed:
     return schemas.Resumed(id=upload.id, stream_ids=waiting)
 
 
-async def resume_model(call: Call) -> schemas.Resumed:
+async def resume_model(request: Request[Dependencies]) -> schemas.Resumed:
     """Ask for the verdict on a model again now, also after it was given up. Emits: ModelValidationRequested.
 
     Raises: ModelNotFound; WrongState, if it waits for no verdict.
     """
-    state: Gateway = call.state
-    model_id = call.params["id"]
-    async with transaction(state.pool) as tx:
+    dependencies = request.dependencies
+    model_id = request.params["id"]
+    async with transaction(dependencies.pool) as tx:
         question = await validation.ask_now(tx, model_id, at=datetime.now(UTC))
         if question is None:
             status = await models.status_of(tx, model_id)
@@ -100,27 +101,27 @@ async def resume_model(call: Call) -> schemas.Resumed:
     return schemas.Resumed(id=model_id, validation_id=question.validation_id)
 
 
-async def request_audit(call: Call) -> schemas.AuditRequested:
+async def request_audit(request: Request[Dependencies]) -> schemas.AuditRequested:
     """Have storage compared with what is registered. Emits: ObjectAuditRequested."""
-    body: schemas.RequestAudit = call.body
-    state: Gateway = call.state
+    body: schemas.RequestAudit = request.body
+    dependencies = request.dependencies
     requested = ObjectAuditRequested(fix=body.fix, at=datetime.now(UTC))
-    async with transaction(state.pool) as tx:
+    async with transaction(dependencies.pool) as tx:
         await emit(tx, [requested])
     return schemas.AuditRequested(at=requested.at.isoformat(), fix=body.fix)
 
 
-async def list_audits(call: Call) -> schemas.AuditList:
+async def list_audits(request: Request[Dependencies]) -> schemas.AuditList:
     """The last audits."""
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
         return schemas.AuditList(data=[_audit(each) for each in await store.audits(tx)])
 
 
-async def list_parked(call: Call) -> schemas.ParkedList:
+async def list_parked(request: Request[Dependencies]) -> schemas.ParkedList:
     """What waits for something that is not its client's to do, and for what."""
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
         waiting = [_parked("upload", each) for each in await store.parked_uploads(tx, PARKED_AT_MOST)]
         waiting += [_parked("model", each) for each in await store.parked_models(tx, PARKED_AT_MOST)]
     return schemas.ParkedList(data=sorted(waiting, key=lambda each: each.since))
@@ -156,7 +157,7 @@ def _parked(kind: schemas.Kind, parked: store.Parked) -> schemas.Parked:
     )
 
 
-_operator = partial(Route, base="root", operator=True)
+_operator = partial(Route, base="root", access=OPERATOR)
 _get, _post = partial(_operator, "GET"), partial(_operator, "POST")
 
 ROUTES = [

@@ -11,9 +11,9 @@ from contextlib import aclosing
 from aiohttp import web
 
 from libs.contracts import StoredFile
-from libs.web import Call, Pace
+from libs.web import Pace, Request
+from services.gateway.dependencies import Dependencies
 from services.gateway.presentation import content_type
-from services.gateway.state import Gateway
 
 _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
 
@@ -38,17 +38,17 @@ def requested_range(header: str | None, size_bytes: int) -> tuple[int, int] | No
     return start, length
 
 
-async def send_object(call: Call, file: StoredFile) -> web.StreamResponse:
+async def send_object(request: Request[Dependencies], file: StoredFile) -> web.StreamResponse:
     """Stream the object of `file`; its ETag is the sha256.
 
     Raises: Overloaded; ObjectNotFound; Unavailable, before the first byte; TooSlow for a client that does not read.
     """
-    request = call.request
+    http = request.http
     etag = f'"{file.sha256}"'
-    if request.headers.get("If-None-Match") == etag:
+    if http.headers.get("If-None-Match") == etag:
         return web.Response(status=304, headers={"ETag": etag})
-    if_range = request.headers.get("If-Range", etag)
-    wanted = requested_range(request.headers.get("Range"), file.size_bytes) if if_range == etag else None
+    if_range = http.headers.get("If-Range", etag)
+    wanted = requested_range(http.headers.get("Range"), file.size_bytes) if if_range == etag else None
     start, length = wanted or (0, file.size_bytes)
     response = web.StreamResponse(status=206 if wanted else 200)
     response.content_length = length
@@ -56,16 +56,21 @@ async def send_object(call: Call, file: StoredFile) -> web.StreamResponse:
     response.headers.update({"ETag": etag, "Accept-Ranges": "bytes"})
     if wanted:
         response.headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size_bytes}"
-    await _send_body(call, response, file.key, start, length)
+    await _send_body(request, response, file.key, start, length)
     return response
 
 
-async def _send_body(call: Call, response: web.StreamResponse, key: str, start: int, length: int) -> None:
-    state: Gateway = call.state
-    pace = Pace(call.limits)
-    async with state.downloads.take(call.principal.project_id), aclosing(state.blobs.get(key, start, length)) as body:
+async def _send_body(
+    request: Request[Dependencies], response: web.StreamResponse, key: str, start: int, length: int
+) -> None:
+    dependencies = request.dependencies
+    pace = Pace(request.limits)
+    async with (
+        dependencies.downloads.take(request.principal.project_id),
+        aclosing(dependencies.blobs.get(key, start, length)) as body,
+    ):
         first = await anext(body, b"")
-        await response.prepare(call.request)
+        await response.prepare(request.http)
         await pace.kept(response.write(first))
         async for chunk in body:
             await pace.kept(response.write(chunk))

@@ -10,26 +10,27 @@ from aiohttp import web
 
 from libs.db import connection
 from libs.errors import FileMissing, NotFound, ObjectNotFound
-from libs.web import Call, Route
+from libs.web import Request, Route
+from services.gateway.dependencies import Dependencies
 from services.gateway.models import missing, schemas
 from services.gateway.models.download import send_object
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.models.store.models import Created, Judged, ListedModel, Model, Version
 from services.gateway.presentation import content_type, size_in_words, timestamp
-from services.gateway.state import Gateway
+from services.gateway.projects.access import MODELS
 
 R = TypeVar("R", bound=msgspec.Struct)
 
 
-async def list_models(call: Call) -> schemas.ModelList:
+async def list_models(request: Request[Dependencies]) -> schemas.ModelList:
     """The project's models, every version, newest first."""
-    query: schemas.ListModels = call.query
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
+    query: schemas.ListModels = request.query
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
         page = await models.page(
             tx,
-            call.principal.project_id,
+            request.principal.project_id,
             ListedModel,
             name=query.name,
             status=query.status,
@@ -39,35 +40,35 @@ async def list_models(call: Call) -> schemas.ModelList:
     shown = page[: query.limit]
     return schemas.ModelList(
         models=[_listed(model) for model in shown],
-        data=[_standard(call, model) for model in shown],
+        data=[_standard(request, model) for model in shown],
         has_more=len(page) > query.limit,
         first_id=shown[0].id if shown else None,
         last_id=shown[-1].id if shown else None,
     )
 
 
-async def get_model(call: Call) -> schemas.Standard:
+async def get_model(request: Request[Dependencies]) -> schemas.Standard:
     """One model by its id, or the latest version of a name. Raises: ModelNotFound."""
-    if call.query.extended:
-        return _extended(call, await _model(call, Model))
-    return _standard(call, await _model(call, Created))
+    if request.query.extended:
+        return _extended(request, await _model(request, Model))
+    return _standard(request, await _model(request, Created))
 
 
-async def list_versions(call: Call) -> schemas.VersionList:
+async def list_versions(request: Request[Dependencies]) -> schemas.VersionList:
     """Every version of the model's name. Raises: ModelNotFound."""
-    state: Gateway = call.state
-    project_id = call.principal.project_id
-    async with connection(state.pool) as tx:
-        model = await models.get(tx, project_id, call.params["model_id"], Version)
+    dependencies = request.dependencies
+    project_id = request.principal.project_id
+    async with connection(dependencies.pool) as tx:
+        model = await models.get(tx, project_id, request.params["model_id"], Version)
         versions = await models.page(tx, project_id, Model, name=model.name, limit=1000)
-    return schemas.VersionList(data=[_extended(call, version) for version in versions])
+    return schemas.VersionList(data=[_extended(request, version) for version in versions])
 
 
-async def list_files(call: Call) -> schemas.FileList:
+async def list_files(request: Request[Dependencies]) -> schemas.FileList:
     """The model's files, hashed when they arrived. Raises: ModelNotFound."""
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
-        model = await models.get(tx, call.principal.project_id, call.params["model_id"], Version)
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
+        model = await models.get(tx, request.principal.project_id, request.params["model_id"], Version)
         files = await model_files.of_model(tx, model.id)
     return schemas.FileList(
         data=[
@@ -82,28 +83,28 @@ async def list_files(call: Call) -> schemas.FileList:
     )
 
 
-async def download_file(call: Call) -> web.StreamResponse:
+async def download_file(request: Request[Dependencies]) -> web.StreamResponse:
     """One file of the model, whole or by range.
 
     Raises: ModelNotFound; NotFound for a file that it does not have; FileMissing for one that storage has lost.
     """
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
-        model = await models.get(tx, call.principal.project_id, call.params["model_id"], Version)
-        file = await model_files.get(tx, model.id, call.params["path"])
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
+        model = await models.get(tx, request.principal.project_id, request.params["model_id"], Version)
+        file = await model_files.get(tx, model.id, request.params["path"])
     if file is None:
         raise NotFound(
-            f"Model {model.name!r} has no file {call.params['path']!r}; GET models/{model.id}/files lists them."
+            f"Model {model.name!r} has no file {request.params['path']!r}; GET models/{model.id}/files lists them."
         )
     try:
-        return await send_object(call, file)
+        return await send_object(request, file)
     except ObjectNotFound as error:
         raise FileMissing(missing.reason([file.path]), retryable=False) from error
 
 
-async def get_report(call: Call) -> schemas.ModelReport:
+async def get_report(request: Request[Dependencies]) -> schemas.ModelReport:
     """What the validator found, or why there is no verdict. Raises: ModelNotFound."""
-    model = await _model(call, Judged)
+    model = await _model(request, Judged)
     report = model.report
     return schemas.ModelReport(
         model_id=model.id,
@@ -118,15 +119,15 @@ async def get_report(call: Call) -> schemas.ModelReport:
     )
 
 
-async def _model(call: Call, row: type[R]) -> R:
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
-        return await models.get(tx, call.principal.project_id, call.params["model_id"], row)
+async def _model(request: Request[Dependencies], row: type[R]) -> R:
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
+        return await models.get(tx, request.principal.project_id, request.params["model_id"], row)
 
 
-def _standard(call: Call, model: Created | ListedModel) -> schemas.Standard:
+def _standard(request: Request[Dependencies], model: Created | ListedModel) -> schemas.Standard:
     return schemas.Standard(
-        id=model.id, created=int(model.created_at.timestamp()), owned_by=call.principal.project_slug
+        id=model.id, created=int(model.created_at.timestamp()), owned_by=request.principal.project_slug
     )
 
 
@@ -147,12 +148,12 @@ _IN_OTHER_FORM = {"created_at", "updated_at", "deployable", "deployable_reason"}
 _AS_IN_ROW = set(schemas.Extended.__struct_fields__) & set(Model.__struct_fields__) - _IN_OTHER_FORM
 
 
-def _extended(call: Call, model: Model) -> schemas.Extended:
+def _extended(request: Request[Dependencies], model: Model) -> schemas.Extended:
     lacking = model.status_before_missing is not None
     return schemas.Extended(
         **{name: getattr(model, name) for name in _AS_IN_ROW},
         created=int(model.created_at.timestamp()),
-        owned_by=call.principal.project_slug,
+        owned_by=request.principal.project_slug,
         deployable=False if lacking else model.deployable,
         deployable_reason=model.status_reason if lacking else model.deployable_reason,
         size_formatted=size_in_words(model.size_bytes),
@@ -161,7 +162,7 @@ def _extended(call: Call, model: Model) -> schemas.Extended:
     )
 
 
-_get = partial(Route, "GET", scope="models")
+_get = partial(Route, "GET", access=MODELS)
 
 ROUTES = [
     _get("models", list_models, summary="List models", query=schemas.ListModels, returns=schemas.ModelList),

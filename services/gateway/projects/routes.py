@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import get_args
 
 from msgspec import structs
 
 from libs.db import Tx, connection, transaction
 from libs.errors import Conflict, Invalid, WrongState
-from libs.web import Call, Route, Scope
+from libs.web import Request, Route
+from services.gateway.dependencies import Dependencies
 from services.gateway.presentation import timestamp
 from services.gateway.projects import schemas, store
+from services.gateway.projects.access import ALL_SCOPES, OPERATOR
 from services.gateway.projects.names import digest_of, new_key, new_key_id, new_project_id, prefix_of, slugs
-from services.gateway.state import Gateway
-
-ALL_SCOPES: list[Scope] = list(get_args(Scope))
 
 
-async def create_project(call: Call) -> schemas.Project:
+async def create_project(request: Request[Dependencies]) -> schemas.Project:
     """Make a project. Raises: Conflict, if there is one of that name."""
-    body: schemas.CreateProject = call.body
-    state: Gateway = call.state
-    async with transaction(state.pool) as tx:
+    body: schemas.CreateProject = request.body
+    dependencies = request.dependencies
+    async with transaction(dependencies.pool) as tx:
         return _project(await _insert(tx, body.name))
 
 
@@ -43,31 +41,31 @@ async def _insert(tx: Tx, name: str) -> store.Project:
     raise AssertionError("slugs never end")
 
 
-async def list_projects(call: Call) -> schemas.ProjectList:
+async def list_projects(request: Request[Dependencies]) -> schemas.ProjectList:
     """All projects, revoked ones too."""
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
         return schemas.ProjectList(data=[_project(project) for project in await store.list_projects(tx)])
 
 
-async def revoke_project(call: Call) -> schemas.Project:
+async def revoke_project(request: Request[Dependencies]) -> schemas.Project:
     """Disable a project: all its keys stop working at once, its models and files stay. Raises: NotFound."""
-    state: Gateway = call.state
-    async with transaction(state.pool) as tx:
-        return _project(await store.revoke_project(tx, call.params["id"]))
+    dependencies = request.dependencies
+    async with transaction(dependencies.pool) as tx:
+        return _project(await store.revoke_project(tx, request.params["id"]))
 
 
-async def create_key(call: Call) -> schemas.Key:
+async def create_key(request: Request[Dependencies]) -> schemas.Key:
     """Make a key; this answer is the only one that shows it.
 
     Raises: NotFound; WrongState if the project is revoked; Invalid if it would have expired already.
     """
-    body: schemas.CreateKey = call.body
-    state: Gateway = call.state
+    body: schemas.CreateKey = request.body
+    dependencies = request.dependencies
     if body.expires_at is not None and body.expires_at <= datetime.now(UTC):
         raise Invalid("'expires_at' is in the past; a key made so could never be used.", param="expires_at")
-    async with transaction(state.pool) as tx:
-        project = await store.get_project(tx, call.params["id"])
+    async with transaction(dependencies.pool) as tx:
+        project = await store.get_project(tx, request.params["id"])
         key = new_key(project.slug)
         made = await store.insert_key(
             tx,
@@ -85,19 +83,19 @@ async def create_key(call: Call) -> schemas.Key:
     return _key(made, key)
 
 
-async def list_keys(call: Call) -> schemas.KeyList:
+async def list_keys(request: Request[Dependencies]) -> schemas.KeyList:
     """All keys of a project, expired and revoked ones too, without their secrets. Raises: NotFound."""
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
-        project = await store.get_project(tx, call.params["id"])
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
+        project = await store.get_project(tx, request.params["id"])
         return schemas.KeyList(data=[_key(key) for key in await store.list_keys(tx, project.id)])
 
 
-async def revoke_key(call: Call) -> schemas.Key:
+async def revoke_key(request: Request[Dependencies]) -> schemas.Key:
     """End a key; it is refused from the next request on. Raises: NotFound."""
-    state: Gateway = call.state
-    async with transaction(state.pool) as tx:
-        return _key(await store.revoke_key(tx, call.params["id"], call.params["key_id"]))
+    dependencies = request.dependencies
+    async with transaction(dependencies.pool) as tx:
+        return _key(await store.revoke_key(tx, request.params["id"], request.params["key_id"]))
 
 
 def _project(project: store.Project) -> schemas.Project:
@@ -125,7 +123,7 @@ def _key(key: store.Key, secret: str | None = None) -> schemas.Key:
     return structs.replace(shown, key=secret) if secret else shown
 
 
-_admin = partial(Route, base="root", operator=True)
+_admin = partial(Route, base="root", access=OPERATOR)
 _PROJECTS = "/admin/v1/projects"
 
 ROUTES = [

@@ -9,20 +9,20 @@ from typing import TypeVar
 
 import msgspec
 
+from libs.archives.paths import PathSet, check_path
 from libs.contracts import new_id
+from libs.contracts.limits import MAX_PARTS
 from libs.db import Tx, transaction
 from libs.errors import Conflict, Invalid, Unavailable
-from libs.modelfiles.paths import PathSet, check_path
-from libs.web import Call
+from libs.web import Request
+from services.gateway.dependencies import Dependencies
 from services.gateway.models.store import models
 from services.gateway.presentation import timestamp
-from services.gateway.state import Gateway
 from services.gateway.uploads import describe, schemas
 from services.gateway.uploads.store import files, openings, sessions, streams
 from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.urls import base_path, base_url
 
-MAX_PARTS = 10_000
 MAX_KEY_CHARACTERS = 255
 OPENING_KEPT = timedelta(hours=24)  # how long an Idempotency-Key stands for its answer
 MIB = 1 << 20
@@ -37,16 +37,16 @@ def part_size(archive_size: int, wanted: int) -> int:
     return -(-archive_size // (MAX_PARTS * MIB)) * MIB
 
 
-async def create_archive(call: Call) -> schemas.ArchiveCreated:
+async def create_archive(request: Request[Dependencies]) -> schemas.ArchiveCreated:
     """Open a session for an archive. Raises: Invalid; Conflict if the version exists."""
-    body: schemas.CreateArchive = call.body
-    state: Gateway = call.state
-    _require_fit(body.archive_size, state.config.max_model_bytes, param="archive_size")
-    chunk_size = part_size(body.archive_size, state.config.chunk_size_bytes)
+    body: schemas.CreateArchive = request.body
+    dependencies = request.dependencies
+    _require_fit(body.archive_size, dependencies.config.max_model_bytes, param="archive_size")
+    chunk_size = part_size(body.archive_size, dependencies.config.chunk_size_bytes)
     total = -(-body.archive_size // chunk_size)
 
     async def open_session(tx: Tx) -> schemas.ArchiveCreated:
-        upload = await _open(call, tx, body.model_name, body.version, kind="archive", chunk_size=chunk_size)
+        upload = await _open(request, tx, body.model_name, body.version, kind="archive", chunk_size=chunk_size)
         await streams.insert(
             tx,
             stream_id=streams.stream_id(upload.id, 0),
@@ -60,7 +60,7 @@ async def create_archive(call: Call) -> schemas.ArchiveCreated:
         )
         return schemas.ArchiveCreated(
             session_id=upload.id,
-            upload_url=f"{base_url(call)}/uploads/{upload.id}/chunks",
+            upload_url=f"{base_url(request)}/uploads/{upload.id}/chunks",
             chunk_size=chunk_size,
             total_chunks=total,
             expires_at=timestamp(upload.expires_at),
@@ -69,22 +69,27 @@ async def create_archive(call: Call) -> schemas.ArchiveCreated:
             version=upload.model_version,
         )
 
-    return await _once(call, schemas.ArchiveCreated, open_session)
+    return await _once(request, schemas.ArchiveCreated, open_session)
 
 
-async def create_directory(call: Call) -> schemas.DirectoryCreated:
+async def create_directory(request: Request[Dependencies]) -> schemas.DirectoryCreated:
     """Open a session for a directory; files that the project has already need not be sent.
 
     Raises: Invalid, for a path that may not be, repeats or collides; Conflict if the version exists.
     """
-    body: schemas.CreateDirectory = call.body
-    state: Gateway = call.state
-    _require_fit(sum(file.size for file in body.files), state.config.max_model_bytes, param="files")
+    body: schemas.CreateDirectory = request.body
+    dependencies = request.dependencies
+    _require_fit(sum(file.size for file in body.files), dependencies.config.max_model_bytes, param="files")
     manifest = _manifest(body.files)
 
     async def open_session(tx: Tx) -> schemas.DirectoryCreated:
         upload = await _open(
-            call, tx, body.model_name, body.version, kind="directory", chunk_size=state.config.chunk_size_bytes
+            request,
+            tx,
+            body.model_name,
+            body.version,
+            kind="directory",
+            chunk_size=dependencies.config.chunk_size_bytes,
         )
         await files.insert_manifest(tx, upload.id, manifest)
         await files.mark_present(tx, upload.id, upload.project_id)
@@ -92,31 +97,31 @@ async def create_directory(call: Call) -> schemas.DirectoryCreated:
         known = await files.known_sizes(tx, upload.project_id, [file.size_bytes for file in slots])
         return schemas.DirectoryCreated(
             session_id=upload.id,
-            upload_url=f"{base_url(call)}/uploads/{upload.id}/files",
-            files=describe.file_slots(base_path(call), upload, body.files, slots, known),
+            upload_url=f"{base_url(request)}/uploads/{upload.id}/files",
+            files=describe.file_slots(base_path(request), upload, body.files, slots, known),
             expires_at=timestamp(upload.expires_at),
             model_id=upload.model_id,
             model_name=upload.model_name,
             version=upload.model_version,
         )
 
-    return await _once(call, schemas.DirectoryCreated, open_session)
+    return await _once(request, schemas.DirectoryCreated, open_session)
 
 
-async def _once(call: Call, kind: type[A], open_session: Callable[[Tx], Awaitable[A]]) -> A:
+async def _once(request: Request[Dependencies], kind: type[A], open_session: Callable[[Tx], Awaitable[A]]) -> A:
     """What `open_session` answers; with an `Idempotency-Key` that was sent within a day, what that was answered.
 
     Raises: Invalid for a key that is too long; Conflict if it was sent with another body.
     """
-    state: Gateway = call.state
-    key = call.request.headers.get("Idempotency-Key")
+    dependencies = request.dependencies
+    key = request.http.headers.get("Idempotency-Key")
     if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:
         raise Invalid(f"Idempotency-Key may have up to {MAX_KEY_CHARACTERS} characters.", param="Idempotency-Key")
-    project_id = call.principal.project_id
-    async with transaction(state.pool) as tx:
+    project_id = request.principal.project_id
+    async with transaction(dependencies.pool) as tx:
         if key is None:
             return await open_session(tx)
-        asked = hashlib.sha256(kind.__name__.encode() + msgspec.json.encode(call.body)).hexdigest()
+        asked = hashlib.sha256(kind.__name__.encode() + msgspec.json.encode(request.body)).hexdigest()
         if await openings.claim(tx, project_id, key, asked, datetime.now(UTC) - OPENING_KEPT):
             answer = await open_session(tx)
             await openings.record(tx, project_id, key, answer)
@@ -152,9 +157,11 @@ def _require_fit(size_bytes: int, max_bytes: int, *, param: str) -> None:
         )
 
 
-async def _open(call: Call, tx: Tx, name: str, version: str | None, *, kind: str, chunk_size: int) -> Upload:
-    state: Gateway = call.state
-    project_id = call.principal.project_id
+async def _open(
+    request: Request[Dependencies], tx: Tx, name: str, version: str | None, *, kind: str, chunk_size: int
+) -> Upload:
+    dependencies = request.dependencies
+    project_id = request.principal.project_id
     model_id, chosen = await models.create(tx, project_id, name, version)
     upload_id = new_id()
     await sessions.insert(
@@ -166,6 +173,6 @@ async def _open(call: Call, tx: Tx, name: str, version: str | None, *, kind: str
         model_version=chosen,
         kind=kind,
         chunk_size_bytes=chunk_size,
-        expires_at=datetime.now(UTC) + timedelta(seconds=state.config.session_ttl_s),
+        expires_at=datetime.now(UTC) + timedelta(seconds=dependencies.config.session_ttl_s),
     )
     return await sessions.get(tx, project_id, upload_id)

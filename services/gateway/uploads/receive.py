@@ -11,9 +11,9 @@ from isal import isal_zlib
 
 from libs.digest import Digest
 from libs.errors import ChecksumMismatch, Conflict, Invalid, PartConflict, PartSizeMismatch
-from libs.web import Call
+from libs.web import Request
+from services.gateway.dependencies import Dependencies
 from services.gateway.patterns import SHA256
-from services.gateway.state import Gateway
 
 _SHA256 = re.compile(SHA256)
 
@@ -40,9 +40,9 @@ def new_attempt() -> str:
     return secrets.token_hex(4)
 
 
-def declared_checksum(call: Call, header: str) -> str | None:
+def declared_checksum(request: Request[Dependencies], header: str) -> str | None:
     """The sha256 that the client declares, lower case. Raises: Invalid, if it is not one."""
-    value = call.request.headers.get(header)
+    value = request.http.headers.get(header)
     if value is None:
         return None
     if not _SHA256.match(value):
@@ -50,9 +50,9 @@ def declared_checksum(call: Call, header: str) -> str | None:
     return value.lower()
 
 
-def check_length(call: Call, expected: Expected) -> None:
+def check_length(request: Request[Dependencies], expected: Expected) -> None:
     """Refuse by Content-Length, before any byte is read. Raises: PartSizeMismatch."""
-    length = call.request.content_length
+    length = request.http.content_length
     if length is None:
         return
     if expected.size_bytes is not None and length != expected.size_bytes:
@@ -61,31 +61,31 @@ def check_length(call: Call, expected: Expected) -> None:
         raise _wrong_size(expected, length)
 
 
-async def store(call: Call, key: str, expected: Expected) -> Received:
+async def store(request: Request[Dependencies], key: str, expected: Expected) -> Received:
     """Stream the body to the object `key`; after an error, no object is there (of Unavailable, one cannot know).
 
     Raises: PartSizeMismatch; ChecksumMismatch; Unavailable if storage does not take it.
     """
-    state: Gateway = call.state
-    size = call.request.content_length if expected.size_bytes is None else expected.size_bytes
-    body = Bounded(call, expected)
+    dependencies = request.dependencies
+    size = request.http.content_length if expected.size_bytes is None else expected.size_bytes
+    body = Bounded(request, expected)
     digest = Digest(body)
-    async with state.incoming.take(call.principal.project_id):
-        await state.blobs.put(key, verifying(digest, expected), size)
+    async with dependencies.incoming.take(request.principal.project_id):
+        await dependencies.blobs.put(key, verifying(digest, expected), size)
     return Received(digest.size_bytes, digest.sha256, body.crc32)
 
 
-async def compare(call: Call, expected: Expected, stored_sha256: str) -> Received:
+async def compare(request: Request[Dependencies], expected: Expected, stored_sha256: str) -> Received:
     """Read the body of something that is stored already: the same bytes are fine, others are not.
 
     Raises: PartConflict; ChecksumMismatch; PartSizeMismatch.
     """
     if expected.sha256 is not None and expected.sha256 != stored_sha256:
         raise _conflict(expected)
-    body = Bounded(call, expected)
+    body = Bounded(request, expected)
     digest = Digest(body)
-    state: Gateway = call.state
-    async with state.incoming.take(call.principal.project_id):
+    dependencies = request.dependencies
+    async with dependencies.incoming.take(request.principal.project_id):
         async for _ in verifying(digest, expected):
             pass
     require_same(expected, digest.sha256, stored_sha256)
@@ -101,8 +101,8 @@ def require_same(expected: Expected, sha256: str, stored_sha256: str) -> None:
 class Bounded:
     """The body's bytes, ended with PartSizeMismatch where they are too many or too few. Iterate once."""
 
-    def __init__(self, call: Call, expected: Expected) -> None:
-        self._call = call
+    def __init__(self, request: Request[Dependencies], expected: Expected) -> None:
+        self._request = request
         self._expected = expected
         self._crc32 = 0
 
@@ -114,7 +114,7 @@ class Bounded:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Raises: PartSizeMismatch."""
         total, expected = 0, self._expected
-        content = await self._call.content()
+        content = await self._request.content()
         async for chunk in content.iter_any():
             total += len(chunk)
             if total > (expected.max_bytes if expected.size_bytes is None else expected.size_bytes):

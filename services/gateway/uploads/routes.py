@@ -9,9 +9,10 @@ from functools import partial
 from libs.db import connection, transaction
 from libs.outbox import emit
 from libs.tasks import unless_set
-from libs.web import Answer, Call, Route
+from libs.web import Request, Response, Route
+from services.gateway.dependencies import Dependencies
 from services.gateway.models.store import files as model_files
-from services.gateway.state import Gateway
+from services.gateway.projects.access import MODELS
 from services.gateway.uploads import describe, schemas, session
 from services.gateway.uploads.incoming.files import receive_file
 from services.gateway.uploads.incoming.finishing import finish_files
@@ -24,14 +25,14 @@ from services.gateway.uploads.urls import base_path, base_url
 POLL_S = 5.0  # how often to look without having been signalled
 
 
-async def list_uploads(call: Call) -> schemas.SessionList:
+async def list_uploads(request: Request[Dependencies]) -> schemas.SessionList:
     """The project's sessions, newest first."""
-    query: schemas.ListUploads = call.query
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
+    query: schemas.ListUploads = request.query
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
         page = await sessions.page(
             tx,
-            call.principal.project_id,
+            request.principal.project_id,
             status=query.status,
             model_name=query.model_name,
             after=query.after,
@@ -41,19 +42,19 @@ async def list_uploads(call: Call) -> schemas.SessionList:
         sequences = await streams.of_uploads(tx, [upload.id for upload in shown])
         counts = await files.counts(tx, [upload.id for upload in shown])
     data = [
-        describe.session(upload, base_url(call), sequences[upload.id], counts=counts.get(upload.id, (0, 0)))
+        describe.session(upload, base_url(request), sequences[upload.id], counts=counts.get(upload.id, (0, 0)))
         for upload in shown
     ]
     return schemas.SessionList(data=data, has_more=len(page) > query.limit)
 
 
-async def get_upload(call: Call) -> schemas.Session:
+async def get_upload(request: Request[Dependencies]) -> schemas.Session:
     """One session in full: what a client needs to go on, from any machine. Raises: UploadNotFound."""
-    state: Gateway = call.state
-    async with transaction(state.pool) as tx:
-        upload = await sessions.get(tx, call.principal.project_id, call.params["upload_id"])
+    dependencies = request.dependencies
+    async with transaction(dependencies.pool) as tx:
+        upload = await sessions.get(tx, request.principal.project_id, request.params["upload_id"])
         sequences = await streams.of_upload(tx, upload.id)
-        describe_session = partial(describe.session, upload, base_url(call), sequences)
+        describe_session = partial(describe.session, upload, base_url(request), sequences)
         if upload.kind == "archive":
             return describe_session(parts=await streams.parts(tx, sequences[0].id))
         sent = describe.Sent(
@@ -62,16 +63,16 @@ async def get_upload(call: Call) -> schemas.Session:
             transfers={transfer.number: transfer for transfer in await transfers.of_upload(tx, upload.id)},
             chunks=await chunks.numbers_by_file(tx, upload.id),
         )
-        states = describe.file_states(base_path(call), upload, await files.of_upload(tx, upload.id), sent)
+        states = describe.file_states(base_path(request), upload, await files.of_upload(tx, upload.id), sent)
         counts = await files.counts(tx, [upload.id])
         return describe_session(counts=counts.get(upload.id, (0, 0)), files=states)
 
 
-async def abort_upload(call: Call) -> schemas.Aborted:
+async def abort_upload(request: Request[Dependencies]) -> schemas.Aborted:
     """Give a session up; again is fine. Raises: UploadNotFound; why it ended, if it ended otherwise."""
-    state: Gateway = call.state
-    async with transaction(state.pool) as tx:
-        mine = await sessions.get(tx, call.principal.project_id, call.params["upload_id"])
+    dependencies = request.dependencies
+    async with transaction(dependencies.pool) as tx:
+        mine = await sessions.get(tx, request.principal.project_id, request.params["upload_id"])
         upload = await sessions.lock(tx, mine.id)
         if upload.status in ("completed", "failed", "expired"):
             raise sessions.why_closed(upload)
@@ -79,49 +80,51 @@ async def abort_upload(call: Call) -> schemas.Aborted:
     return schemas.Aborted(session_id=upload.id)
 
 
-async def complete_upload(call: Call) -> schemas.Completed | Answer:
+async def complete_upload(request: Request[Dependencies]) -> schemas.Completed | Response:
     """Complete a session, and wait (`Prefer: wait=N`) until it is registered; else 202 and where to look.
 
     Repeating it answers the same. Raises: PartsMissing; ArchiveRejected, FilesMissing with the reason of a failure.
     """
-    state: Gateway = call.state
-    project_id, upload_id = call.principal.project_id, call.params["upload_id"]
-    wait_s = call.prefer_wait_s()
-    limit_s = state.config.complete_wait_s if wait_s is None else min(wait_s, state.config.complete_wait_max_s)
-    with state.signals.subscribe(session.CHANNEL, upload_id) as changed:
-        await _complete(state, project_id, upload_id)
+    dependencies = request.dependencies
+    project_id, upload_id = request.principal.project_id, request.params["upload_id"]
+    wait_s = request.prefer_wait_s()
+    limit_s = (
+        dependencies.config.complete_wait_s if wait_s is None else min(wait_s, dependencies.config.complete_wait_max_s)
+    )
+    with dependencies.signals.subscribe(session.CHANNEL, upload_id) as changed:
+        await _complete(dependencies, project_id, upload_id)
         clock = asyncio.get_running_loop().time
         until = clock() + limit_s
         while True:
-            answer = await _completed(state, project_id, upload_id)
+            answer = await _completed(dependencies, project_id, upload_id)
             left_s = until - clock()
             if answer is not None:
                 return answer
-            if left_s <= 0 or state.stop.is_set():
+            if left_s <= 0 or dependencies.stop.is_set():
                 break
-            await unless_set(state.stop, changed.wait(min(left_s, POLL_S)))
-    return await _processing(call, project_id, upload_id)
+            await unless_set(dependencies.stop, changed.wait(min(left_s, POLL_S)))
+    return await _processing(request, project_id, upload_id)
 
 
-async def _complete(state: Gateway, project_id: str, upload_id: str) -> None:
+async def _complete(dependencies: Dependencies, project_id: str, upload_id: str) -> None:
     now = datetime.now(UTC)
-    async with transaction(state.pool) as tx:
+    async with transaction(dependencies.pool) as tx:
         mine = await sessions.get(tx, project_id, upload_id)
         if mine.status == "open":
             # Committed by itself: what has vanished must be asked for even though completing is refused below.
             await files.unmark_vanished(tx, mine.id, project_id, session.VANISHED)
     if mine.status == "open" and mine.kind == "directory":
-        await finish_files(state, mine)
-    async with transaction(state.pool) as tx:
+        await finish_files(dependencies, mine)
+    async with transaction(dependencies.pool) as tx:
         upload = await sessions.lock(tx, mine.id)
         if upload.status == "open":
-            deadline_at = now + timedelta(seconds=state.config.stale_after_s)
+            deadline_at = now + timedelta(seconds=dependencies.config.stale_after_s)
             await emit(tx, await session.complete(tx, upload, at=now, deadline_at=deadline_at))
 
 
-async def _completed(state: Gateway, project_id: str, upload_id: str) -> schemas.Completed | None:
+async def _completed(dependencies: Dependencies, project_id: str, upload_id: str) -> schemas.Completed | None:
     """The final answer; None while the session is being processed. Raises: why it ended otherwise."""
-    async with connection(state.pool) as tx:
+    async with connection(dependencies.pool) as tx:
         upload = await sessions.get(tx, project_id, upload_id)
         if upload.status == "completed":
             return describe.completed(
@@ -134,9 +137,9 @@ async def _completed(state: Gateway, project_id: str, upload_id: str) -> schemas
     return None
 
 
-async def _processing(call: Call, project_id: str, upload_id: str) -> Answer:
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
+async def _processing(request: Request[Dependencies], project_id: str, upload_id: str) -> Response:
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
         upload = await sessions.get(tx, project_id, upload_id)
         waiting_for = describe.waiting_for(await streams.of_upload(tx, upload.id))
     body = schemas.Processing(
@@ -146,10 +149,12 @@ async def _processing(call: Call, project_id: str, upload_id: str) -> Answer:
         version=upload.model_version,
         waiting_for=waiting_for,
     )
-    return Answer(body, status=202, headers={"Location": f"{base_url(call)}/uploads/{upload.id}", "Retry-After": "2"})
+    return Response(
+        body, status=202, headers={"Location": f"{base_url(request)}/uploads/{upload.id}", "Retry-After": "2"}
+    )
 
 
-_models = partial(Route, scope="models")
+_models = partial(Route, access=MODELS)
 _part = partial(_models, query=schemas.PartQuery, returns=schemas.PartStored, stream=True)
 
 ROUTES = [

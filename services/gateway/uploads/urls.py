@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from libs.web import Call
-from services.gateway.state import Gateway
+from libs.web import Request
+from services.gateway.dependencies import Dependencies
 
 
-def base_path(call: Call) -> str:
+def base_path(request: Request[Dependencies]) -> str:
     """The project's base as a URL path."""
-    return f"/{call.principal.project_id}/v1"
+    return f"/{request.principal.project_id}/v1"
 
 
-def base_url(call: Call) -> str:
+def base_url(request: Request[Dependencies]) -> str:
     """The project's base as clients reach it."""
-    state: Gateway = call.state
-    return (state.config.public_url or call.origin()).rstrip("/") + base_path(call)
+    dependencies = request.dependencies
+    return (dependencies.config.public_url or request.origin()).rstrip("/") + base_path(request)

@@ -13,8 +13,9 @@ from libs.bus import Bus
 from libs.db import connection
 from libs.web import Principal, make_app
 from services.gateway.config import GatewayConfig
+from services.gateway.dependencies import Dependencies
 from services.gateway.models.routes import ROUTES as MODELS
-from services.gateway.state import Gateway
+from services.gateway.projects.access import ProjectKey
 from services.gateway.uploads.routes import ROUTES as UPLOADS
 from tests.integration.gateway.uploading import CHUNK, PROJECT, Uploads
 from tests.support.fixtures import PoolFor, SignalsFor
@@ -30,23 +31,23 @@ async def uploads(pool_for: PoolFor, signals_for: SignalsFor, blobs: Blobs, bus:
     pool = await pool_for("gateway")
     async with connection(pool) as tx:
         await tx.execute("INSERT INTO project (id, name, slug) VALUES ($1, 'test', 'test')", PROJECT)
-    async with _serving(Gateway(pool, await signals_for("gateway"), blobs, bus, _CONFIG)) as uploads:
+    async with _serving(Dependencies(pool, await signals_for("gateway"), blobs, bus, _CONFIG)) as uploads:
         yield uploads
 
 
 @pytest.fixture
 async def replica(uploads: Uploads) -> AsyncIterator[Uploads]:
     """Another gateway beside the one of `uploads`: the same tables and bucket, and nothing of its memory."""
-    state = uploads.state
-    async with _serving(Gateway(state.pool, state.signals, state.blobs, state.bus, state.config)) as replica:
+    shared = uploads.dependencies
+    async with _serving(Dependencies(shared.pool, shared.signals, shared.blobs, shared.bus, shared.config)) as replica:
         yield replica
 
 
 @asynccontextmanager
-async def _serving(state: Gateway) -> AsyncIterator[Uploads]:
+async def _serving(dependencies: Dependencies) -> AsyncIterator[Uploads]:
     async def authenticate(_token: str) -> Principal:
-        return Principal(project_id=PROJECT, project_slug="test", key_id="key", scopes=frozenset({"models"}))
+        return ProjectKey(project_id=PROJECT, project_slug="test", key_id="key", scopes=frozenset({"models"}))
 
-    app = make_app([*UPLOADS, *MODELS], authenticate=authenticate, state=state, title="test")
+    app = make_app([*UPLOADS, *MODELS], authenticate=authenticate, dependencies=dependencies, title="test")
     async with TestClient(TestServer(app), headers={"Authorization": "Bearer any"}) as client:
-        yield Uploads(client, state)
+        yield Uploads(client, dependencies)

@@ -66,10 +66,10 @@ async def authenticated(uploads: Uploads) -> AsyncIterator[Uploads]:
             PROJECT,
             digest_of(TOKEN),
         )
-    authenticate = authenticate_by(uploads.pool, uploads.state.config.operator_key)
-    app = make_app(ROUTES, authenticate=authenticate, state=uploads.state, title="test")
+    authenticate = authenticate_by(uploads.pool, uploads.dependencies.config.operator_key)
+    app = make_app(ROUTES, authenticate=authenticate, dependencies=uploads.dependencies, title="test")
     async with TestClient(TestServer(app), headers={"Authorization": f"Bearer {TOKEN}"}) as client:
-        yield Uploads(client, uploads.state)
+        yield Uploads(client, uploads.dependencies)
 
 
 async def test_a_part_takes_six_round_trips_at_most(uploads: Uploads):
@@ -161,7 +161,7 @@ async def test_every_sweep_and_list_is_on_an_index(large: Uploads):
         await ask_extractor_again(pool, now)
         await progress.write()
         await end_stuck_sessions(pool, now, timedelta(days=7))
-        await expire_sessions(pool, now, lifetime(large.state.config))
+        await expire_sessions(pool, now, lifetime(large.dependencies.config))
         await forget_ended_sessions(pool, now, timedelta(days=7))
         async with connection(pool) as tx:
             await sessions.that_brought(tx, ["k1", "k2"])

@@ -107,8 +107,8 @@ async def test_a_stream_that_waits_too_long_is_told_of_again_with_all_that_is_kn
 async def test_a_session_that_expires_leaves_its_model_in_error(uploads: Uploads):
     opened = await given_part(uploads)
     later = datetime.now(UTC) + timedelta(days=2)
-    await expire_sessions(uploads.pool, later, lifetime(uploads.state.config))
-    await expire_sessions(uploads.pool, later, lifetime(uploads.state.config))
+    await expire_sessions(uploads.pool, later, lifetime(uploads.dependencies.config))
+    await expire_sessions(uploads.pool, later, lifetime(uploads.dependencies.config))
 
     assert len(await uploads.emitted(UploadExpired)) == 1
     model = await uploads.model(opened["model_id"])

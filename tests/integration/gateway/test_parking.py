@@ -200,10 +200,10 @@ async def test_an_upload_that_makes_progress_does_not_expire(uploads: Uploads):
     session = (await uploads.open_archive(3 * CHUNK))["session_id"]
     await _age(uploads, session, timedelta(hours=23))
     await uploads.send_part(session, 0, part(0))
-    await expire_sessions(uploads.pool, datetime.now(UTC) + timedelta(hours=20), lifetime(uploads.state.config))
+    await expire_sessions(uploads.pool, datetime.now(UTC) + timedelta(hours=20), lifetime(uploads.dependencies.config))
     await uploads.send_part(session, 1, part(1))
 
-    await expire_sessions(uploads.pool, datetime.now(UTC) + timedelta(hours=25), lifetime(uploads.state.config))
+    await expire_sessions(uploads.pool, datetime.now(UTC) + timedelta(hours=25), lifetime(uploads.dependencies.config))
     ended = await uploads.send_part(session, 2, part(2), status=409)
     assert "expired" in ended["error"]["message"]
     error = (await uploads.call("GET", f"uploads/{session}"))["error"]
@@ -246,8 +246,8 @@ async def test_parts_and_files_of_ended_uploads_go_after_days_and_the_answer_sta
 
 
 def test_a_session_lives_as_the_settings_say(uploads: Uploads):
-    config = msgspec.structs.replace(uploads.state.config, session_ttl_s=60, session_max_s=600)
-    assert lifetime(replace(uploads.state, config=config).config) == Lifetime(
+    config = msgspec.structs.replace(uploads.dependencies.config, session_ttl_s=60, session_max_s=600)
+    assert lifetime(replace(uploads.dependencies, config=config).config) == Lifetime(
         timedelta(seconds=60), timedelta(seconds=600)
     )
 

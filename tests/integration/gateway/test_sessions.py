@@ -71,7 +71,7 @@ async def test_a_part_that_arrives_while_the_session_ends_is_dropped(uploads: Up
 
 async def test_a_body_for_which_there_is_no_slot_is_refused_before_it_is_read(uploads: Uploads):
     session = (await uploads.open_archive(2 * CHUNK))["session_id"]
-    slots = uploads.state.incoming
+    slots = uploads.dependencies.incoming
     slots._wait_s = 0.01
 
     async def body():

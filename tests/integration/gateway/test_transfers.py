@@ -19,7 +19,7 @@ from libs.errors import Unavailable
 from services.gateway.uploads.incoming import chunks
 from services.gateway.uploads.incoming.contentrange import Span, parse
 from tests.integration.gateway.uploading import NOON, Uploads, sent
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 
 MIB = 1024 * 1024
 PART = 16 * MIB

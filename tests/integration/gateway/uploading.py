@@ -24,8 +24,8 @@ from libs.contracts import (
 from libs.contracts.keys import member_key
 from libs.db import Pool, connection
 from libs.outbox import apply_once
+from services.gateway.dependencies import Dependencies
 from services.gateway.handlers import handlers
-from services.gateway.state import Gateway
 
 PROJECT = "proj_TESTTEST01"
 NOON = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
@@ -38,11 +38,11 @@ class Uploads:
     """What a test holds in its hands."""
 
     client: TestClient[Any, Any]
-    state: Gateway
+    dependencies: Dependencies
 
     @property
     def pool(self) -> Pool:
-        return self.state.pool
+        return self.dependencies.pool
 
     async def call(self, method: str, path: str, status: int = 200, **request: Any) -> dict[str, Any]:
         """The JSON answer of one request, which must have this status."""
@@ -79,7 +79,7 @@ class Uploads:
     async def sha256(self, key: str) -> str:
         """Of what is stored under a key."""
         digest = hashlib.sha256()
-        async for chunk in self.state.blobs.get(key):
+        async for chunk in self.dependencies.blobs.get(key):
             digest.update(chunk)
         return digest.hexdigest()
 
@@ -98,7 +98,7 @@ class Uploads:
 
     async def stored(self) -> dict[str, int]:
         """Every object in the bucket and its size."""
-        return {found.key: found.size_bytes async for found in self.state.blobs.list("")}
+        return {found.key: found.size_bytes async for found in self.dependencies.blobs.list("")}
 
     async def emitted(self, kind: type[Event] | None = None) -> list[Event]:
         """What was emitted so far, in order."""

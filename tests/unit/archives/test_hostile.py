@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libs.modelfiles.archive import BadArchive
+from libs.archives.errors import BadArchive
 from tests.support.hostile import ANY, Hostile, hostile_archives
 from tests.unit.archives.unpacked import unpacked
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.archives.limits import PathLimits
+from libs.archives.paths import PathRejected, PathSet, check_path, displayable, is_macos_metadata
 from libs.errors import Invalid
-from libs.modelfiles.paths import PathLimits, PathRejected, PathSet, check_path, is_litter, shown
 
 
 @pytest.mark.parametrize(
@@ -76,9 +77,9 @@ def test_limits_count_files_and_folders() -> None:
     [("._a", True), ("x/._a", True), (".DS_Store", True), ("__MACOSX/a", True), ("a.DS_Store", False), ("_.a", False)],
 )
 def test_litter(path: str, litter: bool) -> None:
-    assert is_litter(path) == litter
+    assert is_macos_metadata(path) == litter
 
 
 def test_shown_is_short_and_printable() -> None:
-    assert shown("a\n\udcff" + "x" * 500).isprintable()
-    assert len(shown("x" * 500)) == 200
+    assert displayable("a\n\udcff" + "x" * 500).isprintable()
+    assert len(displayable("x" * 500)) == 200

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from libs.modelfiles.archive import ArchiveLimits, BadArchive
-from libs.modelfiles.tar import MemberEnded, MemberStarted, TarCheckpoint, TarReader
-from libs.modelfiles.unpack import resume_tar
+from libs.archives.errors import BadArchive
+from libs.archives.limits import ArchiveLimits
+from libs.archives.tar import MemberEnded, MemberStarted, TarCheckpoint, TarReader
+from libs.archives.unpack import resume_tar
 from tests.support.tarblocks import END, header, member
 from tests.unit.archives.unpacked import drained
 

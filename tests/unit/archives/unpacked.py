@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from libs.contracts import Format
-from libs.modelfiles.archive import ArchiveLimits
-from libs.modelfiles.tar import Content, MemberDropped, MemberEnded, MemberEvent, MemberStarted
-from libs.modelfiles.unpack import Unpacker, unpack_archive
+from libs.archives.limits import ArchiveLimits
+from libs.archives.tar import Content, MemberDropped, MemberEnded, MemberEvent, MemberStarted
+from libs.archives.unpack import Unpacker, unpack_archive
+from libs.contracts import ArchiveFormat
 
 
 class Files:
@@ -39,7 +39,7 @@ class Files:
 
 def unpacked(
     content: bytes,
-    archive_format: Format = "tar",
+    archive_format: ArchiveFormat = "tar",
     *,
     piece_bytes: int | None = None,
     limits: ArchiveLimits | None = None,
@@ -55,7 +55,7 @@ def drained(unpacker: Unpacker, content: bytes, piece_bytes: int) -> Files:
     files = Files()
     for at in range(0, len(content), piece_bytes):
         unpacker.feed(content[at : at + piece_bytes])
-        while not unpacker.hungry:
+        while not unpacker.needs_input:
             files.take(unpacker.step())
     files.take(unpacker.close())
     return files

@@ -7,14 +7,15 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from isal import isal_zlib
 
 from libs.errors import PartSizeMismatch
-from libs.web import Call
+from libs.web import Request
+from services.gateway.dependencies import Dependencies
 
 
 class Body:
     """`size_bytes` in pieces; what does not fit into one piece is the beginning of the next."""
 
-    def __init__(self, call: Call, size_bytes: int) -> None:
-        self._call = call
+    def __init__(self, request: Request[Dependencies], size_bytes: int) -> None:
+        self._request = request
         self._left = size_bytes
         self._size = size_bytes
         self._chunks: AsyncIterator[bytes] | None = None
@@ -44,7 +45,7 @@ class Body:
 
     async def _next(self) -> bytes:
         if self._chunks is None:
-            self._chunks = aiter((await self._call.content()).iter_any())
+            self._chunks = aiter((await self._request.content()).iter_any())
         async for chunk in self._chunks:
             self._crc32 = isal_zlib.crc32(chunk, self._crc32)
             return chunk

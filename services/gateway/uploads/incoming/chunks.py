@@ -11,8 +11,8 @@ from libs.contracts.keys import file_key
 from libs.db import Tx, connection, transaction
 from libs.digest import Digest
 from libs.errors import Conflict, Invalid, PartSizeMismatch, Unavailable
-from libs.web import Call
-from services.gateway.state import Gateway
+from libs.web import Request
+from services.gateway.dependencies import Dependencies
 from services.gateway.uploads import receive
 from services.gateway.uploads.incoming import completing, wholes
 from services.gateway.uploads.incoming import transfers as resumable
@@ -26,7 +26,9 @@ from services.gateway.uploads.store.streams import Stream, stream_id
 from services.gateway.uploads.store.transfers import Transfer, TransferPart
 
 
-async def take_chunk(call: Call, target: Target, file: UploadFile, number: int, count: int) -> Taken:
+async def take_chunk(
+    request: Request[Dependencies], target: Target, file: UploadFile, number: int, count: int
+) -> Taken:
     """Store one chunk of the `target`'s file and record it, or see that it is the one that is recorded.
 
     Raises: Invalid; Conflict, where the file is sent otherwise; PartSizeMismatch; ChecksumMismatch; PartConflict.
@@ -47,18 +49,18 @@ async def take_chunk(call: Call, target: Target, file: UploadFile, number: int, 
         what=f"Part {number} of file {file.path!r}",
         size_bytes=None,
         max_bytes=file.size_bytes,
-        sha256=receive.declared_checksum(call, "X-Chunk-Checksum"),
+        sha256=receive.declared_checksum(request, "X-Chunk-Checksum"),
     )
-    receive.check_length(call, expected)
+    receive.check_length(request, expected)
     if transfer is None and stream is None:
-        cut = equal_cut(call.request.content_length, number, count, file.size_bytes)
+        cut = equal_cut(request.http.content_length, number, count, file.size_bytes)
         if cut is not None:
-            transfer = await _begin(call.state, upload, file, count, cut)
+            transfer = await _begin(request.dependencies, upload, file, count, cut)
     if transfer is not None:
-        return await _take_part(call, upload, file, transfer, target.chunk, number, expected)
+        return await _take_part(request, upload, file, transfer, target.chunk, number, expected)
     if stream is not None:
-        return await take_part(call, upload, stream, number, target.joined, expected)
-    return await take_part(call, upload, _joined(file, count), number, None, expected, begins=file)
+        return await take_part(request, upload, stream, number, target.joined, expected)
+    return await take_part(request, upload, _joined(file, count), number, None, expected, begins=file)
 
 
 def equal_cut(size: int | None, number: int, count: int, total: int) -> int | None:
@@ -83,11 +85,11 @@ def _sent_otherwise(file: UploadFile) -> Conflict:
     return Conflict(f"{file.path!r} has just been sent otherwise; ask for its state and go on from there.")
 
 
-async def _begin(state: Gateway, upload: Upload, file: UploadFile, count: int, cut: int) -> Transfer:
+async def _begin(dependencies: Dependencies, upload: Upload, file: UploadFile, count: int, cut: int) -> Transfer:
     """The transfer of a file in chunks: ours, or that of a first chunk that was faster."""
     key = file_key(upload.project_id, upload.id, file.number, receive.new_attempt())
-    multipart_id = await state.blobs.begin_multipart(key)
-    async with transaction(state.pool) as tx:
+    multipart_id = await dependencies.blobs.begin_multipart(key)
+    async with transaction(dependencies.pool) as tx:
         await files.lock(tx, upload.id, file.number)  # the other way to send chunks is not begun meanwhile
         joined = await streams.get(tx, upload.id, file.number)
         begun = joined is None and await chunks.begin(
@@ -102,7 +104,7 @@ async def _begin(state: Gateway, upload: Upload, file: UploadFile, count: int, c
         )
         transfer = await transfers.get(tx, upload.id, file.number)
     if not begun:
-        await state.blobs.abort_multipart(key, multipart_id)
+        await dependencies.blobs.abort_multipart(key, multipart_id)
     if transfer is None or transfer.part_count is None:
         raise _sent_otherwise(file)
     _require_same_cut(file, transfer.part_count, count)
@@ -110,7 +112,7 @@ async def _begin(state: Gateway, upload: Upload, file: UploadFile, count: int, c
 
 
 async def _take_part(
-    call: Call,
+    request: Request[Dependencies],
     upload: Upload,
     file: UploadFile,
     transfer: Transfer,
@@ -118,14 +120,14 @@ async def _take_part(
     number: int,
     expected: Expected,
 ) -> Taken:
-    state: Gateway = call.state
+    dependencies = request.dependencies
     if known is not None and known.sha256 is not None:
-        received = await receive.compare(call, expected, known.sha256)
-        await _finish_if_whole(state, upload, file, transfer)
+        received = await receive.compare(request, expected, known.sha256)
+        await _finish_if_whole(dependencies, upload, file, transfer)
         return Taken(received=received)
-    part, received = await _store(call, upload, file, transfer, number, expected)
-    async with transaction(state.pool) as tx:
-        added = await chunks.add(tx, transfer, part, file.size_bytes, lifetime(state.config))
+    part, received = await _store(request, upload, file, transfer, number, expected)
+    async with transaction(dependencies.pool) as tx:
+        added = await chunks.add(tx, transfer, part, file.size_bytes, lifetime(dependencies.config))
         if added.recorded and added.transfer is None:
             raise PartSizeMismatch(
                 f"The parts of {file.path!r} would have more or fewer bytes together than the {file.size_bytes} of the "
@@ -134,20 +136,25 @@ async def _take_part(
             )
         if not added.recorded:
             await _why_not(tx, upload, transfer, part, expected)
-    if await _finish_if_whole(state, upload, file, added.transfer or transfer):
+    if await _finish_if_whole(dependencies, upload, file, added.transfer or transfer):
         return Taken(received=received)
     return Taken(received=received, counts=(added.arrived, added.expected))
 
 
 async def _store(
-    call: Call, upload: Upload, file: UploadFile, transfer: Transfer, number: int, expected: Expected
+    request: Request[Dependencies],
+    upload: Upload,
+    file: UploadFile,
+    transfer: Transfer,
+    number: int,
+    expected: Expected,
 ) -> tuple[TransferPart, Received]:
     """The chunk as a part of the S3 upload, under a number of S3's that no other attempt has.
 
     Raises: Conflict, when they are used up, after which nothing of the file is held; as `take_chunk`.
     """
-    state: Gateway = call.state
-    size = call.request.content_length
+    dependencies = request.dependencies
+    size = request.http.content_length
     count = transfer.part_count or 1
     if size is None:
         raise Invalid("Send this chunk with Content-Length.", param="Content-Length")
@@ -157,16 +164,16 @@ async def _store(
             f"least, and the first one had {transfer.part_bytes}.",
             retryable=False,
         )
-    body = receive.Bounded(call, expected)
+    body = receive.Bounded(request, expected)
     digest = Digest(body)
     try:
-        async with state.incoming.take(upload.project_id):  # first: a request that is turned away is no attempt
-            s3_number = await _s3_number(state, upload, transfer, number, expected)
-            etag = await state.blobs.put_part(
+        async with dependencies.incoming.take(upload.project_id):  # first: a request that is turned away is no attempt
+            s3_number = await _s3_number(dependencies, upload, transfer, number, expected)
+            etag = await dependencies.blobs.put_part(
                 transfer.key, transfer.multipart_id or "", s3_number, receive.verifying(digest, expected), size
             )
     except MultipartGone:
-        await resumable.discard(state, upload, transfer, reason="multipart_gone")
+        await resumable.discard(dependencies, upload, transfer, reason="multipart_gone")
         raise
     received = Received(digest.size_bytes, digest.sha256, body.crc32)
     return TransferPart(
@@ -174,15 +181,17 @@ async def _store(
     ), received
 
 
-async def _s3_number(state: Gateway, upload: Upload, transfer: Transfer, number: int, expected: Expected) -> int:
+async def _s3_number(
+    dependencies: Dependencies, upload: Upload, transfer: Transfer, number: int, expected: Expected
+) -> int:
     """S3 orders parts by number, and replaces one of the same number: each chunk has a range, each attempt its own."""
     attempts = MAX_PARTS // (transfer.part_count or 1)
-    async with connection(state.pool) as tx:
+    async with connection(dependencies.pool) as tx:
         attempt = await chunks.next_attempt(tx, transfer, number)
     if attempt is None:
         raise _ended(expected)
     if attempt > attempts:
-        await resumable.discard(state, upload, transfer, reason="too_many_attempts")
+        await resumable.discard(dependencies, upload, transfer, reason="too_many_attempts")
         raise Conflict(
             f"{expected.what} was begun {attempts} times, and cannot be again. Nothing of the file is kept; send it "
             "again, in fewer parts or as one stream with Content-Range.",
@@ -204,30 +213,32 @@ async def _why_not(tx: Tx, upload: Upload, transfer: Transfer, part: TransferPar
     receive.require_same(expected, part.sha256 or "", known.sha256 or "")
 
 
-async def _finish_if_whole(state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer) -> bool:
+async def _finish_if_whole(dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer) -> bool:
     whole = transfer.held_bytes == file.size_bytes and transfer.parts_stored == transfer.part_count
     if whole:
-        await finish(state, upload, file, transfer)
+        await finish(dependencies, upload, file, transfer)
     return whole
 
 
-async def finish(state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer) -> wholes.Whole | None:
+async def finish(
+    dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer
+) -> wholes.Whole | None:
     """Every chunk is stored: make them one object, for the extractor to hash. None if another request did.
 
     Emits: UploadOpened. Raises: Unavailable.
     """
-    async with connection(state.pool) as tx:
+    async with connection(dependencies.pool) as tx:
         parts = await transfers.parts(tx, transfer)
     if not parts:
         return None
     try:
         etags = [(part.s3_number, part.etag) for part in parts]
-        if not await completing.complete(state, transfer, etags, file.size_bytes):
+        if not await completing.complete(dependencies, transfer, etags, file.size_bytes):
             return None
     except MultipartGone as gone:
-        await resumable.discard(state, upload, transfer, reason="multipart_gone")
+        await resumable.discard(dependencies, upload, transfer, reason="multipart_gone")
         raise Unavailable(f"The parts of {file.path!r} were lost; send them again.") from gone
-    return await wholes.record(state, upload, file, transfer, None)
+    return await wholes.record(dependencies, upload, file, transfer, None)
 
 
 def _joined(file: UploadFile, count: int) -> Stream:

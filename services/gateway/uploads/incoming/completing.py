@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from libs.db import connection
-from services.gateway.state import Gateway
+from services.gateway.dependencies import Dependencies
 from services.gateway.uploads.store import transfers
 from services.gateway.uploads.store.transfers import Transfer
 
@@ -18,14 +18,16 @@ HELD_S = 60.0  # after which another request may complete what a process that di
 LOOK_S = 5.0  # how often to look without a signal
 
 
-async def complete(state: Gateway, transfer: Transfer, etags: Sequence[tuple[int, str]], size_bytes: int) -> bool:
+async def complete(
+    dependencies: Dependencies, transfer: Transfer, etags: Sequence[tuple[int, str]], size_bytes: int
+) -> bool:
     """Make the parts, (S3's number, entity tag), one object; False if the transfer has ended meanwhile.
 
     Whoever comes second waits, and finds the object there. Raises: MultipartGone; Unavailable.
     """
-    with state.signals.subscribe(COMPLETING, transfer.key) as ended:
+    with dependencies.signals.subscribe(COMPLETING, transfer.key) as ended:
         while True:
-            async with connection(state.pool) as tx:
+            async with connection(dependencies.pool) as tx:
                 turn = await transfers.begin_completing(tx, transfer, HELD_S)
             if turn != "taken":
                 break
@@ -33,10 +35,10 @@ async def complete(state: Gateway, transfer: Transfer, etags: Sequence[tuple[int
     if turn == "ended":
         return False
     try:
-        await state.blobs.complete_multipart(transfer.key, transfer.multipart_id or "", etags, size_bytes)
+        await dependencies.blobs.complete_multipart(transfer.key, transfer.multipart_id or "", etags, size_bytes)
     finally:
-        async with connection(state.pool) as tx:
+        async with connection(dependencies.pool) as tx:
             await transfers.end_completing(tx, transfer)
-        state.signals.wake(COMPLETING, transfer.key)
-        state.signals.send(COMPLETING, transfer.key)
+        dependencies.signals.wake(COMPLETING, transfer.key)
+        dependencies.signals.send(COMPLETING, transfer.key)
     return True

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
+from libs.archives.paths import check_path
 from libs.contracts.keys import file_key
 from libs.db import connection
 from libs.errors import Conflict, Invalid, NotFound, PartConflict, PartSizeMismatch
-from libs.modelfiles.paths import check_path
-from libs.web import Answer, Call
+from libs.web import Request, Response
+from services.gateway.dependencies import Dependencies
 from services.gateway.presentation import percent
-from services.gateway.state import Gateway
 from services.gateway.uploads import receive, schemas
 from services.gateway.uploads.incoming import contentrange
 from services.gateway.uploads.incoming.body import Body
@@ -31,27 +31,27 @@ from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.store.transfers import Transfer
 
 
-async def receive_file(call: Call) -> schemas.FileReceived | Answer:
+async def receive_file(request: Request[Dependencies]) -> schemas.FileReceived | Response:
     """A file of the manifest: whole, from a byte on (`Content-Range`), or a chunk of it (`part_number`, `part_count`).
 
     308 with `Range` while a stream is incomplete, and where it goes on at another byte than the request's first.
     Raises: UploadNotFound; NotFound for a path that is not in the manifest; Invalid for one that cannot be in any;
     PartSizeMismatch; ChecksumMismatch; PartConflict; the reason, if the session has ended.
     """
-    query: schemas.FileQuery = call.query
-    path = check_path(call.params["path"])
-    target = await _target(call, path)
+    query: schemas.FileQuery = request.query
+    path = check_path(request.params["path"])
+    target = await _target(request, path)
     upload, file = target.upload, _file(target, path)
     if (query.part_number is None) != (query.part_count is None):
         raise Invalid("'part_number' and 'part_count' go together.", param="part_number")
-    span = _span(call, file)
+    span = _span(request, file)
     if query.part_number is None or query.part_count is None or (query.part_count == 1 and query.part_number == 0):
-        return await _Request(call, target, file, span).receive()
+        return await _Request(request, target, file, span).receive()
     if span is not None:
         raise Invalid("A chunk by number has no Content-Range: send one or the other.", param="Content-Range")
-    taken = await take_chunk(call, target, file, query.part_number, query.part_count)
+    taken = await take_chunk(request, target, file, query.part_number, query.part_count)
     received = taken.received
-    arrived, expected = taken.counts or await _counts(call, upload)
+    arrived, expected = taken.counts or await _counts(request, upload)
     return schemas.FileReceived(
         relative_path=file.path,
         size=received.size_bytes,
@@ -65,11 +65,11 @@ async def receive_file(call: Call) -> schemas.FileReceived | Answer:
     )
 
 
-async def _target(call: Call, path: str) -> Target:
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
+async def _target(request: Request[Dependencies], path: str) -> Target:
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
         target = await files.target(
-            tx, call.principal.project_id, call.params["upload_id"], path, call.query.part_number
+            tx, request.principal.project_id, request.params["upload_id"], path, request.query.part_number
         )
     require_kind(target.upload, "directory")
     return target
@@ -81,15 +81,15 @@ def _file(target: Target, path: str) -> UploadFile:
     return target.file
 
 
-async def _counts(call: Call, upload: Upload) -> tuple[int, int]:
-    state: Gateway = call.state
-    async with connection(state.pool) as tx:
+async def _counts(request: Request[Dependencies], upload: Upload) -> tuple[int, int]:
+    dependencies = request.dependencies
+    async with connection(dependencies.pool) as tx:
         return (await files.counts(tx, [upload.id]))[upload.id]
 
 
-def _span(call: Call, file: UploadFile) -> Span | None:
+def _span(request: Request[Dependencies], file: UploadFile) -> Span | None:
     """What Content-Range says; None without. Raises: Invalid; PartSizeMismatch, if it cannot be of this file."""
-    header = call.request.headers.get("Content-Range")
+    header = request.http.headers.get("Content-Range")
     if header is None:
         return None
     span = contentrange.parse(header)
@@ -99,21 +99,21 @@ def _span(call: Call, file: UploadFile) -> Span | None:
             param="Content-Range",
             retryable=False,
         )
-    contentrange.require_length(span, call.request.content_length)
+    contentrange.require_length(span, request.http.content_length)
     return span
 
 
 class _Request:
     """One request about a file that is not sent in chunks."""
 
-    def __init__(self, call: Call, target: Target, file: UploadFile, span: Span | None) -> None:
-        self._call = call
-        self._state: Gateway = call.state
+    def __init__(self, request: Request[Dependencies], target: Target, file: UploadFile, span: Span | None) -> None:
+        self._request = request
+        self._dependencies = request.dependencies
         self._target = target
         self._upload = target.upload
         self._file = file
         self._span = span
-        checksum = receive.declared_checksum(call, "X-File-Checksum")
+        checksum = receive.declared_checksum(request, "X-File-Checksum")
         if checksum and file.declared_sha256 and checksum != file.declared_sha256:
             raise Invalid(
                 f"X-File-Checksum is {checksum}, but the manifest gives {file.declared_sha256} for {file.path!r}.",
@@ -127,10 +127,10 @@ class _Request:
             sha256=checksum or file.declared_sha256,
         )
 
-    async def receive(self) -> schemas.FileReceived | Answer:
+    async def receive(self) -> schemas.FileReceived | Response:
         """What there is to do, by what is there already."""
         if self._span is None:
-            receive.check_length(self._call, self._expected)
+            receive.check_length(self._request, self._expected)
         stream = self._target.stream
         if self._file.key is not None:
             return await self._again()
@@ -145,18 +145,18 @@ class _Request:
         except Superseded:
             return await self._as_it_is()
 
-    async def _send(self) -> schemas.FileReceived | Answer:
+    async def _send(self) -> schemas.FileReceived | Response:
         held = self._target.transfer.held_bytes if self._target.transfer else 0
         total = self._file.size_bytes
         span = self._span or Span(0, total, total)
         if self._span is None and self._target.transfer is not None and held > 0:
-            await discard(self._state, self._upload, self._target.transfer, reason="sent_again")
+            await discard(self._dependencies, self._upload, self._target.transfer, reason="sent_again")
             held = 0
         elif (span.asks and held < total) or (not span.asks and span.start != held):
             return self._incomplete(held)
         if held == 0 and total <= part_bytes(total) and span.size_bytes == total:
             if self._target.transfer is not None:
-                await discard(self._state, self._upload, self._target.transfer, reason="sent_again")
+                await discard(self._dependencies, self._upload, self._target.transfer, reason="sent_again")
             return await self._store_small()
         if self._target.transfer is not None and span.asks:
             return await self._finish(self._target.transfer)
@@ -168,33 +168,41 @@ class _Request:
         It takes no fence: whoever else finishes the file does the same.
         """
         transfer = msgspec.structs.replace(held, sha256=self._declared or held.sha256)
-        whole = await Sender(self._state, self._upload, self._file, transfer).finish()
+        whole = await Sender(self._dependencies, self._upload, self._file, transfer).finish()
         return self._received(whole.sha256, whole.arrived, whole.expected, None)
 
-    async def _append(self, held: int, span: Span) -> schemas.FileReceived | Answer:
+    async def _append(self, held: int, span: Span) -> schemas.FileReceived | Response:
         old = self._target.transfer if held else None
-        body = Body(self._call, span.size_bytes)
-        async with self._state.incoming.take(self._upload.project_id):
-            transfer = await take(self._state, self._upload, self._file, old, self._declared)
-            sender = Sender(self._state, self._upload, self._file, transfer)
+        body = Body(self._request, span.size_bytes)
+        async with self._dependencies.incoming.take(self._upload.project_id):
+            transfer = await take(self._dependencies, self._upload, self._file, old, self._declared)
+            sender = Sender(self._dependencies, self._upload, self._file, transfer)
             await sender.append(body, span.size_bytes)
         if sender.transfer.held_bytes < self._file.size_bytes:
             return self._incomplete(sender.transfer.held_bytes, body.crc32)
         whole = await sender.finish()
         return self._received(whole.sha256, whole.arrived, whole.expected, body.crc32)
 
-    async def _store_small(self) -> schemas.FileReceived | Answer:
+    async def _store_small(self) -> schemas.FileReceived | Response:
         upload, file = self._upload, self._file
         key = file_key(upload.project_id, upload.id, file.number, receive.new_attempt())
-        received = await receive.store(self._call, key, self._expected)
-        async with dropped_if_refused(self._state, upload.project_id, key), connection(self._state.pool) as tx:
+        received = await receive.store(self._request, key, self._expected)
+        async with (
+            dropped_if_refused(self._dependencies, upload.project_id, key),
+            connection(self._dependencies.pool) as tx,
+        ):
             receipt = await files.receive(
-                tx, upload.id, file.number, sha256=received.sha256, key=key, lifetime=lifetime(self._state.config)
+                tx,
+                upload.id,
+                file.number,
+                sha256=received.sha256,
+                key=key,
+                lifetime=lifetime(self._dependencies.config),
             )
         if receipt.won:
             return self._received(received.sha256, receipt.arrived, receipt.expected, received.crc32)
-        await drop(self._state, upload.project_id, key, reason="repeated")
-        now = await _target(self._call, file.path)
+        await drop(self._dependencies, upload.project_id, key, reason="repeated")
+        now = await _target(self._request, file.path)
         if now.file is None or now.file.sha256 is None:
             raise Conflict(
                 f"{file.path!r} is being sent otherwise at the same time; ask what is held, and go on there."
@@ -207,7 +215,7 @@ class _Request:
         stored = self._file.sha256 or ""
         crc32: str | None = None
         if self._span is None:
-            crc32 = (await receive.compare(self._call, self._expected, stored)).crc32
+            crc32 = (await receive.compare(self._request, self._expected, stored)).crc32
         elif self._expected.sha256 not in (None, stored):
             raise PartConflict(
                 f"{self._expected.what} is stored already, with the SHA-256 {stored}. If that is wrong, abort the "
@@ -217,24 +225,24 @@ class _Request:
         return await self._whole(stored, crc32)
 
     async def _whole(self, sha256: str | None, crc32: str | None = None) -> schemas.FileReceived:
-        arrived, expected = await _counts(self._call, self._upload)
+        arrived, expected = await _counts(self._request, self._upload)
         return self._received(sha256, arrived, expected, crc32)
 
-    async def _as_it_is(self) -> schemas.FileReceived | Answer:
+    async def _as_it_is(self) -> schemas.FileReceived | Response:
         """This request's part in the file is over: how far the file is, whoever is sending it now."""
-        now = await _target(self._call, self._file.path)
+        now = await _target(self._request, self._file.path)
         if now.file is not None and now.file.key is not None:
             return await self._whole(now.file.sha256)
         if now.stream is not None:
             return await self._whole(now.stream.sha256)
         return self._incomplete(now.transfer.held_bytes if now.transfer else 0)
 
-    def _incomplete(self, held: int, crc32: str | None = None) -> Answer:
+    def _incomplete(self, held: int, crc32: str | None = None) -> Response:
         body = schemas.FileIncomplete(
             relative_path=self._file.path, size=self._file.size_bytes, held_bytes=held, crc32=crc32
         )
         headers = {"Range": f"bytes=0-{held - 1}"} if held else {}
-        return Answer(body, status=308, headers=headers)
+        return Response(body, status=308, headers=headers)
 
     def _received(self, sha256: str | None, arrived: int, expected: int, crc32: str | None) -> schemas.FileReceived:
         more: dict[str, Any] = {} if crc32 is None else {"crc32": crc32}

@@ -14,9 +14,9 @@ from libs.contracts.keys import part_key
 from libs.db import Tx, connection, transaction
 from libs.errors import Conflict, Invalid, NotFound, PartSizeMismatch, SlipwayError, Unavailable
 from libs.outbox import emit
-from libs.web import Call
+from libs.web import Request
+from services.gateway.dependencies import Dependencies
 from services.gateway.presentation import percent
-from services.gateway.state import Gateway
 from services.gateway.uploads import receive, schemas
 from services.gateway.uploads.lifetimes import lifetime
 from services.gateway.uploads.receive import Expected, Received
@@ -35,7 +35,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def dropped_if_refused(state: Gateway, project_id: str, key: str) -> AsyncIterator[None]:
+async def dropped_if_refused(dependencies: Dependencies, project_id: str, key: str) -> AsyncIterator[None]:
     """Where what happens inside is refused, the object `key` is removed: nothing refers to it.
 
     After any other error it may be recorded all the same (a connection can break between a commit and its
@@ -46,13 +46,13 @@ async def dropped_if_refused(state: Gateway, project_id: str, key: str) -> Async
     except Unavailable:
         raise
     except SlipwayError as error:
-        await drop(state, project_id, key, reason=error.code)
+        await drop(dependencies, project_id, key, reason=error.code)
         raise
 
 
-async def drop(state: Gateway, project_id: str, key: str, *, reason: str) -> None:
+async def drop(dependencies: Dependencies, project_id: str, key: str, *, reason: str) -> None:
     """Nothing refers to the object. Emits: ObjectDropped."""
-    async with transaction(state.pool) as tx:
+    async with transaction(dependencies.pool) as tx:
         await emit(tx, [ObjectDropped(project_id=project_id, keys=[key], reason=reason, at=datetime.now(UTC))])
 
 
@@ -67,15 +67,15 @@ def require_kind(upload: Upload, kind: str) -> None:
     sessions.require_open(upload)
 
 
-async def receive_part(call: Call) -> schemas.PartStored:
+async def receive_part(request: Request[Dependencies]) -> schemas.PartStored:
     """One part of an archive, in any order, in parallel; the same part again is fine.
 
     Raises: UploadNotFound; the reason, if the session has ended; PartSizeMismatch; ChecksumMismatch; PartConflict.
     """
-    state: Gateway = call.state
-    number: int = call.query.part_number
-    async with connection(state.pool) as tx:
-        target = await streams.target(tx, call.principal.project_id, call.params["upload_id"], number)
+    dependencies = request.dependencies
+    number: int = request.query.part_number
+    async with connection(dependencies.pool) as tx:
+        target = await streams.target(tx, request.principal.project_id, request.params["upload_id"], number)
     upload, archive = target.upload, target.stream
     require_kind(upload, "archive")
     if archive is None:
@@ -90,9 +90,9 @@ async def receive_part(call: Call) -> schemas.PartStored:
         what=f"Part {number}",
         size_bytes=size,
         max_bytes=size,
-        sha256=receive.declared_checksum(call, "X-Chunk-Checksum"),
+        sha256=receive.declared_checksum(request, "X-Chunk-Checksum"),
     )
-    taken = await take_part(call, upload, archive, number, target.part, expected)
+    taken = await take_part(request, upload, archive, number, target.part, expected)
     received, archive = taken.received, taken.stream or archive
     return schemas.PartStored(
         session_id=upload.id,
@@ -106,7 +106,7 @@ async def receive_part(call: Call) -> schemas.PartStored:
 
 
 async def take_part(
-    call: Call,
+    request: Request[Dependencies],
     upload: Upload,
     stream: Stream,
     number: int,
@@ -120,22 +120,22 @@ async def take_part(
     Emits: UploadOpened with the first part of a stream, UploadPartStored with every other.
     Raises: as `receive_part`.
     """
-    state: Gateway = call.state
-    receive.check_length(call, expected)
+    dependencies = request.dependencies
+    receive.check_length(request, expected)
     if known is not None:
-        return Taken(received=await receive.compare(call, expected, known.sha256), stream=stream)
+        return Taken(received=await receive.compare(request, expected, known.sha256), stream=stream)
     attempt = receive.new_attempt()
     key = part_key(upload.project_id, upload.id, stream.number, number, attempt)
-    received = await receive.store(call, key, expected)
+    received = await receive.store(request, key, expected)
     part = StoredPart(number=number, attempt=attempt, size_bytes=received.size_bytes, sha256=received.sha256)
-    async with dropped_if_refused(state, upload.project_id, key):
-        added = await _record(state, stream, part, upload, begins)
+    async with dropped_if_refused(dependencies, upload.project_id, key):
+        added = await _record(dependencies, stream, part, upload, begins)
     if added.recorded:
         return Taken(received=received, stream=added.stream, counts=(added.arrived, added.expected))
-    async with connection(state.pool) as tx:
+    async with connection(dependencies.pool) as tx:
         known = await streams.part(tx, stream.id, number)
         now = await sessions.get(tx, upload.project_id, upload.id)
-    await drop(state, upload.project_id, key, reason="repeated")
+    await drop(dependencies, upload.project_id, key, reason="repeated")
     if known is None:
         sessions.require_open(now)
         raise Conflict(
@@ -147,7 +147,7 @@ async def take_part(
 
 
 async def _record(
-    state: Gateway, stream: Stream, part: StoredPart, upload: Upload, begins: UploadFile | None
+    dependencies: Dependencies, stream: Stream, part: StoredPart, upload: Upload, begins: UploadFile | None
 ) -> streams.Added:
     """Record and count a part, and notify the extractor.
 
@@ -155,10 +155,10 @@ async def _record(
     """
     now = datetime.now(UTC)
     until: dict[str, Any] = {
-        "deadline_at": now + timedelta(seconds=state.config.stale_after_s),
-        "lifetime": lifetime(state.config),
+        "deadline_at": now + timedelta(seconds=dependencies.config.stale_after_s),
+        "lifetime": lifetime(dependencies.config),
     }
-    async with transaction(state.pool) as tx:
+    async with transaction(dependencies.pool) as tx:
         added = None if begins is None else await streams.begin(tx, stream, part, refusals=begins.refusals, **until)
         if added is None or not added.recorded:  # the second, where another first part was faster
             added = await streams.add_part(tx, upload.id, stream.id, part, **until)

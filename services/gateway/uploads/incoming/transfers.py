@@ -23,7 +23,7 @@ from libs.db import connection, transaction
 from libs.digest import Digest
 from libs.errors import ChecksumMismatch, Unavailable
 from libs.outbox import emit
-from services.gateway.state import Gateway
+from services.gateway.dependencies import Dependencies
 from services.gateway.uploads import receive
 from services.gateway.uploads.incoming import completing, wholes
 from services.gateway.uploads.incoming.body import Body
@@ -49,10 +49,10 @@ class Superseded(Exception):
 
 
 async def take(
-    state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer | None, sha256: str | None
+    dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer | None, sha256: str | None
 ) -> Transfer:
     """The next fence of a file, at the offset that `transfer` (None: nothing is held) has. Raises: Superseded."""
-    async with connection(state.pool) as tx:
+    async with connection(dependencies.pool) as tx:
         if transfer is not None:
             taken = await transfers.take_over(tx, transfer, sha256)
         else:
@@ -69,17 +69,17 @@ async def take(
     return taken
 
 
-async def discard(state: Gateway, upload: Upload, transfer: Transfer, *, reason: str) -> None:
+async def discard(dependencies: Dependencies, upload: Upload, transfer: Transfer, *, reason: str) -> None:
     """Forget what is held of a file; the store forgets it too, now or when the session ends. Emits: ObjectDropped."""
-    async with transaction(state.pool) as tx:
+    async with transaction(dependencies.pool) as tx:
         forgotten = await transfers.discard(tx, transfer)
         if forgotten and transfer.tail_key is not None:
             await emit(tx, [_dropped(upload, transfer.tail_key, reason)])
-    state.digests.forget(transfer.key)
+    dependencies.digests.forget(transfer.key)
     if not forgotten or transfer.multipart_id is None:
         return
     try:
-        await state.blobs.abort_multipart(transfer.key, transfer.multipart_id)
+        await dependencies.blobs.abort_multipart(transfer.key, transfer.multipart_id)
     except Unavailable as error:
         log.warning("a multipart upload stays until its session ends: %s", error, extra={"upload_id": upload.id})
 
@@ -87,13 +87,13 @@ async def discard(state: Gateway, upload: Upload, transfer: Transfer, *, reason:
 class Sender:
     """One request's turn at the stream of a file, under the fence of `transfer`."""
 
-    def __init__(self, state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer) -> None:
+    def __init__(self, dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer) -> None:
         self.transfer = transfer
-        self._state = state
+        self._dependencies = dependencies
         self._upload = upload
         self._file = file
-        self._running: Hash | None = state.digests.find(transfer)
-        self._lifetime = lifetime(state.config)
+        self._running: Hash | None = dependencies.digests.find(transfer)
+        self._lifetime = lifetime(dependencies.config)
 
     async def append(self, body: Body, size_bytes: int) -> None:
         """Store `size_bytes` more: whole parts as parts, what is left as the tail.
@@ -110,7 +110,7 @@ class Sender:
                     await self._set_tail(body, end)
         except MultipartGone as gone:
             log.warning("a file starts again: %s", gone, extra={"upload_id": self._upload.id})
-            await discard(self._state, self._upload, self.transfer, reason="multipart_gone")
+            await discard(self._dependencies, self._upload, self.transfer, reason="multipart_gone")
             raise Superseded from gone
 
     async def finish(self) -> wholes.Whole:
@@ -120,21 +120,21 @@ class Sender:
         """
         transfer = self.transfer
         await self._require_checksum(self._running)
-        async with connection(self._state.pool) as tx:
+        async with connection(self._dependencies.pool) as tx:
             parts = await transfers.parts(tx, transfer)
         etags = [(part.s3_number, part.etag) for part in parts]
         try:
-            if not await completing.complete(self._state, transfer, etags, self._file.size_bytes):
+            if not await completing.complete(self._dependencies, transfer, etags, self._file.size_bytes):
                 raise Superseded
         except MultipartGone as gone:
             log.warning("a file starts again: %s", gone, extra={"upload_id": self._upload.id})
-            await discard(self._state, self._upload, self.transfer, reason="multipart_gone")
+            await discard(self._dependencies, self._upload, self.transfer, reason="multipart_gone")
             raise Superseded from gone
         sha256 = None if self._running is None else self._running.hexdigest()
-        whole = await wholes.record(self._state, self._upload, self._file, transfer, sha256)
+        whole = await wholes.record(self._dependencies, self._upload, self._file, transfer, sha256)
         if whole is None:
             raise Superseded
-        self._state.digests.forget(transfer.key)
+        self._dependencies.digests.forget(transfer.key)
         return whole
 
     @property
@@ -145,14 +145,14 @@ class Sender:
     async def _add_part(self, body: Body, part_end: int, *, more: bool) -> None:
         old = self.transfer
         if old.next_part > MAX_PARTS:
-            await discard(self._state, self._upload, self.transfer, reason="too_many_parts")
+            await discard(self._dependencies, self._upload, self.transfer, reason="too_many_parts")
             raise Superseded
         multipart_id = old.multipart_id or await self._begin_multipart()
         content: AsyncIterator[bytes] = self._with_tail(body, part_end - old.held_bytes)
         digest = None if self._running is None else Digest(content, self._running)
         if digest is not None:
             content = aiter(digest)
-        etag = await self._state.blobs.put_part(
+        etag = await self._dependencies.blobs.put_part(
             old.key, multipart_id, old.next_part, content, part_end - self._part_start
         )
         running = None if digest is None else digest.hash
@@ -161,7 +161,7 @@ class Sender:
         part = TransferPart(
             number=old.parts_stored, s3_number=old.next_part, etag=etag, size_bytes=part_end - self._part_start
         )
-        async with transaction(self._state.pool) if old.tail_key else connection(self._state.pool) as tx:
+        async with transaction(self._dependencies.pool) if old.tail_key else connection(self._dependencies.pool) as tx:
             if not await transfers.add_part(tx, old, part, part_end, self._lifetime, more=more):
                 raise Superseded
             if old.tail_key is not None:
@@ -176,14 +176,14 @@ class Sender:
             tail_bytes=0,
         )
         self._running = running
-        self._state.digests.keep(self.transfer, running)
+        self._dependencies.digests.keep(self.transfer, running)
 
     async def _set_tail(self, body: Body, end: int) -> None:
         old = self.transfer
         size = end - self._part_start
         key = part_key(self._upload.project_id, old.upload_id, old.number, old.parts_stored, receive.new_attempt())
-        await self._state.blobs.put(key, self._with_tail(body, end - old.held_bytes), size)
-        async with transaction(self._state.pool) as tx:
+        await self._dependencies.blobs.put(key, self._with_tail(body, end - old.held_bytes), size)
+        async with transaction(self._dependencies.pool) as tx:
             kept = await transfers.set_tail(tx, old, key=key, size_bytes=size, held_bytes=end, lifetime=self._lifetime)
             gone = old.tail_key if kept else key
             if gone is not None:
@@ -194,7 +194,7 @@ class Sender:
 
     async def _with_tail(self, body: Body, fresh_bytes: int) -> AsyncIterator[bytes]:
         if self.transfer.tail_key is not None:
-            async with aclosing(self._state.blobs.get(self.transfer.tail_key)) as tail:
+            async with aclosing(self._dependencies.blobs.get(self.transfer.tail_key)) as tail:
                 async for chunk in tail:
                     yield chunk
         async with aclosing(body.take(fresh_bytes)) as fresh:
@@ -202,8 +202,8 @@ class Sender:
                 yield chunk
 
     async def _begin_multipart(self) -> str:
-        multipart_id = await self._state.blobs.begin_multipart(self.transfer.key)
-        async with connection(self._state.pool) as tx:
+        multipart_id = await self._dependencies.blobs.begin_multipart(self.transfer.key)
+        async with connection(self._dependencies.pool) as tx:
             if not await transfers.set_multipart(tx, self.transfer, multipart_id):
                 raise Superseded
         self.transfer = msgspec.structs.replace(self.transfer, multipart_id=multipart_id)
@@ -214,7 +214,7 @@ class Sender:
         declared = self.transfer.sha256 or self._file.declared_sha256
         if running is None or declared in (None, running.hexdigest()):
             return
-        await discard(self._state, self._upload, self.transfer, reason=ChecksumMismatch.code)
+        await discard(self._dependencies, self._upload, self.transfer, reason=ChecksumMismatch.code)
         raise ChecksumMismatch(
             f"File {self._file.path!r}: the {self._file.size_bytes} bytes received have SHA-256 {running.hexdigest()}, "
             f"but {declared} was declared. Nothing of it is kept; send it again from its first byte."

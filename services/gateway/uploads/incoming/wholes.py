@@ -9,7 +9,7 @@ import msgspec
 from libs.contracts import Part, PartStream, UploadOpened
 from libs.db import connection, transaction
 from libs.outbox import emit
-from services.gateway.state import Gateway
+from services.gateway.dependencies import Dependencies
 from services.gateway.uploads.lifetimes import lifetime
 from services.gateway.uploads.store import files, sessions, streams, transfers
 from services.gateway.uploads.store.files import UploadFile
@@ -27,20 +27,20 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def record(
-    state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer, sha256: str | None
+    dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer, sha256: str | None
 ) -> Whole | None:
     """Record the object that `transfer` has become; None if a newer request has taken the file over.
 
     Emits: UploadOpened, where its sha256 is not known. Raises: the reason, if the session has ended.
     """
     if sha256 is None:
-        return await _hand_over(state, upload, file, transfer)
-    async with connection(state.pool) as tx:
-        receipt = await files.finish(tx, transfer, sha256, lifetime(state.config))
+        return await _hand_over(dependencies, upload, file, transfer)
+    async with connection(dependencies.pool) as tx:
+        receipt = await files.finish(tx, transfer, sha256, lifetime(dependencies.config))
     return Whole(sha256=sha256, arrived=receipt.arrived, expected=receipt.expected) if receipt.won else None
 
 
-async def _hand_over(state: Gateway, upload: Upload, file: UploadFile, transfer: Transfer) -> Whole | None:
+async def _hand_over(dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer) -> Whole | None:
     now = datetime.now(UTC)
     stream = PartStream(
         id=stream_id(upload.id, file.number, file.refusals),
@@ -55,11 +55,11 @@ async def _hand_over(state: Gateway, upload: Upload, file: UploadFile, transfer:
         sha256=transfer.sha256 or file.declared_sha256,
         key=transfer.key,
     )
-    async with transaction(state.pool) as tx:
+    async with transaction(dependencies.pool) as tx:
         await sessions.hold_open(tx, upload.id)
         if not await transfers.end(tx, transfer):
             return None
-        await streams.insert_object(tx, stream, deadline_at=now + timedelta(seconds=state.config.stale_after_s))
+        await streams.insert_object(tx, stream, deadline_at=now + timedelta(seconds=dependencies.config.stale_after_s))
         arrived, expected = (await files.counts(tx, [upload.id]))[upload.id]
         part = Part(number=0, attempt="", size_bytes=file.size_bytes)
         await emit(tx, [UploadOpened(stream=stream, parts=[part], at=now)])
