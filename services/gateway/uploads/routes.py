@@ -12,6 +12,7 @@ from libs.tasks import unless_set
 from libs.web import Request, Response, Route
 from services.gateway.dependencies import Dependencies
 from services.gateway.models.store import files as model_files
+from services.gateway.projects.access import MODELS
 from services.gateway.uploads import describe, schemas, session
 from services.gateway.uploads.incoming.files import receive_file
 from services.gateway.uploads.incoming.finishing import finish_files
@@ -153,7 +154,7 @@ async def _processing(request: Request[Dependencies], project_id: str, upload_id
     )
 
 
-_models = partial(Route, scope="models")
+_models = partial(Route, access=MODELS)
 _part = partial(_models, query=schemas.PartQuery, returns=schemas.PartStored, stream=True)
 
 ROUTES = [

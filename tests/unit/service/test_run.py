@@ -50,7 +50,7 @@ run("tester", ServiceConfig, build)
 
 SLOW = """
     from pathlib import Path
-    from libs.web import Response, Route, make_app
+    from libs.web import PUBLIC, Response, Route, make_app
 
     async def slow(call):
         print("asked", flush=True)
@@ -61,7 +61,7 @@ SLOW = """
     async def nobody(token):
         raise AssertionError(token)
 
-    route = Route("GET", "slow", slow, summary="Slow.", public=True)
+    route = Route("GET", "slow", slow, summary="Slow.", access=PUBLIC)
     routes = [route, *service.health_routes()]
     service.serve(make_app(routes, authenticate=nobody, dependencies=None, title="Test"))
 """

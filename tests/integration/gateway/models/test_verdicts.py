@@ -8,8 +8,8 @@ from libs.contracts import ModelRejected, ModelValidated, ModelValidationRequest
 from libs.db import connection
 from services.gateway.models.sweepers import ask_verdicts_again, give_verdicts_up
 from services.gateway.models.validation import PAUSES
+from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, give_up_event, parked, report
 from tests.integration.gateway.uploading import FILES, NOON, Uploads
-from tests.integration.gateway.verdicts import SYMLINK, asked_for, give_up_event, parked, report
 
 DAYS = timedelta(days=7)
 
@@ -23,14 +23,14 @@ async def asked_through_all_pauses(uploads: Uploads, since: datetime) -> datetim
     return now
 
 
-async def test_a_verdict_makes_the_model_ready_with_what_was_found(uploads: Uploads):
+async def test_a_verdict_makes_the_model_ready_with_what_was_found(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     await uploads.validate(done["model_id"])
     ready = await uploads.model(done["model_id"])
     assert (ready["status"], ready["status_reason"], ready["deployable"]) == ("ready", None, True)
 
 
-async def test_a_verdict_with_errors_makes_the_model_error_with_the_first_as_its_reason(uploads: Uploads):
+async def test_a_verdict_with_errors_makes_the_model_error_with_the_first_as_its_reason(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     [asked] = await uploads.emitted(ModelValidationRequested)
     rejected = ModelRejected(
@@ -48,14 +48,14 @@ async def test_a_verdict_with_errors_makes_the_model_error_with_the_first_as_its
     assert [finding["rule"] for finding in shown["findings"]] == ["tar-symlink"] * 2
 
 
-async def test_a_verdict_that_nobody_asked_for_changes_nothing(uploads: Uploads):
+async def test_a_verdict_that_nobody_asked_for_changes_nothing(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     await uploads.tell(ModelValidated(model_id=done["model_id"], validation_id="other", report=report(), at=NOON))
     await uploads.tell(ModelValidated(model_id="unknown", validation_id="other", report=report(), at=NOON))
     assert (await uploads.model(done["model_id"]))["status"] == "validating"
 
 
-async def test_a_verdict_is_asked_for_again_with_growing_pauses_under_ids_of_what_is_asked(uploads: Uploads):
+async def test_a_verdict_is_asked_for_again_with_growing_pauses_under_ids_of_what_is_asked(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     first = await asked_for(uploads, done["model_id"])
     assert first.id == id_of("model.validation_requested", first.validation_id, 1)
@@ -73,7 +73,7 @@ async def test_a_verdict_is_asked_for_again_with_growing_pauses_under_ids_of_wha
         assert {file.key for file in again.files} == {file.key for file in first.files}
 
 
-async def test_a_parked_model_says_what_it_waits_for_until_its_verdict(uploads: Uploads):
+async def test_a_parked_model_says_what_it_waits_for_until_its_verdict(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     asked = await asked_for(uploads, done["model_id"])
     retry_at = datetime.now(UTC) + timedelta(minutes=10)
@@ -91,7 +91,7 @@ async def test_a_parked_model_says_what_it_waits_for_until_its_verdict(uploads: 
     assert (await uploads.model(done["model_id"]))["status_reason"] is None
 
 
-async def test_what_is_parked_of_another_validation_is_not_shown(uploads: Uploads):
+async def test_what_is_parked_of_another_validation_is_not_shown(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     asked = await asked_for(uploads, done["model_id"])
     other = ModelValidationRequested(
@@ -101,7 +101,7 @@ async def test_what_is_parked_of_another_validation_is_not_shown(uploads: Upload
     assert (await uploads.model(done["model_id"]))["status_reason"] is None
 
 
-async def test_an_error_of_ours_parks_the_model_and_its_verdict_is_asked_for_again(uploads: Uploads):
+async def test_an_error_of_ours_parks_the_model_and_its_verdict_is_asked_for_again(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     asked = await asked_for(uploads, done["model_id"])
     verdict = ModelValidated(model_id=done["model_id"], validation_id=asked.validation_id, report=report(), at=NOON)
@@ -117,7 +117,7 @@ async def test_an_error_of_ours_parks_the_model_and_its_verdict_is_asked_for_aga
     assert (await uploads.model(done["model_id"]))["status"] == "ready"
 
 
-async def test_validating_ends_after_days_with_its_true_reason(uploads: Uploads):
+async def test_validating_ends_after_days_with_its_true_reason(uploads: Uploads) -> None:
     parked_model = (await uploads.upload_directory(FILES, "parked"))["model_id"]
     silent_model = (await uploads.upload_directory(FILES, "silent"))["model_id"]
     ready_model = (await uploads.upload_directory(FILES, "ready"))["model_id"]
@@ -140,14 +140,14 @@ async def test_validating_ends_after_days_with_its_true_reason(uploads: Uploads)
     assert reasons[ready_model] == ("ready", None)
 
 
-async def test_nothing_is_given_up_that_was_not_asked_for_meanwhile(uploads: Uploads):
+async def test_nothing_is_given_up_that_was_not_asked_for_meanwhile(uploads: Uploads) -> None:
     """After a week in which this installation stood still, models are asked for first."""
     done = await uploads.upload_directory(FILES)
     await give_verdicts_up(uploads.pool, datetime.now(UTC) + 2 * DAYS, DAYS)
     assert (await uploads.model(done["model_id"]))["status"] == "validating"
 
 
-async def test_models_that_the_previous_release_left_validating_have_a_last_deadline_too(uploads: Uploads):
+async def test_models_that_the_previous_release_left_validating_have_a_last_deadline_too(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     now = await asked_through_all_pauses(uploads, datetime.now(UTC))
     async with connection(uploads.pool) as tx:

@@ -15,8 +15,8 @@ from libs.web import make_app
 from services.gateway.models.routes import ROUTES
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.names import digest_of
+from tests.integration.gateway.models.verdicts import report
 from tests.integration.gateway.uploading import FILES, PROJECT, Uploads
-from tests.integration.gateway.verdicts import report
 from tests.support.plans import counted
 
 MODELS = 41
@@ -62,14 +62,14 @@ async def given_long_reports(uploads: Uploads) -> None:
 @pytest.mark.parametrize("path", ["models", "models/m1/versions", "models/m1", "models/m1?extended=true"])
 async def test_no_report_is_read_to_show_what_has_none_in_it(
     keyed: Uploads, monkeypatch: pytest.MonkeyPatch, path: str
-):
+) -> None:
     await given_long_reports(keyed)
     with counted(monkeypatch) as traffic:
         await keyed.call("GET", path)
     assert 0 < traffic.answered_bytes < MODELS * 1000  # 41 reports have 18 MB
 
 
-async def test_a_report_is_shown_whole(keyed: Uploads):
+async def test_a_report_is_shown_whole(keyed: Uploads) -> None:
     await given_long_reports(keyed)
     shown = await keyed.call("GET", "models/m7/report")
     assert msgspec.convert(shown["findings"], list[Finding]) == LONG.findings
@@ -83,7 +83,7 @@ async def test_a_report_is_shown_whole(keyed: Uploads):
 )
 async def test_one_statement_shows_what_is_asked_for_and_one_who_asks(
     keyed: Uploads, monkeypatch: pytest.MonkeyPatch, path: str, statements: int
-):
+) -> None:
     async with connection(keyed.pool) as tx:
         await tx.execute(
             "INSERT INTO model (id, project_id, name, version, is_latest) VALUES ('m', $1, 'tiny', '1.0.0', true)",
@@ -94,7 +94,7 @@ async def test_one_statement_shows_what_is_asked_for_and_one_who_asks(
     assert len(traffic.statements) == 1 + statements
 
 
-async def test_a_list_goes_on_after_a_model(keyed: Uploads):
+async def test_a_list_goes_on_after_a_model(keyed: Uploads) -> None:
     await given_long_reports(keyed)
     first = await keyed.call("GET", "models?limit=40")
     assert (len(first["models"]), first["has_more"], first["models"][0]["id"]) == (40, True, "m41")
@@ -104,7 +104,7 @@ async def test_a_list_goes_on_after_a_model(keyed: Uploads):
     assert (await keyed.call("GET", "models?status=error"))["models"] == []
 
 
-async def test_a_model_without_a_verdict_has_no_report(uploads: Uploads):
+async def test_a_model_without_a_verdict_has_no_report(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     shown = await uploads.call("GET", f"models/{done['model_id']}/report")
     assert (shown["status"], shown["findings"], shown["metadata"], shown["validated_at"]) == (
@@ -115,7 +115,7 @@ async def test_a_model_without_a_verdict_has_no_report(uploads: Uploads):
     )
 
 
-async def test_downloads_give_back_the_bytes_whole_and_by_range(uploads: Uploads):
+async def test_downloads_give_back_the_bytes_whole_and_by_range(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     path = f"/v1/models/{done['model_id']}/files/model.safetensors"
     weights = FILES["model.safetensors"]

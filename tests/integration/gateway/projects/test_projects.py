@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from libs.db import Pool, connection
 from libs.errors import Unauthenticated
 from libs.web import Principal, Request, Response, Route, make_app
+from services.gateway.projects.access import MODELS, ProjectKey
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.names import digest_of
 from services.gateway.projects.routes import ROUTES
@@ -27,12 +28,11 @@ PROJECTS = "/admin/v1/projects"
 
 async def whoami(request: Request[Any]) -> Response:
     who = request.principal
-    return Response(
-        {"project": who.project_id, "slug": who.project_slug, "scopes": sorted(who.scopes), "role": who.role}
-    )
+    assert isinstance(who, ProjectKey)
+    return Response({"project": who.project_id, "slug": who.project_slug, "scopes": sorted(who.scopes)})
 
 
-WHOAMI = Route("GET", "whoami", whoami, summary="Who calls.", scope="models")
+WHOAMI = Route("GET", "whoami", whoami, summary="Who calls.", access=MODELS)
 
 
 class Operator:
@@ -126,7 +126,7 @@ async def test_a_key_is_a_members_with_every_scope_unless_asked_otherwise(operat
     status, who = await operator.request("GET", "/v1/whoami", narrow["key"])
     assert (status, who) == (
         200,
-        {"project": project["id"], "slug": "myproject", "scopes": ["files", "models"], "role": "admin"},
+        {"project": project["id"], "slug": "myproject", "scopes": ["files", "models"]},
     )
 
 

@@ -24,8 +24,8 @@ from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.models.store.files import Claimed
 from services.gateway.models.sweepers import ask_verdicts_again
+from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, report
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads
-from tests.integration.gateway.verdicts import SYMLINK, asked_for, report
 from tests.support.eventually import eventually
 
 LATER = NOON + timedelta(hours=1)
@@ -50,7 +50,7 @@ async def ready_model(uploads: Uploads, name: str = "tiny", files: dict[str, byt
     return model_id
 
 
-async def test_every_model_that_has_the_object_is_in_error_and_names_the_file(uploads: Uploads):
+async def test_every_model_that_has_the_object_is_in_error_and_names_the_file(uploads: Uploads) -> None:
     models = [await ready_model(uploads, name) for name in ("one", "two")]
     other = await ready_model(uploads, "other", {**FILES, WEIGHTS: b"other weights"})
     await lose(uploads, await key_of(uploads, models[0], WEIGHTS))
@@ -63,7 +63,7 @@ async def test_every_model_that_has_the_object_is_in_error_and_names_the_file(up
     assert (await uploads.model(other))["status"] == "ready"
 
 
-async def test_a_model_names_all_that_it_lacks(uploads: Uploads):
+async def test_a_model_names_all_that_it_lacks(uploads: Uploads) -> None:
     model_id = await ready_model(uploads)
     await lose(uploads, await key_of(uploads, model_id, WEIGHTS))
     await lose(uploads, await key_of(uploads, model_id, CONFIG))
@@ -71,7 +71,7 @@ async def test_a_model_names_all_that_it_lacks(uploads: Uploads):
     assert reason.startswith(f"2 files are no longer in storage: {CONFIG}, {WEIGHTS};")
 
 
-async def test_downloads_of_a_lost_file_name_it(uploads: Uploads):
+async def test_downloads_of_a_lost_file_name_it(uploads: Uploads) -> None:
     model_id = await ready_model(uploads)
     await lose(uploads, await key_of(uploads, model_id, WEIGHTS))
     async with uploads.client.get(f"/v1/models/{model_id}/files/{WEIGHTS}") as response:
@@ -83,7 +83,7 @@ async def test_downloads_of_a_lost_file_name_it(uploads: Uploads):
 
 
 @pytest.mark.parametrize("before", ["ready", "error", "validating"])
-async def test_what_is_found_again_makes_models_what_they_were(uploads: Uploads, before: str):
+async def test_what_is_found_again_makes_models_what_they_were(uploads: Uploads, before: str) -> None:
     model_id = str((await uploads.upload_directory(FILES))["model_id"])
     asked = await asked_for(uploads, model_id)
     if before == "ready":
@@ -109,7 +109,7 @@ async def test_what_is_found_again_makes_models_what_they_were(uploads: Uploads,
         assert (await uploads.model(model_id))["status"] == "ready"
 
 
-async def test_late_and_repeated_events_of_an_object_change_nothing(uploads: Uploads):
+async def test_late_and_repeated_events_of_an_object_change_nothing(uploads: Uploads) -> None:
     model_id = await ready_model(uploads)
     key = await key_of(uploads, model_id, WEIGHTS)
     await uploads.tell(ObjectFound(project_id=PROJECT, keys=[key], at=LATER))
@@ -122,14 +122,14 @@ async def test_late_and_repeated_events_of_an_object_change_nothing(uploads: Upl
     assert (await uploads.model(model_id))["status"] == "error"
 
 
-async def test_another_projects_event_changes_nothing(uploads: Uploads):
+async def test_another_projects_event_changes_nothing(uploads: Uploads) -> None:
     model_id = await ready_model(uploads)
     key = await key_of(uploads, model_id, WEIGHTS)
     await uploads.tell(ObjectMissing(project_id="proj_ANOTHER001", keys=[key], at=NOON))
     assert (await uploads.model(model_id))["status"] == "ready"
 
 
-async def test_a_manifest_is_not_told_that_a_lost_file_need_not_be_sent(uploads: Uploads):
+async def test_a_manifest_is_not_told_that_a_lost_file_need_not_be_sent(uploads: Uploads) -> None:
     model_id = await ready_model(uploads)
     await lose(uploads, await key_of(uploads, model_id, WEIGHTS))
     listed = [
@@ -140,7 +140,7 @@ async def test_a_manifest_is_not_told_that_a_lost_file_need_not_be_sent(uploads:
     assert {slot["relative_path"]: slot["present"] for slot in opened["files"]} == {CONFIG: True, WEIGHTS: False}
 
 
-async def test_the_same_content_uploaded_again_heals_every_model_that_had_it(uploads: Uploads):
+async def test_the_same_content_uploaded_again_heals_every_model_that_had_it(uploads: Uploads) -> None:
     models = [await ready_model(uploads, name) for name in ("one", "two")]
     lost = await key_of(uploads, models[0], WEIGHTS)
     kept = await key_of(uploads, models[0], CONFIG)
@@ -166,7 +166,7 @@ async def test_the_same_content_uploaded_again_heals_every_model_that_had_it(upl
     assert new not in dropped
 
 
-async def test_a_model_that_lacks_another_file_too_is_healed_file_by_file(uploads: Uploads):
+async def test_a_model_that_lacks_another_file_too_is_healed_file_by_file(uploads: Uploads) -> None:
     model_id = await ready_model(uploads)
     await lose(uploads, await key_of(uploads, model_id, WEIGHTS), await key_of(uploads, model_id, CONFIG))
     await uploads.upload_directory({CONFIG: b'{"other": 1}', WEIGHTS: FILES[WEIGHTS]}, "weights")
@@ -180,7 +180,7 @@ async def test_a_model_that_lacks_another_file_too_is_healed_file_by_file(upload
     assert (await uploads.model(model_id))["status"] == "ready"
 
 
-async def test_a_healed_model_takes_no_verdict_on_what_it_was(uploads: Uploads):
+async def test_a_healed_model_takes_no_verdict_on_what_it_was(uploads: Uploads) -> None:
     model_id = str((await uploads.upload_directory(FILES))["model_id"])
     old = await asked_for(uploads, model_id)
     await lose(uploads, await key_of(uploads, model_id, WEIGHTS))
@@ -193,7 +193,7 @@ async def test_a_healed_model_takes_no_verdict_on_what_it_was(uploads: Uploads):
     assert len(requests) == 2
 
 
-async def test_a_model_that_is_being_registered_while_its_object_is_lost_is_in_error_too(uploads: Uploads):
+async def test_a_model_that_is_being_registered_while_its_object_is_lost_is_in_error_too(uploads: Uploads) -> None:
     """The loss waits for the registration that counts on the object, and then sees its model."""
     first = await ready_model(uploads, "first")
     lost = await key_of(uploads, first, WEIGHTS)
@@ -212,7 +212,7 @@ async def test_a_model_that_is_being_registered_while_its_object_is_lost_is_in_e
     assert (await uploads.model(model_id))["status_reason"].startswith(WEIGHTS)
 
 
-async def test_a_registration_that_finds_the_object_being_lost_brings_its_own(uploads: Uploads):
+async def test_a_registration_that_finds_the_object_being_lost_brings_its_own(uploads: Uploads) -> None:
     first = await ready_model(uploads, "first")
     lost = await key_of(uploads, first, WEIGHTS)
     content = FILES[WEIGHTS]

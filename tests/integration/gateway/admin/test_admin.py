@@ -27,12 +27,13 @@ from libs.web import make_app
 from services.gateway.admin import routes
 from services.gateway.admin.store import KEPT
 from services.gateway.models.sweepers import give_verdicts_up
+from services.gateway.projects.access import OPERATOR
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.uploads.store import deadlines
 from services.gateway.uploads.sweepers import PAUSES, ask_extractor_again
-from tests.integration.gateway.test_verdicts import DAYS, asked_through_all_pauses
+from tests.integration.gateway.models.test_verdicts import DAYS, asked_through_all_pauses
+from tests.integration.gateway.models.verdicts import asked_for, parked
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads, extracted
-from tests.integration.gateway.verdicts import asked_for, parked
 from tests.support.bus import running
 from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor
@@ -86,16 +87,16 @@ async def processes(bus: Bus) -> AsyncIterator[Callable[..., Awaitable[list[Any]
 
 
 @pytest.mark.parametrize("route", routes.ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_only_the_operators_key_opens_them(operator: Operator, route: Any):
+async def test_only_the_operators_key_opens_them(operator: Operator, route: Any) -> None:
     headers = {"Authorization": "Bearer another"}
     async with operator.client.request(route.method, route.path, headers=headers) as answer:
         assert answer.status == 401
-    assert route.operator
+    assert route.access is OPERATOR
 
 
 async def test_status_shows_what_every_process_says_and_names_the_services_that_are_silent(
     operator: Operator, processes: Callable[..., Awaitable[list[Any]]], bus: Bus, pool_for: PoolFor
-):
+) -> None:
     refused = {"event_id": "e1", "type": "model.registered.v1", "reason": "too large", "since": "2026-01-15T12:00:00Z"}
     gateway = {"service": "gateway", "instance": "b", "version": "0.2.0", "ready": True, "checks": {"s3": False}}
     others = [
@@ -132,7 +133,7 @@ async def knows(bus: Bus, name: str) -> bool:
 
 async def test_refused_events_are_retried_by_every_service(
     operator: Operator, processes: Callable[..., Awaitable[list[Any]]]
-):
+) -> None:
     asked = await processes("outbox.retry", {"service": "gateway", "events": 1}, {"service": "extractor", "events": 0})
     done = await operator.call("POST", "outbox/retry", json={"event_ids": ["e1"]})
     assert done["data"] == [{"service": "extractor", "events": 0}, {"service": "gateway", "events": 1}]
@@ -140,7 +141,7 @@ async def test_refused_events_are_retried_by_every_service(
     assert [body["event_ids"] for body in asked] == [["e1"], ["e1"], None, None]
 
 
-async def test_a_replay_says_of_what(operator: Operator, processes: Callable[..., Awaitable[list[Any]]]):
+async def test_a_replay_says_of_what(operator: Operator, processes: Callable[..., Awaitable[list[Any]]]) -> None:
     asked = await processes("outbox.replay", {"service": "gateway", "events": 7})
     refused = await operator.call("POST", "replay", status=400)
     assert "'since' or 'event_ids'" in refused["error"]["message"]
@@ -149,7 +150,7 @@ async def test_a_replay_says_of_what(operator: Operator, processes: Callable[...
     assert asked == [{"since": "2026-01-15T12:00:00Z", "event_ids": None}]
 
 
-async def test_a_parked_upload_is_resumed_with_what_of_it_is_not_unpacked(operator: Operator):
+async def test_a_parked_upload_is_resumed_with_what_of_it_is_not_unpacked(operator: Operator) -> None:
     uploads = operator.uploads
     opened = await uploads.open_archive(10)
     session = opened["session_id"]
@@ -168,7 +169,7 @@ async def test_a_parked_upload_is_resumed_with_what_of_it_is_not_unpacked(operat
     assert len(await uploads.emitted(UploadResumeRequested)) == 1
 
 
-async def test_the_extractor_is_asked_at_once_about_an_upload_that_was_parked_for_long(operator: Operator):
+async def test_the_extractor_is_asked_at_once_about_an_upload_that_was_parked_for_long(operator: Operator) -> None:
     uploads = operator.uploads
     session = (await uploads.open_archive(10))["session_id"]
     await uploads.send_part(session, 0, b"x" * 10)
@@ -192,7 +193,7 @@ async def test_the_extractor_is_asked_at_once_about_an_upload_that_was_parked_fo
     assert len(await uploads.emitted(UploadOpened)) == asked + 3  # the pauses are short again
 
 
-async def test_a_models_verdict_is_asked_for_again_at_the_operators_word(operator: Operator):
+async def test_a_models_verdict_is_asked_for_again_at_the_operators_word(operator: Operator) -> None:
     uploads = operator.uploads
     model_id = (await uploads.upload_directory(FILES))["model_id"]
     first = await asked_for(uploads, model_id)
@@ -209,7 +210,7 @@ async def test_a_models_verdict_is_asked_for_again_at_the_operators_word(operato
     assert len(await uploads.emitted(ModelValidationRequested)) == 2
 
 
-async def test_a_model_that_was_given_up_is_validated_after_all(operator: Operator):
+async def test_a_model_that_was_given_up_is_validated_after_all(operator: Operator) -> None:
     uploads = operator.uploads
     model_id = (await uploads.upload_directory(FILES))["model_id"]
     now = await asked_through_all_pauses(uploads, datetime.now(UTC))
@@ -224,7 +225,7 @@ async def test_a_model_that_was_given_up_is_validated_after_all(operator: Operat
     assert (await uploads.model(model_id))["status"] == "ready"
 
 
-async def test_what_is_parked_is_listed_with_its_reason(operator: Operator):
+async def test_what_is_parked_is_listed_with_its_reason(operator: Operator) -> None:
     uploads = operator.uploads
     assert (await operator.call("GET", "parked"))["data"] == []
     for name in ("first", "second", "third"):
@@ -254,7 +255,7 @@ async def test_what_is_parked_is_listed_with_its_reason(operator: Operator):
     }
 
 
-async def test_an_audit_is_asked_for_and_its_result_kept(operator: Operator):
+async def test_an_audit_is_asked_for_and_its_result_kept(operator: Operator) -> None:
     uploads = operator.uploads
     assert (await operator.call("GET", "audit"))["data"] == []
     asked = await operator.call("POST", "audit", status=202, json={"fix": True})
