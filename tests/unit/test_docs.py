@@ -10,22 +10,27 @@ import pytest
 from deploy.docs.pages import DOCS, PAGES
 
 ROOT = DOCS.parent
+GENERATED = [path for path in PAGES if path.suffix == ".md"]
 WRITTEN = sorted(path for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")] if path not in PAGES)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_the_committed_page_is_what_is_generated(page: Path) -> None:
     assert page.exists(), f"{page.name} is missing: run `make docs`"
     assert page.read_text(encoding="utf-8") == PAGES[page](), f"{page.name} is out of date: run `make docs`"
 
 
-@pytest.mark.parametrize("page", [*WRITTEN, *(path for path in PAGES if path.suffix == ".md")], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*WRITTEN, *GENERATED], ids=_name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}, which is not there"
 
 
-@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("page", WRITTEN, ids=_name)
 def test_paths_and_commands_that_are_named_are_there(page: Path) -> None:
     """In `code`: files of this repository, and targets of make."""
     text = page.read_text(encoding="utf-8")
