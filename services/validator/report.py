@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.metadata import version
 
 import msgspec
 
@@ -14,7 +15,7 @@ from services.validator.model import Model
 from services.validator.rules import RULES, shapes, tokenizer
 from services.validator.text import printable
 
-VERSION = "0.1.0"  # of the rules; each report names the version that made it
+VERSION = version("slipway")  # the rules come with a release; each report names the one that made it
 
 _MAX_CHARACTERS = 1_000  # of a message, since a tensor's name may have millions
 # Warnings about models that pass, though vLLM would not start with them
