@@ -11,6 +11,7 @@ import msgspec
 
 from libs.archives.paths import PathSet, check_path
 from libs.contracts import new_id
+from libs.contracts.limits import MAX_PARTS
 from libs.db import Tx, transaction
 from libs.errors import Conflict, Invalid, Unavailable
 from libs.web import Request
@@ -22,7 +23,6 @@ from services.gateway.uploads.store import files, openings, sessions, streams
 from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.urls import base_path, base_url
 
-MAX_PARTS = 10_000
 MAX_KEY_CHARACTERS = 255
 OPENING_KEPT = timedelta(hours=24)  # how long an Idempotency-Key stands for its answer
 MIB = 1 << 20
