@@ -76,7 +76,7 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
         await files.insert_unpacked(tx, upload.id, event.files)
     if upload.status == "open" or any(other.pending for other in await streams.of_upload(tx, upload.id)):
         return []
-    return await session.register(tx, upload, at=event.at, deadline_at=event.at + PATIENCE)
+    return await session.register(tx, upload, at=event.at)
 
 
 @handlers.on(ArchiveRejected)

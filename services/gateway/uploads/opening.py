@@ -16,7 +16,7 @@ from libs.db import Tx, transaction
 from libs.errors import Conflict, Invalid, Unavailable
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
-from services.gateway.models.store import models
+from services.gateway.models import transitions as model_transitions
 from services.gateway.presentation import timestamp
 from services.gateway.uploads import describe, schemas
 from services.gateway.uploads.store import files, openings, sessions, streams
@@ -162,7 +162,7 @@ async def _open(
 ) -> Upload:
     dependencies = request.dependencies
     project_id = request.principal.project_id
-    model_id, chosen = await models.create(tx, project_id, name, version)
+    model_id, chosen = await model_transitions.create(tx, project_id, name, version)
     upload_id = new_id()
     await sessions.insert(
         tx,
