@@ -11,7 +11,7 @@ from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
 from services.gateway.projects import responses, schemas, store
 from services.gateway.projects.access import ALL_SCOPES, OPERATOR
-from services.gateway.projects.names import digest_of, new_key, new_key_id, new_project_id, prefix_of, slugs
+from services.gateway.projects.identifiers import digest_of, new_key, new_key_id, new_project_id, prefix_of, slugs
 
 
 async def create_project(request: Request[Dependencies]) -> schemas.Project:

@@ -146,7 +146,7 @@ async def revoke_key(tx: Tx, project_id: str, key_id: str) -> KeyRow:
 
 
 async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
-    """The holders of keys by SHA-256; without keys that are unknown, expired, or revoked with or without their project."""
+    """The holders of keys by SHA-256; keys that are unknown, expired or revoked, or whose project is, are left out."""
     rows = await tx.fetch(
         """
         SELECT api_key.sha256, api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes
