@@ -38,7 +38,7 @@ def prefix_of(key: str) -> str:
 
 
 def digest_of(key: str) -> bytes:
-    """The SHA-256 of a key: enough for a random secret, which is in no dictionary, and fast enough for every request."""
+    """The SHA-256 of a key: enough for a random secret, which no dictionary has, and fast enough for every request."""
     return hashlib.sha256(key.encode(errors="surrogateescape")).digest()  # a header may hold any byte
 
 
