@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from libs.db import Pool
 from services.gateway.config import GatewayConfig
 from services.gateway.models.sweepers import ask_verdicts_again, give_verdicts_up
-from services.gateway.uploads.lifetimes import lifetime
+from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.sweepers import (
     ask_extractor_again,
-    end_stuck_sessions,
-    expire_sessions,
-    forget_ended_sessions,
+    give_up_uploads,
+    expire_uploads,
+    prune_uploads,
 )
 
 
@@ -20,9 +20,9 @@ async def sweep(pool: Pool, config: GatewayConfig) -> None:
     """One round: expire sessions, ask again for what waits beyond its deadline, and end what has waited for days."""
     now = datetime.now(UTC)
     give_up_after = timedelta(seconds=config.give_up_after_s)
-    await expire_sessions(pool, now, lifetime(config))
-    await end_stuck_sessions(pool, now, give_up_after)
-    await forget_ended_sessions(pool, now, timedelta(seconds=config.retain_ended_s))
+    await expire_uploads(pool, now, lifetime(config))
+    await give_up_uploads(pool, now, give_up_after)
+    await prune_uploads(pool, now, timedelta(seconds=config.retain_ended_s))
     await ask_extractor_again(pool, now)
     await ask_verdicts_again(pool, now)
     await give_verdicts_up(pool, now, give_up_after)

@@ -23,8 +23,8 @@ from services.gateway.models import missing
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models, verdicts
 from services.gateway.projects import store as projects
-from services.gateway.uploads import session
-from services.gateway.uploads.store import sessions
+from services.gateway.uploads import transitions
+from services.gateway.uploads.store import uploads
 
 PATIENCE = timedelta(seconds=30)  # after the validator was to try again, until it is asked
 KEYS_AT_ONCE = 500  # in one statement, and in one event
@@ -100,10 +100,10 @@ async def drop_unclaimed(event: ObjectUnclaimed, tx: Tx) -> list[Event]:
     events: list[Event] = []
     for keys in _slices([key for key in event.keys if key.startswith(f"{event.project_id}/")]):
         kept = await model_files.claimed(tx, keys)
-        live = await sessions.live_among(tx, [upload for key in keys if (upload := upload_of(key))])
+        live = await uploads.live_among(tx, [upload for key in keys if (upload := upload_of(key))])
         events += [
-            await session.registered(tx, brought, at=event.at)
-            for brought in await sessions.that_brought(tx, sorted(kept))
+            await transitions.registered(tx, brought, at=event.at)
+            for brought in await uploads.that_brought(tx, sorted(kept))
         ]
         unclaimed = [key for key in keys if key not in kept and upload_of(key) not in live]
         if unclaimed:

@@ -12,7 +12,7 @@ from libs.contracts import Event, ModelRegistered, ObjectDropped
 from libs.db import Tx
 from services.gateway.models import validation
 from services.gateway.models.store import files, missing
-from services.gateway.uploads.store import sessions
+from services.gateway.uploads.store import uploads
 
 NAMED_AT_MOST = 20  # files in one message
 
@@ -48,7 +48,7 @@ async def heal(tx: Tx, project_id: str, replaced: Mapping[str, str], *, upload_i
         return []
     model_ids = await missing.lock_having(tx, project_id, sorted(replaced))
     lacking = await files.missing_of(tx, model_ids)
-    brought = await sessions.that_brought_models(tx, model_ids)
+    brought = await uploads.that_brought_models(tx, model_ids)
     events: list[Event] = []
     for model_id in model_ids:
         kept = await files.of_model(tx, model_id)

@@ -9,6 +9,8 @@ import msgspec
 
 from libs.contracts import PartStream, StreamProgress
 from libs.db import Tx
+from libs.states import sql_in
+from services.gateway.uploads.states import LIVE
 
 
 async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, deadline_at: datetime) -> None:
@@ -56,7 +58,7 @@ async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, d
 
 
 async def resume(tx: Tx, upload_id: str, now: datetime) -> None:
-    """Whatever of the session is asked about at some time is due now, and then after the first pause again."""
+    """Whatever of the upload is asked about at some time is due now, and then after the first pause again."""
     await tx.execute(
         """
         UPDATE upload_stream SET deadline_at = $2, asks = 0
@@ -68,7 +70,7 @@ async def resume(tx: Tx, upload_id: str, now: datetime) -> None:
 
 
 async def rest(tx: Tx, upload_id: str) -> None:
-    """The session has ended: nobody is asked about its streams any more."""
+    """The upload has ended: nobody is asked about its streams any more."""
     await tx.execute("UPDATE upload_stream SET deadline_at = NULL WHERE upload_id = $1", upload_id)
 
 
@@ -83,10 +85,10 @@ class Overdue(msgspec.Struct, frozen=True, kw_only=True):
 async def overdue(tx: Tx, now: datetime, pauses: Sequence[timedelta], limit: int = 20) -> list[Overdue]:
     """Streams whose parts should have been unpacked by now; each gets a new deadline, after the next of `pauses`."""
     rows = await tx.fetch(
-        """
+        f"""
         WITH due AS (
             SELECT w.id, w.deadline_at FROM upload_stream w JOIN upload o ON o.id = w.upload_id
-             WHERE NOT w.unpacked AND w.deadline_at < $1 AND o.status IN ('open', 'processing')
+             WHERE NOT w.unpacked AND w.deadline_at < $1 AND o.status {sql_in(LIVE)}
              ORDER BY w.deadline_at LIMIT $3 FOR UPDATE OF w SKIP LOCKED
         )
         UPDATE upload_stream s

@@ -11,7 +11,7 @@ from libs.web import Request
 from services.gateway.dependencies import Dependencies
 
 
-class Body:
+class DividedBody:
     """`size_bytes` in pieces; what does not fit into one piece is the beginning of the next."""
 
     def __init__(self, request: Request[Dependencies], size_bytes: int) -> None:

@@ -24,8 +24,17 @@ class Span(msgspec.Struct, frozen=True):
         """How many bytes the request's body has."""
         return self.end - self.start
 
+    def require_length(self, content_length: int | None) -> None:
+        """Raises: PartSizeMismatch, if a body of this Content-Length cannot be what Content-Range says."""
+        if content_length is not None and content_length != self.size_bytes:
+            raise PartSizeMismatch(
+                f"Content-Range announces {self.size_bytes} bytes, but Content-Length is {content_length}.",
+                param="Content-Range",
+                retryable=False,
+            )
 
-def parse(header: str) -> Span:
+
+def parse_content_range(header: str) -> Span:
     """What `bytes a-b/total` or `bytes */total` says. Raises: Invalid."""
     match = _RANGE.match(header.strip())
     if match is None:
@@ -44,13 +53,3 @@ def parse(header: str) -> Span:
             param="Content-Range",
         )
     return Span(first, last + 1, total)
-
-
-def require_length(span: Span, content_length: int | None) -> None:
-    """Raises: PartSizeMismatch, if the body cannot be what Content-Range says."""
-    if content_length is not None and content_length != span.size_bytes:
-        raise PartSizeMismatch(
-            f"Content-Range announces {span.size_bytes} bytes, but Content-Length is {content_length}.",
-            param="Content-Range",
-            retryable=False,
-        )

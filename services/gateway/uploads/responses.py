@@ -1,4 +1,4 @@
-"""Rows of a session -> the answers that show it."""
+"""What the routes of uploads respond with, made from rows."""
 
 from __future__ import annotations
 
@@ -7,23 +7,34 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec import UNSET
 
 from libs.contracts import StoredFile
+from libs.web import Request, Response
+from services.gateway.dependencies import Dependencies
 from services.gateway.presentation import content_type, percent, timestamp
 from services.gateway.uploads.ranges import missing_ranges, ranges
+from services.gateway.uploads.receiving import Accepted
 from services.gateway.uploads.schemas import (
+    ArchiveCreated,
     Completed,
+    DirectoryCreated,
     Extraction,
+    FileIncomplete,
+    FileReceived,
     FileSlot,
     FileState,
     ManifestFile,
     ModelFile,
     PartState,
+    PartStored,
+    Processing,
     Session,
 )
 from services.gateway.uploads.store.files import UploadFile
-from services.gateway.uploads.store.sessions import Upload
-from services.gateway.uploads.store.streams import StoredPart, Stream
+from services.gateway.uploads.store.uploads import Upload
+from services.gateway.uploads.store.parts import StoredPart
+from services.gateway.uploads.store.streams import Stream
 from services.gateway.uploads.store.transfers import Transfer
 
 
@@ -36,9 +47,46 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     chunks: dict[int, list[int]]
 
 
+def base_path(request: Request[Dependencies]) -> str:
+    """The project's base as a URL path."""
+    return f"/{request.principal.project_id}/v1"
+
+
+def base_url(request: Request[Dependencies]) -> str:
+    """The project's base as clients reach it."""
+    return (request.dependencies.config.public_url or request.origin()).rstrip("/") + base_path(request)
+
+
 def upload_path(base_path: str, upload: Upload, path: str) -> str:
     """Where one file of a directory is sent: an absolute URL path, percent-encoded."""
     return f"{base_path}/uploads/{upload.id}/files/{quote(path)}"
+
+
+def archive_created(base_url: str, upload: Upload, total_parts: int) -> ArchiveCreated:
+    """Where the parts of an archive are sent."""
+    return ArchiveCreated(
+        session_id=upload.id,
+        upload_url=f"{base_url}/uploads/{upload.id}/chunks",
+        chunk_size=upload.chunk_size_bytes,
+        total_chunks=total_parts,
+        expires_at=timestamp(upload.expires_at),
+        model_id=upload.model_id,
+        model_name=upload.model_name,
+        version=upload.model_version,
+    )
+
+
+def directory_created(base_url: str, upload: Upload, slots: list[FileSlot]) -> DirectoryCreated:
+    """Where the files of a directory are sent."""
+    return DirectoryCreated(
+        session_id=upload.id,
+        upload_url=f"{base_url}/uploads/{upload.id}/files",
+        files=slots,
+        expires_at=timestamp(upload.expires_at),
+        model_id=upload.model_id,
+        model_name=upload.model_name,
+        version=upload.model_version,
+    )
 
 
 def file_slots(
@@ -59,6 +107,70 @@ def file_slots(
         )
         for as_sent, file in zip(announced, manifest, strict=True)
     ]
+
+
+def part_stored(upload: Upload, archive: Stream, number: int, accepted: Accepted) -> PartStored:
+    """The part counts."""
+    return PartStored(
+        session_id=upload.id,
+        part_number=number,
+        size=accepted.size_bytes,
+        checksum=accepted.sha256,
+        uploaded_chunks=archive.parts_stored,
+        total_chunks=archive.total_parts,
+        progress=percent(archive.bytes_stored, archive.size_bytes),
+    )
+
+
+def file_received(file: UploadFile, sha256: str | None, counts: tuple[int, int], crc32: str | None) -> FileReceived:
+    """The file counts; `counts`: files of the upload that have arrived, and all."""
+    arrived, expected = counts
+    return FileReceived(
+        relative_path=file.path,
+        size=file.size_bytes,
+        checksum=sha256,
+        uploaded_file_count=arrived,
+        expected_file_count=expected,
+        progress=percent(arrived, expected),
+        crc32=UNSET if crc32 is None else crc32,
+    )
+
+
+def chunk_received(
+    file: UploadFile, number: int, part_count: int, accepted: Accepted, counts: tuple[int, int]
+) -> FileReceived:
+    """The chunk of a file counts; `counts` as of `file_received`."""
+    arrived, expected = counts
+    return FileReceived(
+        relative_path=file.path,
+        size=accepted.size_bytes,
+        checksum=accepted.sha256,
+        crc32=accepted.crc32,
+        uploaded_file_count=arrived,
+        expected_file_count=expected,
+        progress=percent(arrived, expected),
+        part_number=number,
+        part_count=part_count,
+    )
+
+
+def file_incomplete(file: UploadFile, held_bytes: int, crc32: str | None) -> Response:
+    """308, with the header `Range` where something is held: how much of the file is."""
+    body = FileIncomplete(relative_path=file.path, size=file.size_bytes, held_bytes=held_bytes, crc32=crc32)
+    headers = {"Range": f"bytes=0-{held_bytes - 1}"} if held_bytes else {}
+    return Response(body, status=308, headers=headers)
+
+
+def processing(base_url: str, upload: Upload, streams: Sequence[Stream]) -> Response:
+    """202: the upload is still being unpacked, and where to look."""
+    body = Processing(
+        session_id=upload.id,
+        model_id=upload.model_id,
+        model_name=upload.model_name,
+        version=upload.model_version,
+        waiting_for=waiting_for(streams),
+    )
+    return Response(body, status=202, headers={"Location": f"{base_url}/uploads/{upload.id}", "Retry-After": "2"})
 
 
 def completed(upload: Upload, streams: Sequence[Stream], files: Sequence[StoredFile]) -> Completed:
@@ -84,11 +196,11 @@ def completed(upload: Upload, streams: Sequence[Stream], files: Sequence[StoredF
 
 
 def waiting_for(streams: Sequence[Stream]) -> str | None:
-    """Why a session is parked, if any of its streams is."""
+    """Why an upload is parked, if any of its streams is."""
     return next((stream.waiting_for for stream in streams if stream.waiting_for and not stream.unpacked), None)
 
 
-def session(
+def show_upload(
     upload: Upload,
     base_url: str,
     streams: Sequence[Stream],
@@ -97,7 +209,7 @@ def session(
     parts: Sequence[StoredPart] | None = None,
     files: list[FileState] | None = None,
 ) -> Session:
-    """A session as GET uploads shows it; with `parts` (archive) or `files` (directory) in full."""
+    """An upload as GET uploads shows it; with `parts` (archive) or `files` (directory) in full."""
     extraction = Extraction(
         parts_done=sum(stream.parts_done for stream in streams),
         members=sum(stream.members for stream in streams),

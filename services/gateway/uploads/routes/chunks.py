@@ -6,29 +6,41 @@ they become one object in place; else they are stored one by one and joined by t
 
 from __future__ import annotations
 
+from functools import partial
+
 from libs.blobs import MAX_PARTS, MIN_PART_BYTES, MultipartGone
 from libs.contracts.keys import file_key
 from libs.db import Tx, connection, transaction
-from libs.digest import Digest
 from libs.errors import Conflict, Invalid, PartSizeMismatch, Unavailable
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
-from services.gateway.uploads import receive
-from services.gateway.uploads.incoming import completing, wholes
-from services.gateway.uploads.incoming import transfers as resumable
-from services.gateway.uploads.incoming.parts import Taken, sent_in, take_part
-from services.gateway.uploads.lifetimes import lifetime
-from services.gateway.uploads.receive import Expected, Received
-from services.gateway.uploads.store import chunks, files, sessions, streams, transfers
-from services.gateway.uploads.store.files import Target, UploadFile
-from services.gateway.uploads.store.sessions import Upload
+from services.gateway.uploads import assembly
+from services.gateway.uploads.assembly import WholeFile
+from services.gateway.uploads.deadlines import lifetime
+from services.gateway.uploads.objects import discard, new_attempt
+from services.gateway.uploads.part_sizes import equal_cut
+from services.gateway.uploads.receiving import (
+    Accepted,
+    Expected,
+    NewPart,
+    StoredBefore,
+    accept,
+    declared_checksum,
+)
+from services.gateway.uploads.routes.parts import PartTaken, take_part
+from services.gateway.uploads.states import require_open
+from services.gateway.uploads.store import chunks, files, streams, transfers, uploads
+from services.gateway.uploads.store.files import UploadFile
+from services.gateway.uploads.store.lookups import FileTarget
 from services.gateway.uploads.store.streams import Stream, stream_id
 from services.gateway.uploads.store.transfers import Transfer, TransferPart
+from services.gateway.uploads.store.uploads import Upload
+from services.gateway.uploads.transitions import cut_otherwise
 
 
 async def take_chunk(
-    request: Request[Dependencies], target: Target, file: UploadFile, number: int, count: int
-) -> Taken:
+    request: Request[Dependencies], target: FileTarget, file: UploadFile, number: int, count: int
+) -> PartTaken:
     """Store one chunk of the `target`'s file and record it, or see that it is the one that is recorded.
 
     Raises: Invalid; Conflict, where the file is sent otherwise; PartSizeMismatch; ChecksumMismatch; PartConflict.
@@ -49,36 +61,23 @@ async def take_chunk(
         what=f"Part {number} of file {file.path!r}",
         size_bytes=None,
         max_bytes=file.size_bytes,
-        sha256=receive.declared_checksum(request, "X-Chunk-Checksum"),
+        sha256=declared_checksum(request, "X-Chunk-Checksum"),
     )
-    receive.check_length(request, expected)
+    expected.require_length(request.http.content_length)
     if transfer is None and stream is None:
         cut = equal_cut(request.http.content_length, number, count, file.size_bytes)
         if cut is not None:
             transfer = await _begin(request.dependencies, upload, file, count, cut)
     if transfer is not None:
-        return await _take_part(request, upload, file, transfer, target.chunk, number, expected)
+        return await _take_large(request, upload, file, transfer, target.chunk, number, expected)
     if stream is not None:
         return await take_part(request, upload, stream, number, target.joined, expected)
     return await take_part(request, upload, _joined(file, count), number, None, expected, begins=file)
 
 
-def equal_cut(size: int | None, number: int, count: int, total: int) -> int | None:
-    """The bytes of every chunk but the last, if chunk `number` of `size` bytes is one of an equal cut of large ones."""
-    if size is None or count < 2 or count > MAX_PARTS // 2:
-        return None
-    if number < count - 1:
-        cut = size
-    else:
-        cut, odd = divmod(total - size, count - 1)
-        if odd:
-            return None
-    return cut if cut >= MIN_PART_BYTES and cut * (count - 1) < total <= cut * count else None
-
-
 def _require_same_cut(file: UploadFile, cut: int | None, count: int) -> None:
     if cut != count:
-        raise sent_in(file.path, cut, not_in=count)
+        raise cut_otherwise(file.path, cut, not_in=count)
 
 
 def _sent_otherwise(file: UploadFile) -> Conflict:
@@ -87,7 +86,7 @@ def _sent_otherwise(file: UploadFile) -> Conflict:
 
 async def _begin(dependencies: Dependencies, upload: Upload, file: UploadFile, count: int, cut: int) -> Transfer:
     """The transfer of a file in chunks: ours, or that of a first chunk that was faster."""
-    key = file_key(upload.project_id, upload.id, file.number, receive.new_attempt())
+    key = file_key(upload.project_id, upload.id, file.number, new_attempt())
     multipart_id = await dependencies.blobs.begin_multipart(key)
     async with transaction(dependencies.pool) as tx:
         await files.lock(tx, upload.id, file.number)  # the other way to send chunks is not begun meanwhile
@@ -111,7 +110,7 @@ async def _begin(dependencies: Dependencies, upload: Upload, file: UploadFile, c
     return transfer
 
 
-async def _take_part(
+async def _take_large(
     request: Request[Dependencies],
     upload: Upload,
     file: UploadFile,
@@ -119,13 +118,20 @@ async def _take_part(
     known: TransferPart | None,
     number: int,
     expected: Expected,
-) -> Taken:
+) -> PartTaken:
     dependencies = request.dependencies
     if known is not None and known.sha256 is not None:
-        received = await receive.compare(request, expected, known.sha256)
+        accepted = await accept(request, expected, StoredBefore(known.sha256))
         await _finish_if_whole(dependencies, upload, file, transfer)
-        return Taken(received=received)
-    part, received = await _store(request, upload, file, transfer, number, expected)
+        return PartTaken(accepted=accepted)
+    accepted = await _accept_large(request, upload, transfer, number, expected)
+    part = TransferPart(
+        number=number,
+        s3_number=accepted.s3_number,
+        etag=accepted.etag,
+        size_bytes=accepted.size_bytes,
+        sha256=accepted.sha256,
+    )
     async with transaction(dependencies.pool) as tx:
         added = await chunks.add(tx, transfer, part, file.size_bytes, lifetime(dependencies.config))
         if added.recorded and added.transfer is None:
@@ -137,51 +143,40 @@ async def _take_part(
         if not added.recorded:
             await _why_not(tx, upload, transfer, part, expected)
     if await _finish_if_whole(dependencies, upload, file, added.transfer or transfer):
-        return Taken(received=received)
-    return Taken(received=received, counts=(added.arrived, added.expected))
+        return PartTaken(accepted=accepted)
+    return PartTaken(accepted=accepted, counts=(added.arrived, added.expected))
 
 
-async def _store(
-    request: Request[Dependencies],
-    upload: Upload,
-    file: UploadFile,
-    transfer: Transfer,
-    number: int,
-    expected: Expected,
-) -> tuple[TransferPart, Received]:
-    """The chunk as a part of the S3 upload, under a number of S3's that no other attempt has.
+async def _accept_large(
+    request: Request[Dependencies], upload: Upload, transfer: Transfer, number: int, expected: Expected
+) -> Accepted:
+    """Take the chunk in as a part of the S3 upload, under a number of S3's that no other attempt has.
 
     Raises: Conflict, when they are used up, after which nothing of the file is held; as `take_chunk`.
     """
-    dependencies = request.dependencies
-    size = request.http.content_length
-    count = transfer.part_count or 1
-    if size is None:
+    size_bytes = request.http.content_length
+    if size_bytes is None:
         raise Invalid("Send this chunk with Content-Length.", param="Content-Length")
-    if number < count - 1 and size < MIN_PART_BYTES:
+    if number < (transfer.part_count or 1) - 1 and size_bytes < MIN_PART_BYTES:
         raise PartSizeMismatch(
-            f"{expected.what} has {size} bytes; every part of this file but the last must have {MIN_PART_BYTES} at "
-            f"least, and the first one had {transfer.part_bytes}.",
+            f"{expected.what} has {size_bytes} bytes; every part of this file but the last must have {MIN_PART_BYTES} "
+            f"at least, and the first one had {transfer.part_bytes}.",
             retryable=False,
         )
-    body = receive.Bounded(request, expected)
-    digest = Digest(body)
+    destination = NewPart(
+        transfer.key,
+        transfer.multipart_id or "",
+        size_bytes,
+        partial(_next_s3_number, request.dependencies, upload, transfer, number, expected),
+    )
     try:
-        async with dependencies.incoming.take(upload.project_id):  # first: a request that is turned away is no attempt
-            s3_number = await _s3_number(dependencies, upload, transfer, number, expected)
-            etag = await dependencies.blobs.put_part(
-                transfer.key, transfer.multipart_id or "", s3_number, receive.verifying(digest, expected), size
-            )
+        return await accept(request, expected, destination)
     except MultipartGone:
-        await resumable.discard(dependencies, upload, transfer, reason="multipart_gone")
+        await discard(request.dependencies, upload, transfer, reason="multipart_gone")
         raise
-    received = Received(digest.size_bytes, digest.sha256, body.crc32)
-    return TransferPart(
-        number=number, s3_number=s3_number, etag=etag, size_bytes=size, sha256=received.sha256
-    ), received
 
 
-async def _s3_number(
+async def _next_s3_number(
     dependencies: Dependencies, upload: Upload, transfer: Transfer, number: int, expected: Expected
 ) -> int:
     """S3 orders parts by number, and replaces one of the same number: each chunk has a range, each attempt its own."""
@@ -191,7 +186,7 @@ async def _s3_number(
     if attempt is None:
         raise _ended(expected)
     if attempt > attempts:
-        await resumable.discard(dependencies, upload, transfer, reason="too_many_attempts")
+        await discard(dependencies, upload, transfer, reason="too_many_attempts")
         raise Conflict(
             f"{expected.what} was begun {attempts} times, and cannot be again. Nothing of the file is kept; send it "
             "again, in fewer parts or as one stream with Content-Range.",
@@ -208,9 +203,9 @@ async def _why_not(tx: Tx, upload: Upload, transfer: Transfer, part: TransferPar
     """Raises: why a chunk was not recorded, unless the same one was."""
     known = await chunks.get(tx, transfer, part.number)
     if known is None:
-        sessions.require_open(await sessions.get(tx, upload.project_id, upload.id))
+        require_open(await uploads.get(tx, upload.project_id, upload.id))
         raise _ended(expected)
-    receive.require_same(expected, part.sha256 or "", known.sha256 or "")
+    expected.require_same(part.sha256 or "", known.sha256 or "")
 
 
 async def _finish_if_whole(dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer) -> bool:
@@ -222,7 +217,7 @@ async def _finish_if_whole(dependencies: Dependencies, upload: Upload, file: Upl
 
 async def finish(
     dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer
-) -> wholes.Whole | None:
+) -> WholeFile | None:
     """Every chunk is stored: make them one object, for the extractor to hash. None if another request did.
 
     Emits: UploadOpened. Raises: Unavailable.
@@ -233,12 +228,12 @@ async def finish(
         return None
     try:
         etags = [(part.s3_number, part.etag) for part in parts]
-        if not await completing.complete(dependencies, transfer, etags, file.size_bytes):
+        if not await assembly.join(dependencies, transfer, etags, file.size_bytes):
             return None
     except MultipartGone as gone:
-        await resumable.discard(dependencies, upload, transfer, reason="multipart_gone")
+        await discard(dependencies, upload, transfer, reason="multipart_gone")
         raise Unavailable(f"The parts of {file.path!r} were lost; send them again.") from gone
-    return await wholes.record(dependencies, upload, file, transfer, None)
+    return await assembly.record(dependencies, upload, file, transfer, None)
 
 
 def _joined(file: UploadFile, count: int) -> Stream:

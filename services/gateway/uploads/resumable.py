@@ -10,28 +10,27 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from libs.blobs import MAX_PARTS, MultipartGone
-from libs.blobs import part_bytes as smallest_part_bytes
-from libs.contracts import ObjectDropped
 from libs.contracts.keys import file_key, part_key
 from libs.db import connection, transaction
 from libs.digest import Digest
-from libs.errors import ChecksumMismatch, Unavailable
+from libs.errors import ChecksumMismatch
 from libs.outbox import emit
 from services.gateway.dependencies import Dependencies
-from services.gateway.uploads import receive
-from services.gateway.uploads.incoming import completing, wholes
-from services.gateway.uploads.incoming.body import Body
-from services.gateway.uploads.lifetimes import lifetime
+from services.gateway.uploads import assembly
+from services.gateway.uploads.assembly import WholeFile
+from services.gateway.uploads.deadlines import lifetime
+from services.gateway.uploads.objects import discard, dropped, new_attempt
+from services.gateway.uploads.part_sizes import of_stream
+from services.gateway.uploads.receiving import DividedBody
 from services.gateway.uploads.store import transfers
 from services.gateway.uploads.store.files import UploadFile
-from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.store.transfers import Transfer, TransferPart
+from services.gateway.uploads.store.uploads import Upload
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -39,19 +38,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def part_bytes(size_bytes: int) -> int:
-    """Of every part but the last: 8 MiB and up, so that a tenth of S3's 10,000 numbers is left for broken requests."""
-    return smallest_part_bytes(size_bytes + size_bytes // 8)
-
-
 class Superseded(Exception):
-    """A newer request has taken the file over, the session has ended, or the store has lost the parts."""
+    """A newer request has taken the file over, the upload has ended, or the store has lost the parts."""
 
 
-async def take(
+async def next_fence(
     dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer | None, sha256: str | None
 ) -> Transfer:
-    """The next fence of a file, at the offset that `transfer` (None: nothing is held) has. Raises: Superseded."""
+    """Take the next fence of a file: only the request that has it can record parts.
+
+    transfer: what is held of the file, as it was looked up; None if nothing is.
+    Raises: Superseded, if more is held by now.
+    """
     async with connection(dependencies.pool) as tx:
         if transfer is not None:
             taken = await transfers.take_over(tx, transfer, sha256)
@@ -60,8 +58,8 @@ async def take(
                 tx,
                 upload.id,
                 file.number,
-                key=file_key(upload.project_id, upload.id, file.number, receive.new_attempt()),
-                part_bytes=part_bytes(file.size_bytes),
+                key=file_key(upload.project_id, upload.id, file.number, new_attempt()),
+                part_bytes=of_stream(file.size_bytes),
                 sha256=sha256,
             )
     if taken is None:
@@ -69,23 +67,8 @@ async def take(
     return taken
 
 
-async def discard(dependencies: Dependencies, upload: Upload, transfer: Transfer, *, reason: str) -> None:
-    """Forget what is held of a file; the store forgets it too, now or when the session ends. Emits: ObjectDropped."""
-    async with transaction(dependencies.pool) as tx:
-        forgotten = await transfers.discard(tx, transfer)
-        if forgotten and transfer.tail_key is not None:
-            await emit(tx, [_dropped(upload, transfer.tail_key, reason)])
-    dependencies.digests.forget(transfer.key)
-    if not forgotten or transfer.multipart_id is None:
-        return
-    try:
-        await dependencies.blobs.abort_multipart(transfer.key, transfer.multipart_id)
-    except Unavailable as error:
-        log.warning("a multipart upload stays until its session ends: %s", error, extra={"upload_id": upload.id})
-
-
-class Sender:
-    """One request's turn at the stream of a file, under the fence of `transfer`."""
+class Turn:
+    """One request's turn at sending a file, under the fence of `transfer`."""
 
     def __init__(self, dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer) -> None:
         self.transfer = transfer
@@ -95,7 +78,7 @@ class Sender:
         self._running: Hash | None = dependencies.digests.find(transfer)
         self._lifetime = lifetime(dependencies.config)
 
-    async def append(self, body: Body, size_bytes: int) -> None:
+    async def append(self, body: DividedBody, size_bytes: int) -> None:
         """Store `size_bytes` more: whole parts as parts, what is left as the tail.
 
         Raises: Superseded; ChecksumMismatch, after which nothing of the file is held; PartSizeMismatch; Unavailable.
@@ -113,7 +96,7 @@ class Sender:
             await discard(self._dependencies, self._upload, self.transfer, reason="multipart_gone")
             raise Superseded from gone
 
-    async def finish(self) -> wholes.Whole:
+    async def finish(self) -> WholeFile:
         """Every byte is held: make them one object, and record it.
 
         Raises: Superseded; ChecksumMismatch, as `append`; Unavailable.
@@ -124,14 +107,14 @@ class Sender:
             parts = await transfers.parts(tx, transfer)
         etags = [(part.s3_number, part.etag) for part in parts]
         try:
-            if not await completing.complete(self._dependencies, transfer, etags, self._file.size_bytes):
+            if not await assembly.join(self._dependencies, transfer, etags, self._file.size_bytes):
                 raise Superseded
         except MultipartGone as gone:
             log.warning("a file starts again: %s", gone, extra={"upload_id": self._upload.id})
             await discard(self._dependencies, self._upload, self.transfer, reason="multipart_gone")
             raise Superseded from gone
         sha256 = None if self._running is None else self._running.hexdigest()
-        whole = await wholes.record(self._dependencies, self._upload, self._file, transfer, sha256)
+        whole = await assembly.record(self._dependencies, self._upload, self._file, transfer, sha256)
         if whole is None:
             raise Superseded
         self._dependencies.digests.forget(transfer.key)
@@ -142,7 +125,7 @@ class Sender:
         """Where the part that is not whole yet begins: the tail is its beginning."""
         return self.transfer.held_bytes - self.transfer.tail_bytes
 
-    async def _add_part(self, body: Body, part_end: int, *, more: bool) -> None:
+    async def _add_part(self, body: DividedBody, part_end: int, *, more: bool) -> None:
         old = self.transfer
         if old.next_part > MAX_PARTS:
             await discard(self._dependencies, self._upload, self.transfer, reason="too_many_parts")
@@ -165,7 +148,7 @@ class Sender:
             if not await transfers.add_part(tx, old, part, part_end, self._lifetime, more=more):
                 raise Superseded
             if old.tail_key is not None:
-                await emit(tx, [_dropped(self._upload, old.tail_key, "joined")])
+                await emit(tx, [dropped(self._upload, old.tail_key, "joined")])
         self.transfer = msgspec.structs.replace(
             self.transfer,
             held_bytes=part_end,
@@ -178,21 +161,21 @@ class Sender:
         self._running = running
         self._dependencies.digests.keep(self.transfer, running)
 
-    async def _set_tail(self, body: Body, end: int) -> None:
+    async def _set_tail(self, body: DividedBody, end: int) -> None:
         old = self.transfer
         size = end - self._part_start
-        key = part_key(self._upload.project_id, old.upload_id, old.number, old.parts_stored, receive.new_attempt())
+        key = part_key(self._upload.project_id, old.upload_id, old.number, old.parts_stored, new_attempt())
         await self._dependencies.blobs.put(key, self._with_tail(body, end - old.held_bytes), size)
         async with transaction(self._dependencies.pool) as tx:
             kept = await transfers.set_tail(tx, old, key=key, size_bytes=size, held_bytes=end, lifetime=self._lifetime)
             gone = old.tail_key if kept else key
             if gone is not None:
-                await emit(tx, [_dropped(self._upload, gone, "joined" if kept else "superseded")])
+                await emit(tx, [dropped(self._upload, gone, "joined" if kept else "superseded")])
         if not kept:
             raise Superseded
         self.transfer = msgspec.structs.replace(old, held_bytes=end, tail_key=key, tail_bytes=size)
 
-    async def _with_tail(self, body: Body, fresh_bytes: int) -> AsyncIterator[bytes]:
+    async def _with_tail(self, body: DividedBody, fresh_bytes: int) -> AsyncIterator[bytes]:
         if self.transfer.tail_key is not None:
             async with aclosing(self._dependencies.blobs.get(self.transfer.tail_key)) as tail:
                 async for chunk in tail:
@@ -220,6 +203,3 @@ class Sender:
             f"but {declared} was declared. Nothing of it is kept; send it again from its first byte."
         )
 
-
-def _dropped(upload: Upload, key: str, reason: str) -> ObjectDropped:
-    return ObjectDropped(project_id=upload.project_id, keys=[key], reason=reason, at=datetime.now(UTC))

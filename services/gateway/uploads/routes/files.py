@@ -1,34 +1,40 @@
 """Files of a directory: whole, as a stream that is resumed, or in chunks.
 
-A file of at most one part that comes in one request is one plain PUT; every other one is a stream (see `transfers`).
+A file of at most one part that comes in one request is one plain PUT; every other one is a stream (see `resumable`).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from libs.archives.paths import check_path
 from libs.contracts.keys import file_key
 from libs.db import connection
 from libs.errors import Conflict, Invalid, NotFound, PartConflict, PartSizeMismatch
+from libs.archives.paths import check_path
 from libs.web import Request, Response
 from services.gateway.dependencies import Dependencies
-from services.gateway.presentation import percent
-from services.gateway.uploads import receive, schemas
-from services.gateway.uploads.incoming import contentrange
-from services.gateway.uploads.incoming.body import Body
-from services.gateway.uploads.incoming.chunks import take_chunk
-from services.gateway.uploads.incoming.contentrange import Span
-from services.gateway.uploads.incoming.parts import drop, dropped_if_refused, require_kind
-from services.gateway.uploads.incoming.transfers import Sender, Superseded, discard, part_bytes, take
-from services.gateway.uploads.lifetimes import lifetime
-from services.gateway.uploads.receive import Expected
-from services.gateway.uploads.store import files
-from services.gateway.uploads.store.files import Target, UploadFile
-from services.gateway.uploads.store.sessions import Upload
+from services.gateway.uploads import responses, schemas
+from services.gateway.uploads.deadlines import lifetime
+from services.gateway.uploads.objects import discard, drop, dropped_if_refused, new_attempt
+from services.gateway.uploads.part_sizes import of_stream
+from services.gateway.uploads.receiving import (
+    DividedBody,
+    Expected,
+    NewObject,
+    Span,
+    StoredBefore,
+    accept,
+    declared_checksum,
+    parse_content_range,
+)
+from services.gateway.uploads.resumable import Superseded, Turn, next_fence
+from services.gateway.uploads.routes.chunks import take_chunk
+from services.gateway.uploads.states import require_open
+from services.gateway.uploads.store import files, lookups
+from services.gateway.uploads.store.files import UploadFile
+from services.gateway.uploads.store.lookups import FileTarget
 from services.gateway.uploads.store.transfers import Transfer
+from services.gateway.uploads.store.uploads import Upload
 
 
 async def receive_file(request: Request[Dependencies]) -> schemas.FileReceived | Response:
@@ -36,7 +42,7 @@ async def receive_file(request: Request[Dependencies]) -> schemas.FileReceived |
 
     308 with `Range` while a stream is incomplete, and where it goes on at another byte than the request's first.
     Raises: UploadNotFound; NotFound for a path that is not in the manifest; Invalid for one that cannot be in any;
-    PartSizeMismatch; ChecksumMismatch; PartConflict; the reason, if the session has ended.
+    PartSizeMismatch; ChecksumMismatch; PartConflict; the reason, if the upload is not open.
     """
     query: schemas.FileQuery = request.query
     path = check_path(request.params["path"])
@@ -46,36 +52,25 @@ async def receive_file(request: Request[Dependencies]) -> schemas.FileReceived |
         raise Invalid("'part_number' and 'part_count' go together.", param="part_number")
     span = _span(request, file)
     if query.part_number is None or query.part_count is None or (query.part_count == 1 and query.part_number == 0):
-        return await _Request(request, target, file, span).receive()
+        return await _FileRequest(request, target, file, span).receive()
     if span is not None:
         raise Invalid("A chunk by number has no Content-Range: send one or the other.", param="Content-Range")
     taken = await take_chunk(request, target, file, query.part_number, query.part_count)
-    received = taken.received
-    arrived, expected = taken.counts or await _counts(request, upload)
-    return schemas.FileReceived(
-        relative_path=file.path,
-        size=received.size_bytes,
-        checksum=received.sha256,
-        crc32=received.crc32,
-        uploaded_file_count=arrived,
-        expected_file_count=expected,
-        progress=percent(arrived, expected),
-        part_number=query.part_number,
-        part_count=query.part_count,
-    )
+    counts = taken.counts or await _counts(request, upload)
+    return responses.chunk_received(file, query.part_number, query.part_count, taken.accepted, counts)
 
 
-async def _target(request: Request[Dependencies], path: str) -> Target:
+async def _target(request: Request[Dependencies], path: str) -> FileTarget:
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
-        target = await files.target(
+        target = await lookups.file_target(
             tx, request.principal.project_id, request.params["upload_id"], path, request.query.part_number
         )
-    require_kind(target.upload, "directory")
+    require_open(target.upload, kind="directory")
     return target
 
 
-def _file(target: Target, path: str) -> UploadFile:
+def _file(target: FileTarget, path: str) -> UploadFile:
     if target.file is None:
         raise NotFound(f"{path!r} is not in the manifest that this upload was opened with.")
     return target.file
@@ -92,28 +87,28 @@ def _span(request: Request[Dependencies], file: UploadFile) -> Span | None:
     header = request.http.headers.get("Content-Range")
     if header is None:
         return None
-    span = contentrange.parse(header)
+    span = parse_content_range(header)
     if span.total != file.size_bytes:
         raise PartSizeMismatch(
             f"Content-Range says that {file.path!r} has {span.total} bytes, the manifest says {file.size_bytes}.",
             param="Content-Range",
             retryable=False,
         )
-    contentrange.require_length(span, request.http.content_length)
+    span.require_length(request.http.content_length)
     return span
 
 
-class _Request:
+class _FileRequest:
     """One request about a file that is not sent in chunks."""
 
-    def __init__(self, request: Request[Dependencies], target: Target, file: UploadFile, span: Span | None) -> None:
+    def __init__(self, request: Request[Dependencies], target: FileTarget, file: UploadFile, span: Span | None) -> None:
         self._request = request
         self._dependencies = request.dependencies
         self._target = target
         self._upload = target.upload
         self._file = file
         self._span = span
-        checksum = receive.declared_checksum(request, "X-File-Checksum")
+        checksum = declared_checksum(request, "X-File-Checksum")
         if checksum and file.declared_sha256 and checksum != file.declared_sha256:
             raise Invalid(
                 f"X-File-Checksum is {checksum}, but the manifest gives {file.declared_sha256} for {file.path!r}.",
@@ -130,7 +125,7 @@ class _Request:
     async def receive(self) -> schemas.FileReceived | Response:
         """What there is to do, by what is there already."""
         if self._span is None:
-            receive.check_length(self._request, self._expected)
+            self._expected.require_length(self._request.http.content_length)
         stream = self._target.stream
         if self._file.key is not None:
             return await self._again()
@@ -154,7 +149,7 @@ class _Request:
             held = 0
         elif (span.asks and held < total) or (not span.asks and span.start != held):
             return self._incomplete(held)
-        if held == 0 and total <= part_bytes(total) and span.size_bytes == total:
+        if held == 0 and total <= of_stream(total) and span.size_bytes == total:
             if self._target.transfer is not None:
                 await discard(self._dependencies, self._upload, self._target.transfer, reason="sent_again")
             return await self._store_small()
@@ -168,54 +163,47 @@ class _Request:
         It takes no fence: whoever else finishes the file does the same.
         """
         transfer = msgspec.structs.replace(held, sha256=self._declared or held.sha256)
-        whole = await Sender(self._dependencies, self._upload, self._file, transfer).finish()
+        whole = await Turn(self._dependencies, self._upload, self._file, transfer).finish()
         return self._received(whole.sha256, whole.arrived, whole.expected, None)
 
     async def _append(self, held: int, span: Span) -> schemas.FileReceived | Response:
         old = self._target.transfer if held else None
-        body = Body(self._request, span.size_bytes)
+        body = DividedBody(self._request, span.size_bytes)
         async with self._dependencies.incoming.take(self._upload.project_id):
-            transfer = await take(self._dependencies, self._upload, self._file, old, self._declared)
-            sender = Sender(self._dependencies, self._upload, self._file, transfer)
-            await sender.append(body, span.size_bytes)
-        if sender.transfer.held_bytes < self._file.size_bytes:
-            return self._incomplete(sender.transfer.held_bytes, body.crc32)
-        whole = await sender.finish()
+            transfer = await next_fence(self._dependencies, self._upload, self._file, old, self._declared)
+            turn = Turn(self._dependencies, self._upload, self._file, transfer)
+            await turn.append(body, span.size_bytes)
+        if turn.transfer.held_bytes < self._file.size_bytes:
+            return self._incomplete(turn.transfer.held_bytes, body.crc32)
+        whole = await turn.finish()
         return self._received(whole.sha256, whole.arrived, whole.expected, body.crc32)
 
     async def _store_small(self) -> schemas.FileReceived | Response:
         upload, file = self._upload, self._file
-        key = file_key(upload.project_id, upload.id, file.number, receive.new_attempt())
-        received = await receive.store(self._request, key, self._expected)
-        async with (
-            dropped_if_refused(self._dependencies, upload.project_id, key),
-            connection(self._dependencies.pool) as tx,
-        ):
+        key = file_key(upload.project_id, upload.id, file.number, new_attempt())
+        accepted = await accept(self._request, self._expected, NewObject(key))
+        until = lifetime(self._dependencies.config)
+        async with dropped_if_refused(self._dependencies, upload, key), connection(self._dependencies.pool) as tx:
             receipt = await files.receive(
-                tx,
-                upload.id,
-                file.number,
-                sha256=received.sha256,
-                key=key,
-                lifetime=lifetime(self._dependencies.config),
+                tx, upload.id, file.number, sha256=accepted.sha256, key=key, lifetime=until
             )
         if receipt.won:
-            return self._received(received.sha256, receipt.arrived, receipt.expected, received.crc32)
-        await drop(self._dependencies, upload.project_id, key, reason="repeated")
+            return self._received(accepted.sha256, receipt.arrived, receipt.expected, accepted.crc32)
+        await drop(self._dependencies, upload, key, reason="repeated")
         now = await _target(self._request, file.path)
         if now.file is None or now.file.sha256 is None:
             raise Conflict(
                 f"{file.path!r} is being sent otherwise at the same time; ask what is held, and go on there."
             )
-        receive.require_same(self._expected, received.sha256, now.file.sha256)
-        return self._received(received.sha256, receipt.arrived, receipt.expected, received.crc32)
+        self._expected.require_same(accepted.sha256, now.file.sha256)
+        return self._received(accepted.sha256, receipt.arrived, receipt.expected, accepted.crc32)
 
     async def _again(self) -> schemas.FileReceived:
         """The file is there: the same bytes are fine, and none need be sent."""
         stored = self._file.sha256 or ""
         crc32: str | None = None
         if self._span is None:
-            crc32 = (await receive.compare(self._request, self._expected, stored)).crc32
+            crc32 = (await accept(self._request, self._expected, StoredBefore(stored))).crc32
         elif self._expected.sha256 not in (None, stored):
             raise PartConflict(
                 f"{self._expected.what} is stored already, with the SHA-256 {stored}. If that is wrong, abort the "
@@ -238,20 +226,7 @@ class _Request:
         return self._incomplete(now.transfer.held_bytes if now.transfer else 0)
 
     def _incomplete(self, held: int, crc32: str | None = None) -> Response:
-        body = schemas.FileIncomplete(
-            relative_path=self._file.path, size=self._file.size_bytes, held_bytes=held, crc32=crc32
-        )
-        headers = {"Range": f"bytes=0-{held - 1}"} if held else {}
-        return Response(body, status=308, headers=headers)
+        return responses.file_incomplete(self._file, held, crc32)
 
     def _received(self, sha256: str | None, arrived: int, expected: int, crc32: str | None) -> schemas.FileReceived:
-        more: dict[str, Any] = {} if crc32 is None else {"crc32": crc32}
-        return schemas.FileReceived(
-            relative_path=self._file.path,
-            size=self._file.size_bytes,
-            checksum=sha256,
-            uploaded_file_count=arrived,
-            expected_file_count=expected,
-            progress=percent(arrived, expected),
-            **more,
-        )
+        return responses.file_received(self._file, sha256, (arrived, expected), crc32)
