@@ -5,22 +5,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA_DIR ?= .slipway
 PORT ?= 8080
+LOCKED ?=
 PATHS := libs services deploy tests
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV := 'uv>=0.9,<1'
+EXPORT = $(BIN)/uv export --quiet --locked --no-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-unit test-stores lint types fmt bench architectures clean
+.PHONY: help install demo up test test-unit test-stores coverage lint types fmt docs bench architectures lock audit sbom clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[36m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
 
-install: $(VENV)/installed ## Create .venv with slipway and all that it needs
+install: $(VENV)/installed ## Create .venv with slipway and all that it needs (LOCKED=1: the versions of uv.lock)
 
 $(VENV)/installed: pyproject.toml
 	@python=$$(for each in python3.11 python3 python3.12 python3.13 python3.14; do \
 		"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done); \
 	if [ -z "$$python" ]; then echo "Slipway needs Python 3.11 or newer; neither python3.11 nor python3 on PATH is." >&2; exit 1; fi; \
 	"$$python" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	$(if $(LOCKED),$(PIP) $(UV) && UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --extra dev,$(PIP) --editable '.[dev]')
 	@touch $@
 
 demo: install ## Upload a real model twice and show what the registry knows (MODEL=/path for your own)
@@ -36,8 +40,12 @@ test-unit: install ## Run the quick tests that need no server, while you work
 	$(BIN)/python -m pytest -q -m "not slow" --hypothesis-profile=quick --timeout=0 tests/unit tests/contracts
 
 test-stores: install ## Run the tests of object storage on SeaweedFS, a store for many machines
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[stores]'
+	$(PIP) --editable '.[stores]'
 	$(BIN)/python -m pytest --stores seaweedfs tests/integration/blobs/test_blobs.py
+
+coverage: install ## Run every test in this process's reach and print the branches that none of them takes
+	$(PIP) 'pytest-cov>=6'
+	$(BIN)/python -m pytest --cov --cov-branch --cov-report=term:skip-covered
 
 lint: install types ## Check style, formatting, types and who imports whom
 	$(BIN)/ruff check $(PATHS)
@@ -51,11 +59,27 @@ fmt: install ## Format the code and sort its imports
 	$(BIN)/ruff check --fix $(PATHS)
 	$(BIN)/ruff format $(PATHS)
 
+docs: install ## Write the generated pages of docs/ anew
+	$(BIN)/python -m deploy.docs
+
 architectures: ## Write down anew what vLLM knows (VLLM_PYTHON: the Python of an environment that has it)
 	$(VLLM_PYTHON) deploy/vllm/architectures.py
 
 bench: install ## Measure every goal beside its peer, as a table and JSON; ten minutes of a quiet machine
 	$(BIN)/python -m tests.bench
+
+lock: install ## Write uv.lock anew: the version and the hashes of every package (UPGRADE=1: the latest versions)
+	$(PIP) $(UV)
+	$(BIN)/uv lock $(if $(UPGRADE),--upgrade)
+
+audit: install ## Compare the packages of uv.lock with the published vulnerabilities (asks pypi.org)
+	$(PIP) $(UV) 'pip-audit>=2.7'
+	$(EXPORT) --extra dev --no-emit-project --output-file $(VENV)/audited.txt
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner=off --requirement $(VENV)/audited.txt
+
+sbom: install ## Write sbom.json (CycloneDX): the packages that the services consist of, with their hashes
+	$(PIP) $(UV)
+	$(EXPORT) --extra server --format cyclonedx1.5 --output-file sbom.json
 
 clean: ## Remove the environment and caches; data directories stay
 	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

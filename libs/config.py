@@ -35,16 +35,16 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     nats_url: str  # nats://host:port[,host:port…]
     s3_url: str  # http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]
     namespace: str = ""  # prefix of streams, consumers and schemas, where installations share NATS and Postgres
-    http_host: str = "0.0.0.0"  # noqa: S104  # a service listens to its cluster
+    http_host: str = "0.0.0.0"  # noqa: S104  # the address to listen on; a service listens to its cluster
     http_port: Port = 8080  # API (gateway), /livez, /readyz, /metrics (all)
     nats_replicas: Count = 1  # of each stream; an existing stream is raised to it, never lowered
-    db_pool_size: Count = 10
-    s3_uploads: Count = 128  # connections at a time, in this process: for bodies to the store
-    s3_downloads: Count = 128  # for bodies from it
-    s3_calls: Count = 64  # for everything else
+    db_pool_size: Count = 10  # connections to Postgres of one process, beside one that listens
+    s3_uploads: Count = 128  # connections to the store of one process at a time, for bodies that are sent to it
+    s3_downloads: Count = 128  # the same, for bodies that are read from it
+    s3_calls: Count = 64  # the same, for requests without a body
     unready_s: SecondsOrNone = 2  # after SIGTERM, still accept for this long: until load balancers have seen /readyz
     drain_s: Seconds = 30  # then, for what is under way to end by itself; below the orchestrator's grace period
-    log_level: str = "info"
+    log_level: str = "info"  # debug, info, warning or error
 
 
 def load(config_type: type[T], environ: Mapping[str, str] | None = None) -> T:

@@ -1,10 +1,9 @@
-"""The life of a process: started in order, working until told to stop, drained, closed in reverse order."""
+"""Runs a service as a process: starts its parts in order, drains on SIGTERM, closes the parts in reverse order."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -23,6 +22,7 @@ from libs.bus import Bus, Consumer, Handlers
 from libs.config import ServiceConfig, load, schema_name
 from libs.db import Pool
 from libs.errors import Unauthenticated, Unavailable
+from libs.periodic import repeat
 from libs.signals import Signals
 from libs.status import answering
 from libs.tasks import unless_set
@@ -31,10 +31,10 @@ from libs.web import Principal, Readiness, Route, health_routes, make_app, serve
 log = logging.getLogger("service")
 
 # From SIGTERM to the end: unready_s and drain_s (settings), then at most the sum of these.
-OVERTIME_S = 0.5  # for what puts its own work back after drain_s
-LAST_S = 1.0  # for what ends last: the outbox of what has just ended
-CANCEL_S = 1.0  # for what is cancelled to end
-CLOSE_S = 1.0  # for closing what the work was done with
+OVERTIME_S = 0.5  # for tasks that put their own work back after drain_s
+LAST_S = 1.0  # for tasks that end last: the relay of the outbox
+CANCEL_S = 1.0  # for cancelled tasks to end
+CLOSE_S = 1.0  # for closing clients
 CHECK_S = 2.0  # a dependency that takes longer to answer is not ready
 DEPTH_EVERY_S = 5.0
 
@@ -46,9 +46,9 @@ Check = Callable[[], bool | Awaitable[bool]]
 
 
 def run(name: str, config_type: type[C], build: Callable[[C, Service], Awaitable[None]]) -> NoReturn:
-    """Run a service until SIGTERM or SIGINT: settings from the environment, `build` to put it together, then work.
+    """Run a service until SIGTERM or SIGINT: read its settings from the environment, call `build`, then work.
 
-    Exits with 0 when told to stop; with 1 if `build` fails or a background task dies; with a message if a setting is
+    Exits with 0 after a signal, with 1 if `build` fails or a background task dies, and with a message if a setting is
     wrong.
     """
     config = load(config_type)
@@ -59,7 +59,7 @@ def run(name: str, config_type: type[C], build: Callable[[C, Service], Awaitable
 
 
 class Service:
-    """What a service's `build` adds its parts to."""
+    """The process that a service's `build` adds parts, background tasks and checks to."""
 
     def __init__(self, name: str, config: ServiceConfig) -> None:
         self.name = name
@@ -73,31 +73,31 @@ class Service:
         self._app: web.Application | None = None
 
     async def enter(self, part: AbstractAsyncContextManager[T]) -> T:
-        """Open a part; it is closed after everything entered or begun later."""
+        """Open a part, such as a client. Parts are closed in reverse order, after all background tasks have ended."""
         return await self._parts.enter_async_context(part)
 
     @property
     def drain_s(self) -> float:
-        """How long, after `stop`, what is under way may take to end by itself."""
+        """Seconds that running work may take to finish after `stop` is set."""
         return self.config.drain_s
 
     def background(self, name: str, run: Run, *, last: bool = False) -> None:
-        """Run `run(stop)` from the end of `build` until `stop` is set; if it ends before, so does the process.
+        """Run `run(stop)` from the end of `build` until `stop` is set. If it ends before that, so does the process.
 
-        `last`: until all others, and the requests under way, have ended.
+        `last`: keep it running until all other tasks, and the requests being answered, have ended.
         """
         (self._last if last else self._background)[name] = run
 
-    def repeat(self, name: str, interval_s: float, work: Callable[[], Awaitable[object]]) -> None:
-        """Do `work()` in the background, as `every` does."""
-        self.background(name, partial(every, interval_s=interval_s, work=work, name=name))
+    def repeat(self, name: str, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Call `work()` in the background now and every `interval_s` seconds, see `libs.periodic.repeat`."""
+        self.background(name, partial(repeat, work=work, interval_s=interval_s, name=name))
 
     def ready(self, name: str, check: Check, *, required: bool = True) -> None:
-        """Ask `check` for /readyz. What is not `required` is only shown: the service does part of its work without."""
+        """Add a check to /readyz. One that is not `required` is shown, and the service is ready without it."""
         self._checks[name] = (check, required)
 
     def serve(self, app: web.Application) -> None:
-        """Serve `app` on the configured port instead of the health routes alone, which it then has to have itself."""
+        """Serve `app` on the configured port. It has to include `health_routes`, which are served alone otherwise."""
         self._app = app
 
     def health_routes(self) -> list[Route[Any]]:
@@ -105,7 +105,7 @@ class Service:
         return health_routes(self.readiness)
 
     async def work(self) -> bool:
-        """Serve and run every background task until `stop`, then drain. Returns False if one of them died."""
+        """Serve HTTP and run every background task until `stop`, then drain. Returns False if one of them died."""
         first = _tasks({"http": self._serve_http, **self._background}, self.stop)
         last = _tasks(self._last, self._drained)
         tasks = [*first, *last]
@@ -123,7 +123,7 @@ class Service:
             log.critical("%s died: %s", task.get_name(), error, exc_info=error)
         for task in died:
             if task not in failures:
-                log.critical("%s ended without being told to", task.get_name())
+                log.critical("%s ended before the service was stopped", task.get_name())
         return not died and not failures
 
     async def close(self) -> None:
@@ -138,10 +138,10 @@ class Service:
         app = self._app or make_app(self.health_routes(), authenticate=_nobody, dependencies=None, title=self.name)
         async with serve(app, self.config.http_host, self.config.http_port, drain_s=self.config.drain_s):
             await stop.wait()
-            await asyncio.sleep(self.config.unready_s)  # /readyz says no; who has not asked yet is still served
+            await asyncio.sleep(self.config.unready_s)  # /readyz says no; load balancers see it meanwhile
 
     async def readiness(self) -> Readiness:
-        """What /readyz says."""
+        """The answer of /readyz."""
         answers = await asyncio.gather(*(_holds(check) for check, _ in self._checks.values()))
         checks = dict(zip(self._checks, answers, strict=True))
         required = [checks[name] for name, (_, is_required) in self._checks.items() if is_required]
@@ -149,8 +149,8 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Spine:
-    """What every service with state has."""
+class Connections:
+    """What `connect` opens for a service."""
 
     pool: Pool
     signals: Signals
@@ -158,15 +158,15 @@ class Spine:
 
 
 def open_blobs(config: ServiceConfig) -> AbstractAsyncContextManager[Blobs]:
-    """Object storage, with as many connections as the service is told."""
+    """A client of object storage, with the numbers of connections of the settings."""
     return Blobs.open(config.s3_url, uploads=config.s3_uploads, downloads=config.s3_downloads, calls=config.s3_calls)
 
 
-async def spine(service: Service, migrations: Path, handlers: Handlers | None = None) -> Spine:
-    """Add the part that services share: schema, pool, signals, bus, relay, and a consumer for `handlers`.
+async def connect(service: Service, migrations: Path, handlers: Handlers | None = None) -> Connections:
+    """Connect a service to its database and the bus: schema, pool, signals, bus, relay, and a consumer of `handlers`.
 
-    A service whose handlers have a `prepare` makes its own consumer, with what that needs. Waits until Postgres is up,
-    and for nothing else.
+    A service whose handlers have a `prepare` adds a consumer of its own, with the context for it. Waits until Postgres
+    is up, and for nothing else.
     """
     config = service.config
     schema = schema_name(config.namespace, service.name)
@@ -185,28 +185,9 @@ async def spine(service: Service, migrations: Path, handlers: Handlers | None = 
         service.background("consumer", Consumer(bus, pool, handlers, drain_s=service.drain_s).run)
     service.repeat("outbox depth", DEPTH_EVERY_S, partial(_show_depth, pool))
     service.ready("postgres", partial(_answers, pool))
-    service.ready("nats", bus.ready, required=False)  # work goes on without: the outbox waits
+    service.ready("nats", bus.ready, required=False)  # events wait in the outbox meanwhile
     service.ready("nats max_payload", bus.carries_events, required=False)  # smaller events go out
-    return Spine(pool, signals, bus)
-
-
-async def every(stop: asyncio.Event, interval_s: float, work: Callable[[], Awaitable[object]], *, name: str) -> None:
-    """A sweeper's loop: `work()` now and about `interval_s` after each time it ended, until `stop`.
-
-    The pauses vary by a tenth, so that replicas that were started together do not stay in step.
-
-    Unavailable is logged, and the next round tries again; any other error is raised.
-    """
-    while not stop.is_set():
-        try:
-            await work()
-        except Unavailable as error:
-            log.warning("%s: will try again: %s", name, error)
-        try:
-            async with asyncio.timeout(interval_s * random.uniform(0.9, 1.1)):  # noqa: S311  # no secret
-                await stop.wait()
-        except TimeoutError:
-            continue
+    return Connections(pool, signals, bus)
 
 
 async def _live(service: Service, build: Callable[[Service], Awaitable[None]]) -> int:
@@ -236,7 +217,7 @@ def _tasks(runs: Mapping[str, Run], stop: asyncio.Event) -> list[asyncio.Task[No
 
 
 async def _drain(tasks: list[asyncio.Task[None]], within_s: float) -> None:
-    """Wait for `tasks` to finish, then cancel those that did not."""
+    """Wait for `tasks` to finish, at most `within_s`; then cancel those that did not."""
     if not tasks:
         return
     _, late = await asyncio.wait(tasks, timeout=within_s)
@@ -252,7 +233,7 @@ def _error_of(task: asyncio.Task[None]) -> BaseException | None:
 
 
 async def _holds(check: Check) -> bool:
-    """Whether `check` says yes, in time."""
+    """Whether `check` returns True within CHECK_S."""
     try:
         async with asyncio.timeout(CHECK_S):
             answer = check()

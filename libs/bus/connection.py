@@ -12,8 +12,8 @@ import nats.errors
 from libs.bus.backlog import Backlog, backlogs
 from libs.bus.messages import Listener, Receive, Respond, ask
 from libs.bus.session import Session
+from libs.contracts.limits import MAX_EVENT_BYTES
 from libs.errors import Unavailable
-from libs.outbox import MAX_EVENT_BYTES
 from libs.tasks import end
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0

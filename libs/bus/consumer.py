@@ -1,4 +1,4 @@
-"""The consumer of a service: its table of handlers, run on the bus."""
+"""Runs a service's table of handlers on the bus."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from functools import partial
 
 from libs.bus.connection import Bus
 from libs.bus.handlers import Handlers
-from libs.bus.intake import Intake
-from libs.bus.work import EventWork, LetterWork
+from libs.bus.processing import DeadLetterProcessor, EventProcessor
+from libs.bus.receiver import Receiver
 from libs.db import Pool
 
 
 class Consumer:
-    """Applies every event of the table once, and every dead letter; any number may run beside each other."""
+    """Applies each event and each dead letter of the table once. Any number of consumers of a service may run."""
 
     def __init__(
         self,
@@ -27,35 +27,36 @@ class Consumer:
         max_deliver: int = 8,
         drain_s: float = 30.0,
     ) -> None:
-        """`context` is what `prepare` gets.
+        """`context`: the second argument of each `prepare`.
 
-        `ack_wait_s`: after a process has died, how long until another gets what it was working on.
-        `max_deliver`: attempts at an event whose handler raises an error that nobody named.
-        `drain_s`: how long, after a stop, what runs may take to finish.
+        `concurrency`: messages handled at the same time.
+        `ack_wait_s`: when a process dies, seconds until another one gets its messages.
+        `max_deliver`: attempts at an event whose handler raises an error without a name of its own.
+        `drain_s`: after a stop, how long running handlers may take to finish.
         """
-        intake = partial(Intake, bus, concurrency=concurrency, ack_wait_s=ack_wait_s, drain_s=drain_s)
-        self._intakes: list[Intake] = []
+        receiver = partial(Receiver, bus, concurrency=concurrency, ack_wait_s=ack_wait_s, drain_s=drain_s)
+        self._receivers: list[Receiver] = []
         if handlers.events:
-            self._intakes.append(
-                intake(
+            self._receivers.append(
+                receiver(
                     stream="EVENTS",
                     name=handlers.service,
                     filters=sorted(handlers.events),
-                    work=EventWork(bus, pool, handlers, context, max_deliver),
+                    process=EventProcessor(bus, pool, handlers, context, max_deliver),
                 )
             )
         if handlers.letters:
-            self._intakes.append(
-                intake(
+            self._receivers.append(
+                receiver(
                     stream="DEAD",
                     name=f"{handlers.service}-dead",
                     filters=[f"dead.*.{tag}" for tag in sorted(handlers.letters)],
-                    work=LetterWork(pool, handlers, max_deliver),
+                    process=DeadLetterProcessor(pool, handlers, max_deliver),
                 )
             )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Handle until `stop` is set, then drain: what runs may finish, the rest is put back."""
+        """Handle messages until `stop` is set; then let running handlers finish, and put the other messages back."""
         async with asyncio.TaskGroup() as group:
-            for intake in self._intakes:
-                group.create_task(intake.run(stop))
+            for receiver in self._receivers:
+                group.create_task(receiver.run(stop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import EntryPoint, entry_points
 
 import click
 
@@ -14,20 +15,53 @@ from libs.cli.uploads import uploads
 from libs.client import ApiError
 from libs.errors import SlipwayError
 
+COMMANDS = "slipway.commands"  # the entry-point group of further commands
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
-class Slipway(click.Group):
-    """The commands; `up` is looked up when it is asked for, since it needs the `local` extra."""
+class CommandGroup(click.Group):
+    """The built-in commands, and those that installed packages add as entry points of the group `slipway.commands`.
+
+    An added command is imported only when it is run: `slipway up` needs the `local` extra, everything else does not.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), "up"]
+        return [*super().list_commands(ctx), *sorted(entry_points(group=COMMANDS).names)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        return _up() if name == "up" else super().get_command(ctx, name)
+        if built_in := super().get_command(ctx, name):
+            return built_in
+        added = entry_points(group=COMMANDS, name=name)
+        return _loaded(next(iter(added))) if added else None
 
 
-@click.group(cls=Slipway, context_settings={"help_option_names": ["-h", "--help"]})
+def _loaded(entry: EntryPoint) -> click.Command:
+    """The command of an entry point; where a package that it needs is missing, one that says which extra has it."""
+    try:
+        command = entry.load()
+    except ImportError as error:
+        return _unavailable(entry, error)
+    if not isinstance(command, click.Command):
+        raise click.ClickException(f"The entry point {entry.name} = {entry.value} is not a click command.")
+    return command
+
+
+def _unavailable(entry: EntryPoint, error: ImportError) -> click.Command:
+    extras = ",".join(entry.extras)
+    package = f"{entry.dist.name}[{extras}]" if entry.dist is not None and extras else "slipway"
+
+    def explain() -> None:
+        raise click.ClickException(f"{error}. `slipway {entry.name}` needs more packages: pip install '{package}'")
+
+    return click.Command(
+        entry.name,
+        callback=explain,
+        help=f"Not available: pip install '{package}'",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="slipway")
 @shared_options
 def slipway() -> None:
@@ -36,23 +70,6 @@ def slipway() -> None:
 
 for _command in (upload, models, uploads, admin):
     slipway.add_command(_command)
-
-
-def _up() -> click.Command:
-    try:
-        from deploy.local.command import up
-    except ImportError as error:
-        return _unavailable(error)
-    return up
-
-
-def _unavailable(error: ImportError) -> click.Command:
-    @click.command("up", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-    def up() -> None:
-        """Run the whole stack on this machine (needs the `local` extra)."""
-        raise click.ClickException(f"{error}. `slipway up` needs the embedded stack: pip install 'slipway[local]'")
-
-    return up
 
 
 def main() -> None:

@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from isal import isal_zlib
-
 from libs.client.errors import LocalProblem
 from libs.errors import SlipwayError
+
+try:
+    from isal.isal_zlib import crc32 as crc32_of  # several times as fast; there where the services are installed
+except ImportError:
+    from zlib import crc32 as crc32_of
 
 _SEND_BYTES = 1 << 20
 _HASH_BYTES = 8 << 20  # one hop to a thread for about 20 ms of hashing
@@ -98,7 +101,7 @@ def _read(file: BinaryIO, size_bytes: int) -> bytes:
 
 def _read_checked(file: BinaryIO, size_bytes: int, crc32: int) -> tuple[bytes, int]:
     chunk = _read(file, size_bytes)
-    return chunk, isal_zlib.crc32(chunk, crc32)
+    return chunk, crc32_of(chunk, crc32)
 
 
 def _hash(update: Callable[[bytes], None], file: BinaryIO, size_bytes: int) -> None:

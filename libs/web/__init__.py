@@ -1,15 +1,17 @@
 """A route table -> authorization, decoding, encoding, errors, metrics and OpenAPI; over aiohttp."""
 
+from libs.web.access import PUBLIC, Access, Principal, SecurityScheme
 from libs.web.app import make_app
 from libs.web.body import Body, BodyLimits, Pace
 from libs.web.health import Readiness, health_routes
-from libs.web.principal import Principal, Role, Scope
 from libs.web.request import Request
 from libs.web.response import Response
 from libs.web.route import Authenticate, Handler, Route
 from libs.web.server import serve
 
 __all__ = [
+    "PUBLIC",
+    "Access",
     "Authenticate",
     "Body",
     "BodyLimits",
@@ -19,9 +21,8 @@ __all__ = [
     "Readiness",
     "Request",
     "Response",
-    "Role",
     "Route",
-    "Scope",
+    "SecurityScheme",
     "health_routes",
     "make_app",
     "serve",

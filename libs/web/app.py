@@ -1,21 +1,21 @@
-"""The route table at work: find the route, see who calls, decode, call the handler, encode."""
+"""The application: finds the route of a request, authenticates, authorizes, decodes, calls the handler, encodes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
-from libs.errors import Forbidden, NotFound, ScopeRequired, TooLarge, Unauthenticated, UnsupportedMedia
+from libs.errors import NotFound, TooLarge, Unauthenticated, UnsupportedMedia
+from libs.web.access import ANONYMOUS, PUBLIC
 from libs.web.body import DEFAULT_LIMITS, Body, BodyLimits
 from libs.web.decoding import decode_body, decode_query
 from libs.web.errors import JSON, MethodNotAllowed
-from libs.web.middleware import Exchange, at_the_edge, stamp
+from libs.web.middleware import RequestRecord, edge, set_headers
 from libs.web.openapi import openapi_document
 from libs.web.paths import PROJECT, Match, PathTable, WrongMethod, templates
-from libs.web.principal import Principal
 from libs.web.request import Request, continue_if_expected
 from libs.web.response import encode
 from libs.web.route import Authenticate, Route
@@ -24,7 +24,6 @@ D = TypeVar("D")
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
-_NOBODY = Principal(project_id="", project_slug="", key_id="")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 
@@ -48,52 +47,33 @@ def make_app(
         return web.Response(body=document, content_type=JSON)
 
     table = PathTable(
-        [*routes, Route("GET", "/openapi.json", openapi, summary="This description.", public=True, base="root")]
+        [*routes, Route("GET", "/openapi.json", openapi, summary="This description.", access=PUBLIC, base="root")]
     )
 
-    async def dispatch(request: web.Request, exchange: Exchange) -> web.StreamResponse:
+    async def dispatch(request: web.Request, record: RequestRecord) -> web.StreamResponse:
         match = _find(table, request)
         route = match.route
-        exchange.route = templates(route)[0]
-        exchange.quiet = exchange.route in _QUIET
-        if not route.public:
-            exchange.principal = await authenticate(_bearer_token(request))
-            authorize(route, exchange.principal, match.params.get(PROJECT))
-        call = Request(
+        record.route = templates(route)[0]
+        record.quiet = record.route in _QUIET
+        if route.access is not PUBLIC:
+            record.principal = await authenticate(_bearer_token(request))
+            route.access.authorize(record.principal, match.params.get(PROJECT))
+        decoded = Request(
             http=request,
-            principal=exchange.principal or _NOBODY,
+            principal=record.principal or ANONYMOUS,
             params=match.params,
             query=decode_query(route.query, request.rel_url.raw_query_string) if route.query else None,
             body=await _json_body(request, route.body, limits) if route.body else None,
             dependencies=dependencies,
-            request_id=exchange.request_id,
+            request_id=record.request_id,
             limits=limits,
         )
-        return encode(await route.handler(call), route.status)
+        return encode(await route.handler(decoded), route.status)
 
-    app = web.Application(middlewares=[at_the_edge(dispatch, limits)])
-    app.on_response_prepare.append(stamp)
+    app = web.Application(middlewares=[edge(dispatch, limits)])
+    app.on_response_prepare.append(set_headers)
     app.router.add_route("*", "/{anything:.*}", _never, expect_handler=_later)
     return app
-
-
-def authorize(route: Route[Any], principal: Principal, project_id: str | None) -> None:
-    """Let `principal` through to `route`, below the project of the path if that names one.
-
-    Raises: Forbidden; ScopeRequired; NotFound for the path of another project, whether that exists or not.
-    """
-    if route.operator:
-        if not principal.operator:
-            raise Forbidden("Only the operator's key may do that.", retryable=False)
-        return
-    if principal.operator:
-        raise Forbidden("The operator's key opens /admin only; use a key of the project.", retryable=False)
-    if project_id is not None and project_id != principal.project_id:
-        raise NotFound
-    if route.scope is not None and route.scope not in principal.scopes:
-        raise ScopeRequired(f"This key lacks the scope '{route.scope}', which this route needs.", retryable=False)
-    if route.role == "admin" and principal.role != "admin":
-        raise Forbidden("This needs a key with the role 'admin'.", retryable=False)
 
 
 def _find(table: PathTable, request: web.Request) -> Match:

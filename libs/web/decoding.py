@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from libs.errors import Invalid, UnsupportedMedia
-from libs.web.explaining import explain
+from libs.web.validation_messages import explain
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from libs import telemetry
+from libs.web.access import PUBLIC
 from libs.web.request import Request
 from libs.web.response import Response
 from libs.web.route import Route
@@ -41,7 +42,7 @@ def health_routes(readiness: Callable[[], Awaitable[Readiness]]) -> list[Route[A
         return web.Response(body=telemetry.metrics_text(), headers={"Content-Type": telemetry.METRICS_CONTENT_TYPE})
 
     return [
-        Route("GET", "/livez", livez, summary="Is the process alive?", returns=Liveness, public=True, base="root"),
-        Route("GET", "/readyz", readyz, summary="Can it work?", returns=Readiness, public=True, base="root"),
-        Route("GET", "/metrics", metrics, summary="Metrics in Prometheus' format.", public=True, base="root"),
+        Route("GET", "/livez", livez, summary="Is the process alive?", returns=Liveness, access=PUBLIC, base="root"),
+        Route("GET", "/readyz", readyz, summary="Can it work?", returns=Readiness, access=PUBLIC, base="root"),
+        Route("GET", "/metrics", metrics, summary="Metrics in Prometheus' format.", access=PUBLIC, base="root"),
     ]

@@ -16,9 +16,9 @@ from prometheus_client import Counter, Histogram
 
 from libs import telemetry
 from libs.errors import Invalid, SlipwayError, TooSlow
+from libs.web.access import Principal
 from libs.web.body import BodyLimits
 from libs.web.errors import error_answer, http_error_answer, internal_error, status_of
-from libs.web.principal import Principal
 from libs.web.request import awaits_continue
 
 log = logging.getLogger("web")
@@ -36,7 +36,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
 
 @dataclass(slots=True)
-class Exchange:
+class RequestRecord:
     """What is to be told of one request when it ends."""
 
     request_id: str
@@ -49,15 +49,15 @@ class Exchange:
     started: float = field(default_factory=time.perf_counter)
 
 
-EXCHANGE = web.RequestKey("slipway_exchange", Exchange)
+RECORD = web.RequestKey("slipway_record", RequestRecord)
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
-Inner = Callable[[web.Request, Exchange], Awaitable[web.StreamResponse]]
+Inner = Callable[[web.Request, RequestRecord], Awaitable[web.StreamResponse]]
 
 
-def at_the_edge(inner: Inner, limits: BodyLimits) -> Middleware:
+def edge(inner: Inner, limits: BodyLimits) -> Middleware:
     """`inner` as the whole of an aiohttp application: whatever it raises becomes an answer, logged and counted.
 
     Sends the answer too, and reads what is left of the request's body away. A middleware, since it alone is also given
@@ -66,18 +66,18 @@ def at_the_edge(inner: Inner, limits: BodyLimits) -> Middleware:
 
     @web.middleware
     async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
-        exchange = Exchange(_request_id(request))
-        request[EXCHANGE] = exchange
+        record = RequestRecord(_request_id(request))
+        request[RECORD] = record
         traceparent = telemetry.child_traceparent(request.headers.get("traceparent"))
         answer: web.StreamResponse | None = None
-        with telemetry.bind(request_id=exchange.request_id, traceparent=traceparent):
+        with telemetry.bind(request_id=record.request_id, traceparent=traceparent):
             try:
-                answer = await _answer(inner, request, exchange)
-                exchange.status = answer.status
+                answer = await _answer(inner, request, record)
+                record.status = answer.status
             finally:
-                _record(request, exchange, (answer and answer.content_length) or 0)
+                _record(request, record, (answer and answer.content_length) or 0)
             await _send(request, answer, limits)
-            if exchange.too_slow:
+            if record.too_slow:
                 _hang_up(request)
             elif not request.content.is_eof() and not awaits_continue(request):
                 await _read_away(request)
@@ -86,15 +86,15 @@ def at_the_edge(inner: Inner, limits: BodyLimits) -> Middleware:
     return handle
 
 
-async def stamp(request: web.Request, response: web.StreamResponse) -> None:
+async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Just before an answer's headers are sent: put the request's id there.
 
     A client that still holds its body back (`Expect: 100-continue`) is told that the connection ends here, since
     nobody could know whether the next bytes on it are that body or another request.
     """
-    exchange = request[EXCHANGE]
-    exchange.response = response
-    response.headers["x-request-id"] = exchange.request_id
+    record = request[RECORD]
+    record.response = response
+    response.headers["x-request-id"] = record.request_id
     if awaits_continue(request) and not request.content.is_eof():
         response.force_close()
         response.headers["Connection"] = "close"
@@ -110,7 +110,7 @@ async def _send(request: web.Request, answer: web.StreamResponse, limits: BodyLi
             await answer.prepare(request)
             await answer.write_eof()
     except TimeoutError:
-        log.info("the answer to %s %s is not taken; closing the connection", request.method, request[EXCHANGE].route)
+        log.info("the answer to %s %s is not taken; closing the connection", request.method, request[RECORD].route)
         _abort(request.transport)
         raise ConnectionResetError("the client does not take the answer") from None
 
@@ -142,18 +142,18 @@ def _abort(transport: asyncio.Transport | None) -> None:
         transport.abort()
 
 
-async def _answer(inner: Inner, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+async def _answer(inner: Inner, request: web.Request, record: RequestRecord) -> web.StreamResponse:
     """What `inner` answers, or the answer that its error stands for.
 
     Raises: ConnectionResetError (which makes aiohttp close the connection) where no answer can be given any more.
     """
     try:
-        return await inner(request, exchange)
+        return await inner(request, record)
     except SlipwayError as error:
         _log_refusal(error)
         answer = error_answer(error)
         if isinstance(error, TooSlow):
-            exchange.too_slow = True
+            record.too_slow = True
             answer.force_close()
     except web.HTTPError as error:
         answer = http_error_answer(error)
@@ -162,12 +162,12 @@ async def _answer(inner: Inner, request: web.Request, exchange: Exchange) -> web
     except Exception as error:  # the edge: logged in full here, answered without a word of the inside
         if _client_is_gone(request):
             raise ConnectionResetError("the client is gone") from error
-        log.exception("unforeseen error in %s %s", request.method, exchange.route)
+        log.exception("unforeseen error in %s %s", request.method, record.route)
         answer = internal_error()
-    if exchange.response is not None:
-        exchange.status = answer.status
-        log.warning("answer to %s %s broken off", request.method, exchange.route)
-        if exchange.too_slow:
+    if record.response is not None:
+        record.status = answer.status
+        log.warning("answer to %s %s broken off", request.method, record.route)
+        if record.too_slow:
             _abort(request.transport)
         raise ConnectionResetError("the answer had begun; breaking off is all that can still tell the client")
     return answer
@@ -188,28 +188,28 @@ def _request_id(request: web.Request) -> str:
     return given if _SANE_ID.fullmatch(given) else telemetry.new_request_id()
 
 
-def _record(request: web.Request, exchange: Exchange, answer_bytes: int) -> None:
+def _record(request: web.Request, record: RequestRecord, answer_bytes: int) -> None:
     """Log and count a request whose answer is made (a short one, of `answer_bytes`) or sent (a streamed one)."""
-    seconds = time.perf_counter() - exchange.started
+    seconds = time.perf_counter() - record.started
     method = request.method if request.method in _METHODS else "OTHER"
     received = request.content.total_bytes
-    sent = request.writer.output_size if exchange.response is not None else answer_bytes
-    requests, duration, bytes_in, bytes_out = _meters(exchange.route, method, exchange.status)
+    sent = request.writer.output_size if record.response is not None else answer_bytes
+    requests, duration, bytes_in, bytes_out = _meters(record.route, method, record.status)
     requests.inc()
     duration.observe(seconds)
     bytes_in.inc(received)
     bytes_out.inc(sent)
-    who = exchange.principal
+    who = record.principal
     access.log(
-        logging.DEBUG if exchange.quiet else logging.INFO,
+        logging.DEBUG if record.quiet else logging.INFO,
         "%s %s %d",
         request.method,
         request.rel_url.raw_path,
-        exchange.status,
+        record.status,
         extra={
             "method": request.method,
-            "route": exchange.route,
-            "status": exchange.status,
+            "route": record.route,
+            "status": record.status,
             "duration_s": round(seconds, 4),
             "bytes_in": received,
             "bytes_out": sent,

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from libs.web.access import PUBLIC
 from libs.web.errors import JSON, ErrorEnvelope
 from libs.web.paths import parameters
 from libs.web.route import Route
@@ -40,8 +41,8 @@ def openapi_document(routes: Sequence[Route[Any]], title: str) -> dict[str, Any]
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "A key of a project: xero_{slug}_{secret}."},
-                "operator": {"type": "http", "scheme": "bearer", "description": "The operator's key."},
+                scheme.name: {"type": "http", "scheme": "bearer", "description": scheme.description}
+                for scheme in dict.fromkeys(route.access.scheme for route in routes if route.access is not PUBLIC)
             },
         },
     }
@@ -112,11 +113,7 @@ def _query_parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _security(route: Route[Any]) -> list[dict[str, list[str]]]:
-    if route.public:
-        return []
-    if route.operator:
-        return [{"operator": []}]
-    return [{"key": [route.scope] if route.scope else []}]
+    return [] if route.access is PUBLIC else [{route.access.scheme.name: list(route.access.scopes)}]
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 from aiohttp import web
 
 from libs.errors import Invalid
+from libs.web.access import Principal
 from libs.web.body import DEFAULT_LIMITS, Body, BodyLimits
-from libs.web.principal import Principal
 
 D = TypeVar("D")
 
@@ -23,7 +23,7 @@ class Request(Generic[D]):
     """One request, decoded and authorized; `D` is the type of the dependencies that `make_app` was given."""
 
     http: web.Request  # as aiohttp has it: headers, transport
-    principal: Principal  # of a public route: nobody's, with an empty project_id
+    principal: Principal  # of a public route: ANONYMOUS, with an empty project_id
     params: dict[str, str]  # the parameters of the path, percent-decoded once
     query: Any  # the route's `query` Struct, else None
     body: Any  # the route's `body` Struct, else None

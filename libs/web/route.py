@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 from aiohttp import web
 
-from libs.web.principal import Principal, Role, Scope
+from libs.web.access import Access, Principal
 from libs.web.request import Request
 from libs.web.response import Response
 
@@ -33,10 +33,7 @@ class Route(Generic[D]):
     handler: Handler[D]
     _: KW_ONLY
     summary: str
-    scope: Scope | None = None  # None: any key of the project will do
-    role: Role | None = None  # "admin": a member's key will not do
-    operator: bool = False  # for the operator's key alone
-    public: bool = False  # needs no key
+    access: Access | None  # what it requires of its caller; PUBLIC: no token
     body: type[msgspec.Struct] | None = None  # JSON
     query: type[msgspec.Struct] | None = None
     returns: type[msgspec.Struct] | None = None

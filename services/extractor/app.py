@@ -7,7 +7,7 @@ from pathlib import Path
 
 from libs.config import schema_name
 from libs.db import Pool, open_pool, transaction
-from libs.service import Service, open_blobs, spine
+from libs.service import Service, connect, open_blobs
 from services.extractor import store
 from services.extractor.config import ExtractorConfig
 from services.extractor.handlers import handlers
@@ -22,7 +22,7 @@ FORGET_AT_ONCE = 500
 async def build(config: ExtractorConfig, service: Service) -> None:
     """Events become rows, rows become work."""
     blobs = await service.enter(open_blobs(config))
-    shared = await spine(service, MIGRATIONS, handlers)
+    shared = await connect(service, MIGRATIONS, handlers)
     schema = schema_name(config.namespace, service.name)
     lease_pool = await service.enter(await open_pool(config.database_url, schema, size=1))
     worker = Worker(config, pool=shared.pool, lease_pool=lease_pool, blobs=blobs, signals=shared.signals)

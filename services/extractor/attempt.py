@@ -29,6 +29,7 @@ from libs.archives.paths import displayable
 from libs.archives.unpack import Unpacker, join_parts, resume_tar, unpack_archive
 from libs.blobs import Blobs
 from libs.contracts import ArchiveExtracted, ArchiveParked, ArchiveRejected, StoredFile, StreamProgress
+from libs.contracts.rules import FILE_CHECKSUM
 from libs.db import Pool, Tx, connection, transaction
 from libs.errors import ObjectNotFound, SlipwayError, Unavailable
 from libs.outbox import emit
@@ -304,4 +305,4 @@ def _verify(file: StoredFile, declared_sha256: str | None) -> None:
     """Raises: BadArchive if the file is not what was declared."""
     if declared_sha256 not in (None, file.sha256):
         found = f"its SHA-256 is {file.sha256}, not {declared_sha256} as declared."
-        raise refusal("file-checksum", found, "Send the file again.", file=file.path)
+        raise refusal(FILE_CHECKSUM, found, "Send the file again.", file=file.path)

@@ -9,8 +9,8 @@ from libs.config import DAY_S, Count, Seconds, ServiceConfig
 class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     """Settings of the extractor, beside those of every service.
 
-    Memory is bounded by about 32 MiB for each extraction that works (8 MiB read ahead, 8 MiB in steps, 16 MiB being
-    written) and 8 MiB for each that waits, and by what all writers of the process have in flight; CPU by `cpu_threads`.
+    Memory is bounded by about 48 MiB for each extraction that works (8 MiB read ahead, 8 MiB in steps, 32 MiB being
+    written) and 16 MiB for each that waits, and by what all writers of the process have in flight; CPU by `cpu_threads`.
     """
 
     max_open: Count = 16  # extractions under way in this process, most of them waiting for parts
@@ -19,7 +19,7 @@ class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     idle_s: Seconds = 120  # how long an extraction waits for its next part before it gives up its place
     idle_if_wanted_s: Seconds = 2  # the same, while others wait for a place
     poll_s: Seconds = 5  # how often tables are looked at without a signal
-    progress_every_s: Seconds = 1
+    progress_every_s: Seconds = 1  # how often the progress of an extraction is written down
     max_attempts: Count = 8  # in a row that stored no file; then the extraction is parked
     max_unpacked_bytes: Count = 2 * 1024**4  # of one archive
     max_ratio: Count = 20  # bytes out for each byte in, after the first 256 MiB

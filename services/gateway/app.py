@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from libs.admission import Slots
-from libs.service import Service, open_blobs, spine
+from libs.service import Service, connect, open_blobs
 from libs.web import BodyLimits, Route, make_app
 from services.gateway.admin.routes import ROUTES as ADMIN
 from services.gateway.config import GatewayConfig
@@ -26,7 +26,7 @@ ROUTES: list[Route[Dependencies]] = [*UPLOADS, *MODELS, *PROJECTS, *ADMIN]
 async def build(config: GatewayConfig, service: Service) -> None:
     """The public API over the registry, and the handlers and sweepers that keep the registry up to date."""
     blobs = await service.enter(open_blobs(config))
-    shared = await spine(service, MIGRATIONS, handlers)
+    shared = await connect(service, MIGRATIONS, handlers)
     downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
     incoming = Slots(config.uploads_at_once, config.uploads_at_once_per_project)
     dependencies = Dependencies(

@@ -21,15 +21,15 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     session_ttl_s: Seconds = DAY_S  # how long an upload may make no progress
     session_max_s: Seconds = 30 * DAY_S  # how long it may take at all
     retain_ended_s: Seconds = 7 * DAY_S  # how long the parts and files of an ended upload are still listed
-    max_model_bytes: Count = 2 * 1024**4
+    max_model_bytes: Count = 2 * 1024**4  # of one model; a larger upload is refused when it is opened
     complete_wait_s: Seconds = 60  # how long `complete` waits for the model before it answers 202
     complete_wait_max_s: Seconds = 600  # the same, at most, where the client says by `Prefer: wait=N`
-    downloads_at_once: Count = 128  # of one gateway; beyond, after about a second, 503 with Retry-After
-    downloads_at_once_per_project: Count = 64
+    downloads_at_once: Count = 128  # bodies that a gateway sends; beyond, after a second, 503 with Retry-After
+    downloads_at_once_per_project: Count = 64  # the same for one project
     uploads_at_once: Count = 128  # the same for bodies that come in
-    uploads_at_once_per_project: Count = 64
+    uploads_at_once_per_project: Count = 64  # the same for one project
     body_idle_s: Seconds = 60  # after which a client that sends or takes nothing of a body is ended
     body_min_rate_bytes_per_s: Count = 16 * 1024  # averaged over a minute in which we waited for nothing else
-    sweep_interval_s: Seconds = 5
+    sweep_interval_s: Seconds = 5  # between two looks for deadlines that have passed
     stale_after_s: Seconds = 30  # how long others may be silent before they are asked; then the pauses grow
     give_up_after_s: Seconds = 7 * DAY_S  # how long an upload or a model may wait for what is not its client's fault

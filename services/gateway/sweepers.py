@@ -10,8 +10,8 @@ from services.gateway.models.sweepers import ask_verdicts_again, give_verdicts_u
 from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.sweepers import (
     ask_extractor_again,
-    give_up_uploads,
     expire_uploads,
+    give_up_uploads,
     prune_uploads,
 )
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from libs.db import Pool, connection
-from libs.service import Service, open_blobs, spine
+from libs.service import Service, connect, open_blobs
 from services.lifecycle import metrics
 from services.lifecycle.config import LifecycleConfig
 from services.lifecycle.handlers import handlers
@@ -22,7 +22,7 @@ GAUGES_EVERY_S = 5.0
 async def build(config: LifecycleConfig, service: Service) -> None:
     """Handlers that record what is to go, workers that delete it, and the hourly audit of what is stored."""
     blobs = await service.enter(open_blobs(config))
-    shared = await spine(service, MIGRATIONS, handlers)
+    shared = await connect(service, MIGRATIONS, handlers)
     ownership = Ownership(shared.pool, blobs, config.namespace, config.installation_check_s)
     for number in range(config.purge_workers):
         worker = PurgeWorker(shared.pool, blobs, shared.signals, ownership, config)

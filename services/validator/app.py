@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from libs.db import Pool, Tx, transaction
-from libs.service import Service, open_blobs, spine
+from libs.service import Service, connect, open_blobs
 from services.validator import store
 from services.validator.attempt import Tools
 from services.validator.config import ValidatorConfig
@@ -23,7 +23,7 @@ FORGET_BATCH = 1_000
 async def build(config: ValidatorConfig, service: Service) -> None:
     """Events become rows, rows become verdicts."""
     blobs = await service.enter(open_blobs(config))
-    shared = await spine(service, MIGRATIONS, handlers)
+    shared = await connect(service, MIGRATIONS, handlers)
     tools = Tools(config, shared.pool, ModelReader(blobs, config.max_fetches))
     service.background("validations", Worker(tools, shared.signals).run)
     service.repeat("forget", FORGET_EVERY_S, partial(forget, shared.pool, config))

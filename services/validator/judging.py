@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.metadata import version
 
 import msgspec
 
@@ -17,7 +18,7 @@ from services.validator.inspection import Inspection
 from services.validator.metadata import Known, printable
 from services.validator.rules import configuration, pickled, shapes, tokenizer, weights
 
-VERSION = "0.1.0"  # of the rules; a verdict says which ones it was reached by
+VERSION = version("slipway")  # the rules come with a release; a verdict says which ones it was reached by
 
 MAX_FINDINGS = 200
 _MAX_BYTES = 600 * 1024  # of all findings, as JSON; the broker takes messages of 1 MiB

@@ -16,7 +16,7 @@ from libs.modelfiles.quantization import Quantization
 from libs.modelfiles.statedict import Stored
 from libs.modelfiles.tensors import Tensor
 from libs.modelfiles.vllm import Resolved
-from services.validator import counting, frontmatter, memory, workload
+from services.validator import counting, frontmatter, gpu_memory, workload
 from services.validator.counting import Count
 from services.validator.inspection import Inspection
 from services.validator.rules.configuration import model_type_problem
@@ -102,7 +102,7 @@ def _of_tensors(found: Inspection, known: Known) -> ModelMetadata:
         dtype=counted.dtype if counted else None,
         workload_type=_workload(found, known),
         license=_license(found),
-        memory=memory.need(weights_bytes, config, generates=generates),
+        memory=gpu_memory.need(weights_bytes, config, generates=generates),
         deployable=reason is None,
         deployable_reason=reason,
     )
@@ -124,7 +124,7 @@ def _of_gguf(found: Inspection, known: Known, ggufs: list[GgufHeader]) -> ModelM
         dtype=max(ggufs, key=lambda header: header.parameter_count).dtype,
         workload_type=_workload(found, known, str(told.keys.get("general.name", ""))),
         license=license_key if isinstance(license_key, str) else _license(found),
-        memory=memory.need(sum(found.sizes[path] for path in known.loaded), None, generates=True),
+        memory=gpu_memory.need(sum(found.sizes[path] for path in known.loaded), None, generates=True),
         deployable=False,
         deployable_reason=f"vLLM {vllm.facts().versions['vllm']} does not load GGUF files without a plug-in.",
     )

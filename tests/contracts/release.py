@@ -21,7 +21,7 @@ from libs.bus import Bus
 from libs.config import schema_name
 from tests.e2e.client import Client, answered
 from tests.support.bus import Stored, stored
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually_sync
 from tests.support.stack import Stack
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +139,7 @@ class Running:
             self.require_alive()
             assert requests.get(f"{self.address}/readyz", timeout=10).status_code == 200
 
-        eventually(look, WITHIN_S)
+        eventually_sync(look, WITHIN_S)
 
     def require_alive(self) -> None:
         """Raises: RuntimeError with the end of its log, if the process has ended."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually_sync
 
 
 class Client:
@@ -77,7 +77,7 @@ class Client:
             assert model["status"] == status, f"{model['name']} is still {model['status']}"
             return model
 
-        return eventually(look, within_s)
+        return eventually_sync(look, within_s)
 
 
 def answered(response: requests.Response, *statuses: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from libs.contracts import Part, PartStream, UploadOpened
 from libs.db import transaction
 from tests.e2e.client import Client, answered, archived
 from tests.support.deployment import CHUNK_BYTES, NAMESPACE, Deployment
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually_sync
 from tests.support.models import given_big_llama
 from tests.support.tarblocks import END, member
 
@@ -117,7 +117,7 @@ def test_an_upload_whose_events_cannot_be_handled_says_so_and_goes_on_when_they_
         assert "extractor could not process upload.opened.v1" in (shown["waiting_for"] or "")
         assert shown["status"] == "open"
 
-    eventually(parked, within_s=150)
+    eventually_sync(parked, within_s=150)
     for number in range(session["total_chunks"]):
         answered(client.send(session, ARCHIVE, number))
     answered(client.complete(session), 200, 202)

@@ -14,7 +14,7 @@ import requests
 
 from tests.e2e.client import Client, answered, archived, refused
 from tests.support.deployment import CHUNK_BYTES, Deployment
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually_sync
 from tests.support.models import given_big_llama
 from tests.support.stack import Name
 
@@ -23,7 +23,7 @@ ARCHIVE = archived(given_big_llama(10 * CHUNK_BYTES))
 
 def again(ask: Callable[[], requests.Response]) -> dict[str, Any]:
     """What a client does that repeats a request until it is answered."""
-    return eventually(lambda: answered(ask()))
+    return eventually_sync(lambda: answered(ask()))
 
 
 def send_rest(client: Client, session: dict[str, Any], first: int = 0) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def test_gateway_killed_within_a_part(client: Client, deployment: Deployment) ->
     with pytest.raises(requests.ConnectionError):
         client.post(f"uploads/{session['session_id']}/parts?part_number=1", data=body())
 
-    assert eventually(lambda: client.look(session))["received"] == [[0, 0]]
+    assert eventually_sync(lambda: client.look(session))["received"] == [[0, 0]]
     send_rest(client, session, first=1)
 
 
@@ -73,7 +73,7 @@ def test_extractor_killed_in_the_middle_of_an_archive(client: Client, deployment
     def under_way() -> None:
         assert client.look(session)["extraction"]["parts_done"] > 0
 
-    eventually(under_way)
+    eventually_sync(under_way)
     deployment.kill("extractor")
     send_rest(client, session, first=half)
 
@@ -83,7 +83,7 @@ def test_validator_killed_with_a_model_in_its_hands(client: Client, deployment: 
         done = client.upload("validator killed", ARCHIVE)
         with deployment.hanging("s3"):
             deployment.thaw("validator")
-            eventually(lambda: _taken(deployment, done["model_id"]))
+            eventually_sync(lambda: _taken(deployment, done["model_id"]))
             deployment.kill("validator")
     assert client.model(done["model_id"])["status"] == "validating"
     client.settled(done["model_id"], within_s=90)
@@ -95,13 +95,13 @@ def test_lifecycle_killed_while_it_cleans_up(client: Client, deployment: Deploym
         answered(client.send(session, ARCHIVE, number))
     with deployment.hanging("s3"):
         answered(client.delete(f"uploads/{session['session_id']}"))
-        eventually(lambda: _purging(deployment, client))
+        eventually_sync(lambda: _purging(deployment, client))
         deployment.kill("lifecycle")
 
     def nothing_left() -> None:
         assert deployment.stored(client.project_id) == {}
 
-    eventually(nothing_left)
+    eventually_sync(nothing_left)
 
 
 def test_everything_killed_at_every_step(client: Client, deployment: Deployment) -> None:
@@ -114,7 +114,7 @@ def test_everything_killed_at_every_step(client: Client, deployment: Deployment)
     again(lambda: client.complete(session))
     for victim in victims:
         deployment.kill(victim)
-    eventually(lambda: client.settled(session["model_id"]), within_s=120)
+    eventually_sync(lambda: client.settled(session["model_id"]), within_s=120)
 
 
 # A dependency is away for a while
@@ -145,7 +145,7 @@ def test_nats_that_lost_everything_delays_and_loses_nothing(client: Client, depl
         for number in range(session["total_chunks"]):
             answered(client.send(session, ARCHIVE, number))
         answered(client.complete(session, wait_s=0), 202)
-        eventually(lambda: _published(deployment))
+        eventually_sync(lambda: _published(deployment))
         deployment.lose_messages()
         deployment.kill("extractor")
         deployment.kill("validator")

@@ -20,7 +20,7 @@ import requests
 
 from libs.blobs import Blobs
 from tests.e2e.client import Client, answered, archived
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually_sync
 from tests.support.models import given_llama
 
 SERVERS = {"postgres", "nats", "s3", "gateway", "extractor", "validator", "lifecycle"}
@@ -46,7 +46,7 @@ class Up:
             assert sentence in said, said
             return said
 
-        return eventually(look, within_s)
+        return eventually_sync(look, within_s)
 
     def client(self) -> Client:
         """A client with the credentials that were written."""
@@ -137,10 +137,10 @@ def test_whatever_dies_is_started_again_and_it_is_said(started: list[Up], data_d
         pid = run.pid(name)
         psutil.Process(pid).kill()
         run.said(f"{name} ended with SIGKILL; starting it again in ")
-        eventually(lambda name=name, pid=pid: _another(run, name, pid))
+        eventually_sync(lambda name=name, pid=pid: _another(run, name, pid))
 
     client = run.client()
-    done = eventually(lambda: client.upload("tiny", archived(given_llama())))
+    done = eventually_sync(lambda: client.upload("tiny", archived(given_llama())))
     client.settled(done["model_id"])
 
 
@@ -203,7 +203,7 @@ def test_a_port_that_is_taken_is_named_with_the_flag(data_dir: Path) -> None:
 def test_interrupted_while_it_starts_it_leaves_nothing_running(started: list[Up], data_dir: Path) -> None:
     run = Up(data_dir)
     started.append(run)
-    eventually(lambda: _running(data_dir / "run" / "postgres.pid"))
+    eventually_sync(lambda: _running(data_dir / "run" / "postgres.pid"))
     children = run.children()
     assert run.end(signal.SIGINT) == 0
     gone(children, within_s=5)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.client import Client, answered, archived, refused
 from tests.support.deployment import CHUNK_BYTES, Deployment
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually_sync
 from tests.support.models import given_big_llama, given_llama
 from tests.support.tarblocks import END, member
 
@@ -124,12 +124,12 @@ def test_a_hostile_archive_is_refused_while_it_is_uploaded(client: Client, deplo
         assert number < session["total_chunks"] - 1, "the whole archive was taken"
         return refused(client.send(session, archive, number), 422, "archive_rejected")
 
-    message = eventually(next_part)
+    message = eventually_sync(next_part)
 
     assert "../../etc/cron.d/evil" in message
     assert client.look(session)["error"]["finding"]["file"] == "../../etc/cron.d/evil"
     assert message.startswith(client.settled(session["model_id"], "error")["status_reason"])
-    eventually(lambda: _nothing_stored(deployment, client))
+    eventually_sync(lambda: _nothing_stored(deployment, client))
 
 
 def test_an_aborted_upload_leaves_nothing(client: Client, deployment: Deployment) -> None:
@@ -141,7 +141,7 @@ def test_an_aborted_upload_leaves_nothing(client: Client, deployment: Deployment
 
     answered(client.delete(f"uploads/{session['session_id']}"))
 
-    eventually(lambda: _nothing_stored(deployment, client))
+    eventually_sync(lambda: _nothing_stored(deployment, client))
     assert answered(client.get("models"))["data"] == []
 
 
@@ -151,8 +151,8 @@ def test_an_expired_upload_leaves_nothing(client: Client, deployment: Deployment
     answered(client.send(session, archive, 0))
     deployment.sql("gateway", "UPDATE upload SET expires_at = now() WHERE id = $1", session["session_id"])
 
-    eventually(lambda: _expired(client, session))
-    eventually(lambda: _nothing_stored(deployment, client))
+    eventually_sync(lambda: _expired(client, session))
+    eventually_sync(lambda: _nothing_stored(deployment, client))
 
 
 def test_a_client_that_vanishes_within_a_part_leaves_nothing(client: Client, deployment: Deployment) -> None:
@@ -275,7 +275,7 @@ def test_without_waiting_complete_says_where_to_look(client: Client, deployment:
         answer = client.complete(session, wait_s=0)
         assert answered(answer, 202)["status"] == "processing"
     location = answer.headers["Location"]
-    eventually(lambda: _completed(client.http.get(location).json()))
+    eventually_sync(lambda: _completed(client.http.get(location).json()))
     assert answered(client.complete(session))["status"] == "completed"
     client.settled(session["model_id"])
 

@@ -56,10 +56,3 @@ async def running(*runs: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncIte
             yield
         finally:
             stop.set()
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = 20.0) -> None:
-    """Ask again and again until `holds`: for what nothing signals. Raises: TimeoutError."""
-    async with asyncio.timeout(timeout_s):
-        while not await holds():  # noqa: ASYNC110  # what it asks about sets no event of ours
-            await asyncio.sleep(0.02)

@@ -22,7 +22,7 @@ from deploy.local.supervisor import Supervisor
 from libs.bus import stream_name
 from libs.config import schema_name
 from libs.contracts import keys
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually_sync
 from tests.support.stack import Name, Stack
 
 NAMESPACE = "e2e"
@@ -138,7 +138,7 @@ class Deployment:
                 left = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
                 assert left == 0, f"{consumer.name} has yet to handle {left} events"
 
-        eventually(look)
+        eventually_sync(look)
 
     def _consumers(self) -> list[ConsumerInfo]:
         async def ask() -> list[ConsumerInfo]:
@@ -179,7 +179,7 @@ class Deployment:
             models = self.sql("gateway", _RESTLESS, project_id)
             assert models == [], f"still {models}"
 
-        eventually(look, within_s)
+        eventually_sync(look, within_s)
 
     def pid(self, service: str) -> int:
         """The process of a service; waits for it while it is being started again."""
@@ -208,7 +208,7 @@ class Deployment:
             assert process is not None, f"{service} is not running"
             return process
 
-        return eventually(running)
+        return eventually_sync(running)
 
 
 _LIVE_PARTS = """

@@ -1,22 +1,32 @@
-"""Waiting, from outside of the processes, for what announces itself to nobody."""
+"""Waiting for something that signals nothing: ask again until it holds."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import requests
 
 T = TypeVar("T")
 
-LOOK_EVERY_S = 0.05
+ASK_EVERY_S = 0.02
+ASK_PROCESS_EVERY_S = 0.05
 
 
-def eventually(look: Callable[[], T], within_s: float = 60) -> T:
-    """Call `look` until it returns without an AssertionError, and return what it does; after `within_s` that error.
+async def eventually(holds: Callable[[], Awaitable[object]], timeout_s: float = 20.0) -> None:
+    """Await `holds()` again and again until it returns something true. Raises: TimeoutError after `timeout_s`."""
+    async with asyncio.timeout(timeout_s):
+        while not await holds():  # noqa: ASYNC110  # what it asks about sets no event of ours
+            await asyncio.sleep(ASK_EVERY_S)
 
-    A refused or broken connection is a reason to look again too, since whom we ask may just be starting.
+
+def eventually_sync(look: Callable[[], T], within_s: float = 60) -> T:
+    """Call `look` until it raises no AssertionError, and return its result; for tests of whole processes.
+
+    Calls it again after a refused or broken connection too, since the process may just be starting.
+    Raises: AssertionError after `within_s` seconds, with the last one's message.
     """
     deadline = time.monotonic() + within_s
     while True:
@@ -25,4 +35,4 @@ def eventually(look: Callable[[], T], within_s: float = 60) -> T:
         except (AssertionError, requests.ConnectionError) as error:
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {within_s:g} s: {error}") from error
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(ASK_PROCESS_EVERY_S)

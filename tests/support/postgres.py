@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 

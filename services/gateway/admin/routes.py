@@ -20,6 +20,7 @@ from services.gateway.dependencies import Dependencies
 from services.gateway.models import validation
 from services.gateway.models.store import models
 from services.gateway.presentation import timestamp
+from services.gateway.projects.access import OPERATOR
 from services.gateway.uploads import transitions
 from services.gateway.uploads.store import uploads
 
@@ -150,7 +151,7 @@ def _parked(kind: schemas.Kind, parked: store.Parked) -> schemas.Parked:
     )
 
 
-_operator = partial(Route, base="root", operator=True)
+_operator = partial(Route, base="root", access=OPERATOR)
 _get, _post = partial(_operator, "GET"), partial(_operator, "POST")
 
 ROUTES = [

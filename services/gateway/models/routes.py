@@ -18,6 +18,7 @@ from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.models.store.models import Created, Judged, ListedModel, Model, Version
 from services.gateway.presentation import content_type, size_in_words, timestamp
+from services.gateway.projects.access import MODELS
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -161,7 +162,7 @@ def _extended(request: Request[Dependencies], model: Model) -> schemas.Extended:
     )
 
 
-_get = partial(Route, "GET", scope="models")
+_get = partial(Route, "GET", access=MODELS)
 
 ROUTES = [
     _get("models", list_models, summary="List models", query=schemas.ListModels, returns=schemas.ModelList),

@@ -1,4 +1,4 @@
-"""Who calls: a bearer token -> a Principal."""
+"""Authentication: from a bearer token to the principal whose key it is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from libs.db import Pool, connection
 from libs.errors import Unauthenticated
 from libs.web import Authenticate, Principal
 from services.gateway.projects import store
+from services.gateway.projects.access import Operator, ProjectKey
 from services.gateway.projects.names import digest_of
-
-OPERATOR = Principal(project_id="", project_slug="", key_id="operator", role="admin", operator=True)
 
 
 def authenticate_by(pool: Pool, operator_key: str) -> Authenticate:
@@ -27,16 +26,15 @@ def authenticate_by(pool: Pool, operator_key: str) -> Authenticate:
         """Raises: Unauthenticated, with one message for no, unknown, expired and revoked keys; Unavailable."""
         digest = digest_of(token)
         if hmac.compare_digest(digest, operator_digest):
-            return OPERATOR
+            return Operator()
         holder = await holders.find(digest)
         if holder is None:
             raise Unauthenticated
-        return Principal(
+        return ProjectKey(
             project_id=holder.project_id,
             project_slug=holder.slug,
             key_id=holder.key_id,
             scopes=frozenset(holder.scopes),
-            role=holder.role,
         )
 
     return authenticate

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import get_args
 
 from msgspec import structs
 
 from libs.db import Tx, connection, transaction
 from libs.errors import Conflict, Invalid, WrongState
-from libs.web import Request, Route, Scope
+from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
 from services.gateway.presentation import timestamp
 from services.gateway.projects import schemas, store
+from services.gateway.projects.access import ALL_SCOPES, OPERATOR
 from services.gateway.projects.names import digest_of, new_key, new_key_id, new_project_id, prefix_of, slugs
-
-ALL_SCOPES: list[Scope] = list(get_args(Scope))
 
 
 async def create_project(request: Request[Dependencies]) -> schemas.Project:
@@ -125,7 +123,7 @@ def _key(key: store.Key, secret: str | None = None) -> schemas.Key:
     return structs.replace(shown, key=secret) if secret else shown
 
 
-_admin = partial(Route, base="root", operator=True)
+_admin = partial(Route, base="root", access=OPERATOR)
 _PROJECTS = "/admin/v1/projects"
 
 ROUTES = [

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from libs.web import Role, Scope
 from services.gateway.patterns import NAME
+from services.gateway.projects.access import Role, Scope
 
 Name = Annotated[
     str,

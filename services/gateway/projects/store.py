@@ -10,7 +10,7 @@ import msgspec
 
 from libs.db import Tx, columns
 from libs.errors import NotFound
-from libs.web import Role, Scope
+from services.gateway.projects.access import Role, Scope
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,6 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str
     slug: str
     scopes: list[Scope]
-    role: Role
 
 
 _PROJECT = columns(Project)
@@ -150,8 +149,7 @@ async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
     """By SHA-256 of the key, who holds it; without those that are unknown, expired or revoked, or their project is."""
     rows = await tx.fetch(
         """
-        SELECT api_key.sha256, api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes,
-               api_key.role
+        SELECT api_key.sha256, api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes
           FROM api_key JOIN project ON project.id = api_key.project_id
          WHERE api_key.sha256 = ANY ($1)
            AND api_key.revoked_at IS NULL
@@ -166,7 +164,6 @@ async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
             project_id=row["project_id"],
             slug=row["slug"],
             scopes=row["scopes"],
-            role=row["role"],
         )
         for row in rows
     }

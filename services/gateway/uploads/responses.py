@@ -32,10 +32,10 @@ from services.gateway.uploads.schemas import (
     Session,
 )
 from services.gateway.uploads.store.files import UploadFile
-from services.gateway.uploads.store.uploads import Upload
 from services.gateway.uploads.store.parts import StoredPart
 from services.gateway.uploads.store.streams import Stream
 from services.gateway.uploads.store.transfers import Transfer
+from services.gateway.uploads.store.uploads import Upload
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):

@@ -202,4 +202,3 @@ class Turn:
             f"File {self._file.path!r}: the {self._file.size_bytes} bytes received have SHA-256 {running.hexdigest()}, "
             f"but {declared} was declared. Nothing of it is kept; send it again from its first byte."
         )
-

@@ -16,7 +16,7 @@ from libs.blobs.multipart import PART_BYTES
 from libs.digest import Digest
 from libs.errors import Invalid, ObjectNotFound
 from tests.integration.blobs.given import MIB, content, in_chunks
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 from tests.support.stores import OTHER_STORES
 

@@ -22,7 +22,7 @@ from tests.integration.blobs.faulty import (
     mute,
 )
 from tests.integration.blobs.given import MIB, content, in_chunks
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 STALL_S = 1.0

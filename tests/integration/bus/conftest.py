@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import pytest
 from nats.js.errors import NotFoundError
 
-from libs.bus import Bus, Consumer, DeadLetter, Handlers, verdict
+from libs.bus import Bus, Consumer, DeadLetter, Handlers, retries
 from libs.contracts import Event, UploadAborted, encode_event, event_type
 from libs.db import Pool, Tx
 from libs.signals import Signals
 from tests.support.bus import stored
 from tests.support.fixtures import PoolFor, SignalsFor
 
-SERVICE = "spine"
+SERVICE = "service"
 
 
 @dataclass
@@ -95,7 +95,7 @@ async def bench(pool_for: PoolFor, signals_for: SignalsFor, bus: Bus) -> Bench:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between deliveries that a test can wait for."""
-    monkeypatch.setattr(verdict, "BACKOFF_S", (0.02,))
-    monkeypatch.setattr(verdict, "UNAVAILABLE_BACKOFF_S", (0.02,))
-    monkeypatch.setattr(verdict, "AWAY_BACKOFF_S", (0.02,))
-    monkeypatch.setattr(verdict, "NEWER_BACKOFF_S", (0.2,))
+    monkeypatch.setattr(retries, "BACKOFF_S", (0.02,))
+    monkeypatch.setattr(retries, "UNAVAILABLE_BACKOFF_S", (0.02,))
+    monkeypatch.setattr(retries, "AWAY_BACKOFF_S", (0.02,))
+    monkeypatch.setattr(retries, "NEWER_BACKOFF_S", (0.2,))

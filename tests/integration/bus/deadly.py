@@ -12,7 +12,7 @@ from libs.config import schema_name
 from libs.contracts import Event, UploadAborted
 from libs.db import Tx, open_pool
 
-SERVICE = "spine"
+SERVICE = "service"
 MAX_DELIVER = 3
 
 handlers = Handlers(SERVICE)

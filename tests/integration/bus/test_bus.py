@@ -9,7 +9,8 @@ from nats.js.errors import NotFoundError
 
 from libs.bus import STREAMS, Bus, stream_name
 from libs.errors import Invalid, Unavailable
-from tests.support.bus import eventually, stored
+from tests.support.bus import stored
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 PROMPTLY_S = 1.0

@@ -11,7 +11,8 @@ from libs.errors import NotFound, Unavailable
 from libs.outbox import Relay, emit
 from libs.tasks import end
 from tests.integration.bus.conftest import Bench
-from tests.support.bus import an_event, eventually, running
+from tests.support.bus import an_event, running
+from tests.support.eventually import eventually
 from tests.support.outbox import emitted
 
 

@@ -15,7 +15,8 @@ from libs.db import Tx
 from libs.errors import Invalid, Unavailable
 from tests.integration.bus import deadly
 from tests.integration.bus.conftest import Bench
-from tests.support.bus import NOON, an_event, eventually, running
+from tests.support.bus import NOON, an_event, running
+from tests.support.eventually import eventually
 from tests.support.outbox import emitted
 from tests.support.stack import Stack
 
@@ -62,7 +63,7 @@ async def test_an_invalid_event_is_given_up_at_once_with_reason_and_original(ben
     assert letter.event_id == event.id
     assert letter.reason == "there is no stream 7"
     assert letter.error_type == "Invalid"
-    assert (letter.consumer, letter.subject, letter.delivered) == ("spine", TAG, 1)
+    assert (letter.consumer, letter.subject, letter.delivered) == ("service", TAG, 1)
     assert letter.request_id == "req_1"
     assert bench.calls == [event.id]
     assert await bench.applied() == []
@@ -126,7 +127,7 @@ async def test_a_message_too_large_for_a_letter_is_given_up_without_its_original
 
 
 async def test_a_message_ends_only_after_its_letter_is_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("libs.bus.work._DEAD_RETRY_S", 0.05)
+    monkeypatch.setattr("libs.bus.processing._DEAD_LETTER_RETRY_S", 0.05)
     refuse_each(bench, Invalid("no"))
     publish = bench.bus.publish
     failures = iter([Unavailable(), Unavailable()])
@@ -225,7 +226,7 @@ async def test_a_letter_that_cannot_be_handled_makes_no_other_letter(bench: Benc
         await bench.bus.session()
         await bench.bus.publish(letter.letter_subject, letter.encode(), {}, "1")
         await bench.bus.publish(letter.letter_subject, b"no letter", {}, "2")
-        await eventually(lambda: bench.is_settled("DEAD", "spine-dead"))
+        await eventually(lambda: bench.is_settled("DEAD", "service-dead"))
     assert entered == 3
     js = (await bench.bus.session()).js
     assert (await js.stream_info(f"{bench.bus.namespace}_DEAD")).state.messages == 2  # kept, for whoever looks

@@ -1,4 +1,4 @@
-"""The whole spine under fire: whatever restarts while events flow, each takes effect once, and none is lost."""
+"""The bus, the outbox and consumers while servers restart: each event takes effect once, and none is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from libs.db import Tx, transaction
 from libs.errors import Unavailable
 from libs.outbox import Relay, depth, emit
 from tests.integration.bus.conftest import Bench
-from tests.support.bus import an_event, eventually, running
+from tests.support.bus import an_event, running
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 EVENTS = 400

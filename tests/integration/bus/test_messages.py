@@ -8,7 +8,7 @@ import pytest
 
 from libs.bus import Bus
 from libs.errors import Unavailable
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 LONG_S = 30.0

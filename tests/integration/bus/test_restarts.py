@@ -8,7 +8,8 @@ from libs.contracts import Event, UploadAborted
 from libs.db import Tx, transaction
 from libs.outbox import Relay, emit
 from tests.integration.bus.conftest import Bench
-from tests.support.bus import an_event, eventually, running
+from tests.support.bus import an_event, running
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 
@@ -45,7 +46,7 @@ async def test_a_consumer_that_was_deleted_is_made_again(bench: Bench) -> None:
         await bench.send(before)
         await eventually(lambda: bench.has_applied(before))
         js = (await bench.bus.session()).js
-        await js.delete_consumer(f"{bench.bus.namespace}_EVENTS", f"{bench.bus.namespace}_spine")
+        await js.delete_consumer(f"{bench.bus.namespace}_EVENTS", f"{bench.bus.namespace}_service")
         await bench.send(after)
         await eventually(lambda: bench.has_applied(after))
     assert sorted(await bench.applied()) == sorted([before.id, after.id])

@@ -9,11 +9,12 @@ import pytest
 from nats.js.api import ConsumerConfig
 
 from libs import telemetry
-from libs.bus import Consumer, Handlers, intake, verdict
+from libs.bus import Consumer, Handlers, receiver, retries
 from libs.contracts import Event, UploadAborted, UploadExpired, encode_event
 from libs.db import Tx
 from tests.integration.bus.conftest import SERVICE, Bench
-from tests.support.bus import NOON, an_event, eventually, running
+from tests.support.bus import NOON, an_event, running
+from tests.support.eventually import eventually
 
 AN_UNKNOWN_VALUE = (
     b'{"type":"upload.aborted.v1","id":"e","at":"2030-01-01T12:00:00Z","upload_id":7,"project_id":"p","model_id":"m"}'
@@ -103,8 +104,8 @@ async def test_what_waits_for_a_newer_release_uses_up_no_attempts_and_survives_t
 async def test_a_filter_that_another_release_has_narrowed_is_widened_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_FIRST_LOOK_S", 0.05)
-    monkeypatch.setattr(intake, "_LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(receiver, "_FIRST_CHECK_S", 0.05)
+    monkeypatch.setattr(receiver, "_CHECK_EVERY_S", 0.05)
     await bound(bench, newer(bench))
     js = (await bench.bus.session()).js
     namespace = bench.bus.namespace
@@ -134,14 +135,14 @@ async def test_a_consumer_that_takes_whole_families_is_not_given_overlapping_sub
 async def test_json_of_another_shape_waits_for_days_and_is_then_given_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    retries = telemetry.retries.labels("upload.aborted.v1", "NotKnownYet")
-    before = retries._value.get()
+    put_back = telemetry.retries.labels("upload.aborted.v1", "NotKnownYet")
+    before = put_back._value.get()
     async with running(older(bench).run):
         await bench.bus.session()
         await bench.bus.publish("upload.aborted.v1", AN_UNKNOWN_VALUE, {}, "event-1")
-        await eventually(lambda: _is(retries._value.get() > before + 3))
+        await eventually(lambda: _is(put_back._value.get() > before + 3))
         assert await bench.letters() == []
-        monkeypatch.setattr(verdict, "NEWER_PATIENCE_S", 0.0)
+        monkeypatch.setattr(retries, "NEWER_PATIENCE_S", 0.0)
         await eventually(bench.is_settled)
     [letter] = await bench.letters()
     assert (letter.original, letter.event_id, letter.error_type) == (AN_UNKNOWN_VALUE, "event-1", "NotKnownYet")
@@ -156,14 +157,14 @@ async def test_letters_that_only_a_newer_release_handles_wait_for_it_too(bench: 
     old.on_dead(UploadAborted)(note)
     new.on_dead(UploadAborted, UploadExpired)(note)
     event, known = an_expiry(1), an_event()
-    retries = telemetry.retries.labels("dead.other.upload.expired.v1", "NotKnownYet")
-    before = retries._value.get()
+    put_back = telemetry.retries.labels("dead.other.upload.expired.v1", "NotKnownYet")
+    before = put_back._value.get()
     async with running(Consumer(bench.bus, bench.pool, new).run):
         await _send_letter(bench, known)
         await eventually(lambda: bench.has_applied(known))
     async with running(Consumer(bench.bus, bench.pool, old).run):
         await _send_letter(bench, event)
-        await eventually(lambda: _is(retries._value.get() > before))
+        await eventually(lambda: _is(put_back._value.get() > before))
     async with running(Consumer(bench.bus, bench.pool, new).run):
         await eventually(lambda: bench.has_applied(event))
 

@@ -16,7 +16,7 @@ from tests.support.stack import Stack
 
 @pytest.fixture
 async def pool(pool_for: PoolFor) -> Pool:
-    pool = await pool_for("spine")
+    pool = await pool_for("service")
     await pool.execute("CREATE TABLE thing (id int PRIMARY KEY, body jsonb)")
     return pool
 

@@ -21,12 +21,12 @@ QUIET_S = 0.2
 
 @pytest.fixture
 async def pool(pool_for: PoolFor) -> Pool:
-    return await pool_for("spine")
+    return await pool_for("service")
 
 
 @pytest.fixture
 async def signals(pool: Pool, signals_for: SignalsFor) -> Signals:
-    return await signals_for("spine")
+    return await signals_for("service")
 
 
 async def listening(subscription: Subscription) -> None:
@@ -62,7 +62,7 @@ async def test_other_processes_hear_it_without_a_notify_in_the_transaction(
             last.set()
 
     other = await asyncpg.connect(stack.postgres_url)
-    await other.add_listener(f"{namespace}_spine_parts", hear)
+    await other.add_listener(f"{namespace}_service_parts", hear)
     writers = set()
     for number in range(200):
         async with transaction(pool) as tx:
@@ -100,7 +100,7 @@ async def test_signals_of_an_outage_are_heard_by_other_processes_after_it(
         await stack.start("postgres")
         heard = asyncio.Event()
         other = await asyncpg.connect(stack.postgres_url)
-        await other.add_listener(f"{namespace}_spine_parts", lambda *_: heard.set())
+        await other.add_listener(f"{namespace}_service_parts", lambda *_: heard.set())
         await asyncio.wait_for(heard.wait(), SOON_S)
         await other.close()
 

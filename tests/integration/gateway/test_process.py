@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from deploy.local.ports import free_port
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 ROOT = Path(__file__).parents[3]

@@ -40,7 +40,7 @@ from tests.integration.lifecycle.given import (
     registered,
 )
 from tests.support import emitted
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor, StartService
 from tests.support.stack import Stack
 

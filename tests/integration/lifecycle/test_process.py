@@ -14,7 +14,7 @@ from libs.bus import Bus
 from libs.contracts import Event, ObjectDeleted, encode_event, event_type
 from tests.integration.lifecycle.given import aborted, dropped, given_upload, keys_in, members, registered
 from tests.support import emitted
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor, StartService
 
 Start = Callable[[], Awaitable[asyncio.subprocess.Process]]

@@ -9,9 +9,10 @@ import pytest
 
 from libs import telemetry
 from libs.contracts import Event
+from libs.contracts.limits import MAX_EVENT_BYTES
 from libs.db import Pool, Tx, transaction
 from libs.errors import Invalid
-from libs.outbox import MAX_EVENT_BYTES, apply_once, begin_attempt, depth, emit, excuse_attempt, prune, replay, seen
+from libs.outbox import apply_once, begin_attempt, depth, emit, excuse_attempt, prune, replay, seen
 from tests.support.bus import an_event
 from tests.support.fixtures import PoolFor
 from tests.support.outbox import emitted
@@ -19,7 +20,7 @@ from tests.support.outbox import emitted
 
 @pytest.fixture
 async def pool(pool_for: PoolFor) -> Pool:
-    pool = await pool_for("spine")
+    pool = await pool_for("service")
     await pool.execute("CREATE TABLE applied (event_id text)")
     return pool
 
@@ -77,18 +78,18 @@ async def test_a_redelivered_event_is_applied_once(pool: Pool) -> None:
     """JetStream delivers at least once; the second delivery changes and emits nothing."""
     event = an_event()
 
-    assert await apply_once(pool, "spine", record, event)
-    assert not await apply_once(pool, "spine", record, event)
+    assert await apply_once(pool, "service", record, event)
+    assert not await apply_once(pool, "service", record, event)
 
     assert await times_applied(pool) == 1
     assert await emitted(pool) == [ANSWER]
-    assert await seen(pool, "spine", event.id)
+    assert await seen(pool, "service", event.id)
     assert not await seen(pool, "other", event.id)
 
 
 async def test_of_deliveries_at_the_same_time_one_takes_effect(pool: Pool) -> None:
     event = an_event()
-    outcomes = await asyncio.gather(*(apply_once(pool, "spine", record, event) for _ in range(8)))
+    outcomes = await asyncio.gather(*(apply_once(pool, "service", record, event) for _ in range(8)))
     assert sorted(outcomes) == [False] * 7 + [True]
     assert await times_applied(pool) == 1
 
@@ -107,10 +108,10 @@ async def test_a_handler_that_fails_leaves_nothing_and_may_be_tried_again(pool: 
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await apply_once(pool, "spine", fail, event)
+        await apply_once(pool, "service", fail, event)
     assert await times_applied(pool) == 0
-    assert not await seen(pool, "spine", event.id)
-    assert await apply_once(pool, "spine", record, event)
+    assert not await seen(pool, "service", event.id)
+    assert await apply_once(pool, "service", record, event)
 
 
 async def test_a_replay_reopens_what_was_published_and_only_that(pool: Pool) -> None:
@@ -144,11 +145,11 @@ async def test_pruning_removes_what_is_old_and_settled(pool: Pool) -> None:
 
 
 async def test_attempts_are_counted_across_processes_and_can_be_taken_back(pool: Pool) -> None:
-    assert await begin_attempt(pool, "spine", "event-1") == 1
-    assert await begin_attempt(pool, "spine", "event-1") == 2
-    await excuse_attempt(pool, "spine", "event-1")
-    assert await begin_attempt(pool, "spine", "event-1") == 2
-    assert await begin_attempt(pool, "spine", "event-2") == 1
+    assert await begin_attempt(pool, "service", "event-1") == 1
+    assert await begin_attempt(pool, "service", "event-1") == 2
+    await excuse_attempt(pool, "service", "event-1")
+    assert await begin_attempt(pool, "service", "event-1") == 2
+    assert await begin_attempt(pool, "service", "event-2") == 1
 
 
 def test_the_largest_event_fits_the_broker_as_a_dead_letter_too() -> None:

@@ -21,7 +21,8 @@ from libs.outbox import Relay, depth, depth_and_refused, emit, refused, replay, 
 from libs.outbox.local import taker
 from libs.signals import Signals
 from libs.tasks import end
-from tests.support.bus import an_event, eventually, running, stored
+from tests.support.bus import an_event, running, stored
+from tests.support.eventually import eventually
 from tests.support.fixtures import OUTBOX_MIGRATIONS, PoolFor, SignalsFor
 from tests.support.stack import Stack
 
@@ -30,12 +31,12 @@ NEVER_S = 3600.0  # a poll interval that a test does not live to see
 
 @pytest.fixture
 async def pool(pool_for: PoolFor) -> Pool:
-    return await pool_for("spine")
+    return await pool_for("service")
 
 
 @pytest.fixture
 async def signals(pool: Pool, signals_for: SignalsFor) -> Signals:
-    return await signals_for("spine")
+    return await signals_for("service")
 
 
 async def commit(pool: Pool, *events: Event) -> None:
@@ -94,7 +95,7 @@ class DiesBeforeMarking:
 async def test_an_event_published_by_a_relay_that_died_before_marking_goes_out_twice_and_is_applied_once(
     pool: Pool, signals: Signals, bus: Bus
 ) -> None:
-    handlers = Handlers("spine")
+    handlers = Handlers("service")
     await pool.execute("CREATE TABLE applied (event_id text)")
 
     @handlers.on(UploadAborted)
@@ -234,10 +235,10 @@ async def test_thirty_relays_take_one_and_a_half_transactions_an_event(stack: St
     rounds, relays = 20, 30
     events = rounds * relays
     async with a_database(stack, namespace) as url:
-        await migrate(url, "spine", OUTBOX_MIGRATIONS)
+        await migrate(url, "service", OUTBOX_MIGRATIONS)
         async with AsyncExitStack() as opened:
-            pools = [await opened.enter_async_context(await open_pool(url, "spine", size=2)) for _ in range(relays)]
-            signals = [await opened.enter_async_context(Signals.open(url, "spine")) for _ in range(relays)]
+            pools = [await opened.enter_async_context(await open_pool(url, "service", size=2)) for _ in range(relays)]
+            signals = [await opened.enter_async_context(Signals.open(url, "service")) for _ in range(relays)]
             stop = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 for each, of_each in zip(pools, signals, strict=True):
@@ -248,7 +249,7 @@ async def test_thirty_relays_take_one_and_a_half_transactions_an_event(stack: St
                     await asyncio.gather(*(commit(each, an_event()) for each in pools))
                 await eventually(lambda: nothing_left(pools[0]), timeout_s=60)
                 stop.set()
-        async with await open_pool(url, "spine", size=1) as last:
+        async with await open_pool(url, "service", size=1) as last:
             taken = await commits(last) - before
     assert len(await ids_on_stream(bus)) == events
     assert taken - events <= 1.5 * events

@@ -8,7 +8,8 @@ import asyncpg
 
 from libs.bus import Bus
 from tests.integration.service.working import as_role, send, working
-from tests.support.bus import an_event, eventually
+from tests.support.bus import an_event
+from tests.support.eventually import eventually
 from tests.support.fixtures import StartService
 from tests.support.postgres import read_only
 from tests.support.stack import Stack
@@ -50,7 +51,7 @@ async def test_a_service_outlives_statements_that_are_ended_for_their_time(
         await parts.answers(bus, first)
         await limit("SET statement_timeout = '1ms'")
         async with operator.transaction():
-            await operator.execute(f'LOCK TABLE "{namespace}_spine".swept')  # whatever waits for it is ended
+            await operator.execute(f'LOCK TABLE "{namespace}_service".swept')  # whatever waits for it is ended
             await send(bus, meanwhile)
             await parts.goes_round(10)
             assert parts.lives()

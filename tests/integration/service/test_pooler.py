@@ -18,7 +18,8 @@ from libs.bus import Bus
 from libs.db import WrongSchema, connection, open_pool, transaction
 from libs.signals import Signals, notify
 from tests.integration.service.working import as_role, send, working
-from tests.support.bus import an_event, eventually
+from tests.support.bus import an_event
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 PGBOUNCER = shutil.which("pgbouncer")
@@ -83,7 +84,7 @@ async def lives_in(stack: Stack, role: str, schema: str) -> None:
 async def test_a_service_works_behind_a_pooler_in_transaction_mode(
     stack: Stack, namespace: str, bus: Bus, tmp_path: Path, role: str, pooled_url: str
 ) -> None:
-    await lives_in(stack, role, f"{namespace}_spine")
+    await lives_in(stack, role, f"{namespace}_service")
     direct = as_role(stack.postgres_url, role)
     async with working(pooled_url, stack, namespace, tmp_path, direct_url=direct) as parts:
         events = [an_event() for _ in range(50)]
@@ -98,15 +99,15 @@ async def test_a_service_works_behind_a_pooler_in_transaction_mode(
 async def test_a_role_without_its_schema_is_refused_at_the_start_with_what_to_do(
     stack: Stack, namespace: str, role: str, pooled_url: str
 ) -> None:
-    with pytest.raises(WrongSchema, match=f'ALTER ROLE "{role}" SET search_path = "{namespace}_spine"'):
-        await open_pool(pooled_url, f"{namespace}_spine", pooler=True, prepared=False)
+    with pytest.raises(WrongSchema, match=f'ALTER ROLE "{role}" SET search_path = "{namespace}_service"'):
+        await open_pool(pooled_url, f"{namespace}_service", pooler=True, prepared=False)
 
 
 async def test_statements_of_many_clients_share_the_poolers_connections(
     stack: Stack, namespace: str, role: str, pooled_url: str
 ) -> None:
     """Each transaction, and each statement without one, may be on another server than the one before."""
-    schema = f"{namespace}_spine"
+    schema = f"{namespace}_service"
     operator = await asyncpg.connect(stack.postgres_url)
     await operator.execute(f'CREATE SCHEMA "{schema}" AUTHORIZATION {role}')
     await operator.execute(f'CREATE TABLE "{schema}".thing (id serial, body jsonb)')

@@ -13,16 +13,17 @@ from libs.bus import Bus, Handlers
 from libs.config import ServiceConfig
 from libs.contracts import Event, UploadAborted, UploadExpired, encode_event, event_type
 from libs.db import Tx, transaction
-from libs.service import Service, Spine, spine
+from libs.service import Connections, Service, connect
 from libs.signals import notify
-from tests.support.bus import eventually, stored
+from tests.support.bus import stored
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 
 class Working:
     """A service with all that every service has: relay, signals, consumer, a sweeper."""
 
-    def __init__(self, service: Service, shared: Spine) -> None:
+    def __init__(self, service: Service, shared: Connections) -> None:
         self.service = service
         self.shared = shared
         self.rounds = 0
@@ -69,15 +70,15 @@ async def working(
         http_port=0,
         unready_s=0,
     )
-    handlers = Handlers("spine")
+    handlers = Handlers("service")
 
     @handlers.on(UploadAborted)
     async def answer(event: UploadAborted, tx: Tx) -> list[Event]:
         await tx.execute("INSERT INTO swept DEFAULT VALUES")
         return [UploadExpired(at=datetime.now(UTC), upload_id=event.id, project_id="p", model_id="m")]
 
-    service = Service("spine", config)
-    shared = await spine(service, folder, handlers)
+    service = Service("service", config)
+    shared = await connect(service, folder, handlers)
     async with transaction(shared.pool) as tx:
         await tx.execute("CREATE TABLE swept (id serial)")
     parts = Working(service, shared)

@@ -32,7 +32,7 @@ from services.validator.config import ValidatorConfig
 from services.validator.handlers import handlers
 from services.validator.reading import ModelReader, Ranges
 from services.validator.worker import Worker
-from tests.support.bus import eventually
+from tests.support.eventually import eventually
 from tests.support.outbox import emitted
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from libs.blobs import Blobs
 from libs.contracts import ModelValidated, ModelValidationParked, ModelValidationRequested, new_id
@@ -140,7 +141,7 @@ def _inlined(statement: str) -> str:
     return statement.replace("$1", "'a process'").replace("$2", "4").replace("$3", "60.0")
 
 
-def _nodes(plan: dict) -> list[dict]:
+def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for child in plan.get("Plans", ()) for node in _nodes(child))]
 
 

@@ -23,7 +23,8 @@ from libs.contracts import (
     event_type,
 )
 from tests.integration.validator.given import NOON, Given
-from tests.support.bus import eventually, stored
+from tests.support.bus import stored
+from tests.support.eventually import eventually
 from tests.support.fixtures import StartService
 from tests.support.models import given_llama
 from tests.support.processes import peak_bytes

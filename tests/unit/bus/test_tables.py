@@ -38,7 +38,7 @@ def test_a_namespace_prefixes_names_and_subjects(namespace: str) -> None:
 
 
 def test_handlers_are_a_table_by_tag() -> None:
-    handlers = Handlers("spine")
+    handlers = Handlers("service")
     assert handlers.on(UploadAborted, UploadExpired)(nothing) is nothing
     handlers.on_dead(UploadAborted)(nothing)
     assert set(handlers.events) == {"upload.aborted.v1", "upload.expired.v1"}
@@ -46,7 +46,7 @@ def test_handlers_are_a_table_by_tag() -> None:
 
 
 def test_prepare_belongs_to_its_handler() -> None:
-    handlers = Handlers("spine")
+    handlers = Handlers("service")
     handlers.on(UploadAborted, prepare=lookup)(nothing)
     handlers.on(UploadExpired)(nothing)
     assert handlers.events["upload.aborted.v1"].prepare is lookup
@@ -54,7 +54,7 @@ def test_prepare_belongs_to_its_handler() -> None:
 
 
 def test_an_event_is_handled_in_one_place() -> None:
-    handlers = Handlers("spine")
+    handlers = Handlers("service")
     handlers.on(UploadAborted)(nothing)
     with pytest.raises(ValueError, match="twice"):
         handlers.on(UploadAborted)(nothing)

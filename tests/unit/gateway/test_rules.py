@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
+from libs.contracts.limits import MAX_PARTS
 from services.gateway.models.download import requested_range
 from services.gateway.models.versions import next_version
 from services.gateway.presentation import content_type, percent, size_in_words, timestamp
-from services.gateway.uploads.opening import MAX_PARTS, MIB, part_size
+from services.gateway.uploads.opening import MIB, part_size
 from services.gateway.uploads.ranges import missing_ranges, ranges
 
 
@@ -24,11 +25,11 @@ from services.gateway.uploads.ranges import missing_ranges, ranges
         ([], 0, []),
     ],
 )
-def test_missing_parts_are_told_as_inclusive_ranges(stored, total, missing):
+def test_missing_parts_are_told_as_inclusive_ranges(stored, total, missing) -> None:
     assert missing_ranges(stored, total) == missing
 
 
-def test_ranges_join_neighbours():
+def test_ranges_join_neighbours() -> None:
     assert ranges([0, 1, 2, 5, 7, 8]) == [(0, 2), (5, 5), (7, 8)]
 
 
@@ -43,7 +44,7 @@ def test_ranges_join_neighbours():
         (["nightly", "1.0.0", "1.0.1-rc1"], "1.1.0"),
     ],
 )
-def test_next_version_is_one_minor_above_the_highest(existing, expected):
+def test_next_version_is_one_minor_above_the_highest(existing, expected) -> None:
     assert next_version(existing) == expected
 
 
@@ -55,24 +56,24 @@ def test_next_version_is_one_minor_above_the_highest(existing, expected):
         (MAX_PARTS * 100 * MIB + 1, 100 * MIB, 101 * MIB),
     ],
 )
-def test_parts_grow_rather_than_become_too_many(archive_size, wanted, size):
+def test_parts_grow_rather_than_become_too_many(archive_size, wanted, size) -> None:
     assert part_size(archive_size, wanted) == size
     assert -(-archive_size // size) <= MAX_PARTS
 
 
 @pytest.mark.parametrize(("done", "total", "shown"), [(1, 7, 14.28), (7, 7, 100.0), (0, 0, 100.0), (2, 3, 66.66)])
-def test_progress_is_rounded_down_so_that_100_means_all(done, total, shown):
+def test_progress_is_rounded_down_so_that_100_means_all(done, total, shown) -> None:
     assert percent(done, total) == shown
 
 
 @pytest.mark.parametrize(
     ("size", "words"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KB"), (4294967296, "4.00 GB"), (2**50, "1024.00 TB")]
 )
-def test_sizes_are_written_as_the_document_writes_them(size, words):
+def test_sizes_are_written_as_the_document_writes_them(size, words) -> None:
     assert size_in_words(size) == words
 
 
-def test_timestamps_are_utc_with_whole_seconds():
+def test_timestamps_are_utc_with_whole_seconds() -> None:
     assert timestamp(datetime(2026, 1, 15, 10, 30, 0, 999_999, tzinfo=UTC)) == "2026-01-15T10:30:00Z"
 
 
@@ -86,7 +87,7 @@ def test_timestamps_are_utc_with_whole_seconds():
         ("LICENSE", "application/octet-stream"),
     ],
 )
-def test_content_type_by_ending(path, kind):
+def test_content_type_by_ending(path, kind) -> None:
     assert content_type(path) == kind
 
 
@@ -104,11 +105,11 @@ def test_content_type_by_ending(path, kind):
         ("lines=0-1", None),
     ],
 )
-def test_one_byte_range_is_served_and_other_forms_get_the_whole(header, expected):
+def test_one_byte_range_is_served_and_other_forms_get_the_whole(header, expected) -> None:
     assert requested_range(header, 10) == expected
 
 
 @pytest.mark.parametrize("header", ["bytes=10-", "bytes=5-2", "bytes=-0"])
-def test_a_range_outside_the_file_is_refused(header):
+def test_a_range_outside_the_file_is_refused(header) -> None:
     with pytest.raises(web.HTTPRequestRangeNotSatisfiable):
         requested_range(header, 10)

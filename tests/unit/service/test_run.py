@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually_sync
 
 pytestmark = pytest.mark.slow  # starts processes
 
@@ -50,7 +50,7 @@ run("tester", ServiceConfig, build)
 
 SLOW = """
     from pathlib import Path
-    from libs.web import Response, Route, make_app
+    from libs.web import PUBLIC, Response, Route, make_app
 
     async def slow(call):
         print("asked", flush=True)
@@ -61,7 +61,7 @@ SLOW = """
     async def nobody(token):
         raise AssertionError(token)
 
-    route = Route("GET", "slow", slow, summary="Slow.", public=True)
+    route = Route("GET", "slow", slow, summary="Slow.", access=PUBLIC)
     routes = [route, *service.health_routes()]
     service.serve(make_app(routes, authenticate=nobody, dependencies=None, title="Test"))
 """
@@ -118,14 +118,14 @@ def test_sigterm_is_unready_at_once_then_closed_then_waits_for_what_is_under_way
         def is_unready() -> None:
             assert requests.get(f"{url}/readyz", timeout=10).status_code == 503
 
-        eventually(is_unready)
+        eventually_sync(is_unready)
 
         def is_closed() -> None:
             with suppress(requests.ConnectionError):
                 raise AssertionError(requests.get(f"{url}/readyz", timeout=10).text)
 
         try:
-            eventually(is_closed)
+            eventually_sync(is_closed)
             assert process.poll() is None
         finally:
             go_on.touch()
@@ -170,7 +170,7 @@ def test_a_failed_start_closes_what_was_opened_and_exits_1() -> None:
 def test_a_background_task_that_dies_ends_the_process_with_1() -> None:
     code, out, log = ended(started("service.background('relay', lambda stop: asyncio.sleep(0))"))
     assert (code, out) == (1, "opened\nclosed\n")
-    assert "relay ended without being told to" in [line["message"] for line in log]
+    assert "relay ended before the service was stopped" in [line["message"] for line in log]
 
 
 def test_a_wrong_setting_is_named_before_anything_starts() -> None:

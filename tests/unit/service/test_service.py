@@ -13,8 +13,8 @@ import pytest
 
 from libs import service as module
 from libs.config import ServiceConfig
-from libs.errors import NotFound, Unavailable
-from libs.service import Service, every
+from libs.errors import Unavailable
+from libs.service import Service
 
 CONFIG = ServiceConfig(database_url="", nats_url="", s3_url="", http_host="127.0.0.1", http_port=0, unready_s=0)
 HASTY = msgspec.structs.replace(CONFIG, drain_s=0.1)
@@ -188,28 +188,3 @@ async def test_health_is_served_without_an_api(listening: Listening) -> None:
             assert answer.status == 404
     service.stop.set()
     assert await working
-
-
-async def test_a_sweeper_goes_on_after_unavailable_and_stops_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    stop = asyncio.Event()
-    rounds = 0
-
-    async def work() -> None:
-        nonlocal rounds
-        rounds += 1
-        if rounds == 2:
-            raise Unavailable("Postgres is away")
-        if rounds == 4:
-            stop.set()
-
-    await asyncio.wait_for(every(stop, 0.001, work, name="sweep"), 5)
-    assert rounds == 4
-    assert "sweep: will try again: Postgres is away" in caplog.text
-
-
-async def test_a_sweeper_does_not_hide_an_error_that_nobody_foresaw() -> None:
-    async def work() -> None:
-        raise NotFound
-
-    with pytest.raises(NotFound):
-        await every(asyncio.Event(), 1, work, name="sweep")

@@ -22,14 +22,14 @@ from tests.support.models import (
     without,
 )
 from tests.support.torchfiles import calling, state_dict, torch_zip
-from tests.unit.validator.memory import judged
+from tests.unit.validator.given import judged
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 EMBEDDING = "model.embed_tokens.weight"
 EVIL = calling("os", "system", "id")
 
 
-def reindexed(change: Callable[[dict[str, object], dict[str, str]], None]) -> Files:
+def reindexed(change: Callable[[dict[str, object], dict[str, str]], object]) -> Files:
     """A Llama in two shards with a changed index: `change(whole, weight_map)`."""
     files = given_llama(shards=2)
     index = json.loads(files["model.safetensors.index.json"])

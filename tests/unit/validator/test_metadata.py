@@ -14,7 +14,7 @@ from tests.support.models import (
     llama_tensors,
     without,
 )
-from tests.unit.validator.memory import judged
+from tests.unit.validator.given import judged
 
 SECOND = "model-00002-of-00002.safetensors"
 

@@ -10,7 +10,7 @@ from libs.errors import ObjectNotFound, Unavailable
 from services.validator.reading import SMALL_BYTES, ModelReader
 from tests.support.models import given_big_llama, given_llama
 from tests.support.torchfiles import given_torch
-from tests.unit.validator.memory import MemoryStorage, judged, stored
+from tests.unit.validator.given import MemoryStorage, judged, stored
 
 
 def header_bytes(file: bytes) -> int:

@@ -9,7 +9,7 @@ import pytest
 from deploy.local.sample import NoSample, fetch
 from services.validator.judging import judge
 from services.validator.reading import ModelReader
-from tests.unit.validator.memory import MemoryStorage, stored
+from tests.unit.validator.given import MemoryStorage, stored
 
 CACHE = Path(__file__).parents[3] / ".cache" / "models"
 
@@ -20,7 +20,7 @@ def model() -> dict[str, bytes]:
     try:
         folder = fetch(CACHE)
     except NoSample as absent:
-        pytest.skip(absent.message)
+        pytest.skip(str(absent))
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

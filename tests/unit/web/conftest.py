@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 import pytest
 
-from libs.errors import Unauthenticated
-from libs.web import BodyLimits, Principal, Route, make_app, serve
+from libs.errors import NotFound, Unauthenticated
+from libs.web import BodyLimits, Principal, Route, SecurityScheme, make_app, serve
 from libs.web.body import DEFAULT_LIMITS
 
-MEMBER = Principal(project_id="proj_MINE", project_slug="mine", key_id="key_1", scopes=frozenset({"models"}))
-OPERATOR = Principal(project_id="", project_slug="", key_id="operator", operator=True)
-KEYS = {"xero_mine_secret": MEMBER, "operator-key": OPERATOR}
+MEMBER = Principal(project_id="proj_MINE", project_slug="mine", key_id="key_1")
+TOKEN = "a-token"
+
+
+class MembersOnly:
+    """An access rule as a service would write it: the caller's own project, and no other."""
+
+    scheme = SecurityScheme("key", "A key.")
+    scopes: Sequence[str] = ("models",)
+
+    def authorize(self, principal: Principal, project_id: str | None) -> None:
+        if project_id not in (None, principal.project_id):
+            raise NotFound
+
+
+MEMBERS = MembersOnly()
 
 Serving = Callable[..., Awaitable[aiohttp.ClientSession]]
 
 
 async def authenticate(token: str) -> Principal:
-    if token not in KEYS:
+    if token != TOKEN:
         raise Unauthenticated
-    return KEYS[token]
+    return MEMBER
 
 
 @pytest.fixture
@@ -36,9 +49,7 @@ async def serving() -> AsyncIterator[Serving]:
         ) -> aiohttp.ClientSession:
             app = make_app(routes, authenticate=authenticate, dependencies=dependencies, title="Test", limits=limits)
             port = await opened.enter_async_context(serve(app, "127.0.0.1", 0, drain_s=0.5))
-            client = aiohttp.ClientSession(
-                f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer xero_mine_secret"}
-            )
+            client = aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {TOKEN}"})
             return await opened.enter_async_context(client)
 
         yield start

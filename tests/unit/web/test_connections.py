@@ -16,14 +16,14 @@ import requests
 from aiohttp import web
 
 from libs.errors import PartConflict
-from libs.web import Principal, Request, Response, Route, make_app, serve
-from tests.unit.web.conftest import Serving, port_of
+from libs.web import PUBLIC, Principal, Request, Response, Route, make_app, serve
+from tests.unit.web.conftest import MEMBERS, Serving, port_of
 
 pytestmark = pytest.mark.slow  # sends much
 
 LARGE = 100_000_000  # a part of an upload
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
-AUTHORIZED = {"Authorization": "Bearer xero_mine_secret"}
+AUTHORIZED = {"Authorization": "Bearer a-token"}
 
 
 async def refuse(_: Request[None]) -> Response:
@@ -41,8 +41,8 @@ async def count(request: Request[None]) -> Response:
     return Response({"size": sum([len(data) async for data in content.iter_any()])})
 
 
-def streams(path: str, handler: Any) -> Route:
-    return Route("POST", path, handler, summary="Takes bytes.", stream=True)
+def streams(path: str, handler: Any) -> Route[None]:
+    return Route("POST", path, handler, summary="Takes bytes.", stream=True, access=MEMBERS)
 
 
 REFUSE, HALFWAY, COUNT = streams("refuse", refuse), streams("halfway", refuse_halfway), streams("count", count)
@@ -60,8 +60,8 @@ def large_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("path", "token", "status"),
     [
-        ("refuse", "xero_mine_secret", 409),
-        ("halfway", "xero_mine_secret", 409),
+        ("refuse", "a-token", 409),
+        ("halfway", "a-token", 409),
         ("refuse", "bad", 401),
         ("no", "bad", 404),
     ],
@@ -85,7 +85,7 @@ async def test_a_client_that_sends_before_it_reads_gets_the_refusal(
 
 
 @needs_curl
-@pytest.mark.parametrize(("path", "token"), [("refuse", "xero_mine_secret"), ("count", "bad"), ("no", "bad")])
+@pytest.mark.parametrize(("path", "token"), [("refuse", "a-token"), ("count", "bad"), ("no", "bad")])
 async def test_curl_is_refused_before_it_sends(serving: Serving, large_file: Path, path: str, token: str) -> None:
     """curl holds a large body back until `100 Continue`: a refusal costs no upload."""
     client = await serving(REFUSE, COUNT)
@@ -97,7 +97,7 @@ async def test_curl_is_refused_before_it_sends(serving: Serving, large_file: Pat
 @needs_curl
 async def test_curl_is_told_to_continue_where_the_body_is_wanted(serving: Serving, large_file: Path) -> None:
     client = await serving(COUNT)
-    assert await curl(client, large_file, "count", "xero_mine_secret") == (200, LARGE, {"size": LARGE})
+    assert await curl(client, large_file, "count", "a-token") == (200, LARGE, {"size": LARGE})
 
 
 async def curl(client: aiohttp.ClientSession, body: Path, path: str, token: str) -> tuple[int, int, Any]:
@@ -120,7 +120,7 @@ async def test_a_connection_that_still_holds_its_body_back_is_closed(serving: Se
     client = await serving(REFUSE)
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(client))
     writer.write(
-        b"POST /v1/refuse HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer xero_mine_secret\r\n"
+        b"POST /v1/refuse HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a-token\r\n"
         b"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n"
     )
     head = await reader.readuntil(b"\r\n\r\n")
@@ -167,7 +167,7 @@ async def test_a_body_with_broken_framing_is_the_clients_error(serving: Serving)
     client = await serving(COUNT)
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(client))
     writer.write(
-        b"POST /v1/count HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer xero_mine_secret\r\n"
+        b"POST /v1/count HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a-token\r\n"
         b"Transfer-Encoding: chunked\r\n\r\nnot a size\r\n"
     )
     head = await reader.readuntil(b"\r\n\r\n")
@@ -190,7 +190,7 @@ async def test_a_vanished_client_cancels_its_handler_and_is_no_error(
             cancelled.set()
         return Response()
 
-    client = await serving(Route("GET", "wait", wait_for_ever, summary="Waits."))
+    client = await serving(Route("GET", "wait", wait_for_ever, summary="Waits.", access=MEMBERS))
     asking = asyncio.create_task(client.get("/v1/wait"))
     await started.wait()
     asking.cancel()
@@ -212,7 +212,7 @@ async def test_an_error_after_the_first_byte_breaks_the_answer_off(
         await response.write(b"half of")
         raise PartConflict
 
-    client = await serving(Route("GET", "x", begin_and_fail, summary="Fails late."))
+    client = await serving(Route("GET", "x", begin_and_fail, summary="Fails late.", access=MEMBERS))
     async with client.get("/v1/x") as answer:
         assert answer.headers["x-request-id"]
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -240,7 +240,7 @@ async def test_closing_lets_requests_finish_and_accepts_no_more() -> None:
         raise AssertionError("no route here asks")
 
     app = make_app(
-        [Route("GET", "x", slow, summary="Slow.", public=True)], authenticate=nobody, dependencies=None, title="Test"
+        [Route("GET", "x", slow, summary="Slow.", access=PUBLIC)], authenticate=nobody, dependencies=None, title="Test"
     )
     serving = serve(app, "127.0.0.1", 0, drain_s=5)
     port = await serving.__aenter__()
@@ -270,7 +270,7 @@ async def test_a_handler_that_outlasts_the_drain_is_cancelled_once_it_is_over() 
     async def nobody(_: str) -> Principal:
         raise AssertionError("no route here asks")
 
-    route = Route("GET", "x", stubborn, summary="Never ends.", public=True)
+    route = Route("GET", "x", stubborn, summary="Never ends.", access=PUBLIC)
     serving = serve(
         make_app([route], authenticate=nobody, dependencies=None, title="Test"), "127.0.0.1", 0, drain_s=0.05
     )

@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from libs.web import Request, Response, Route
+from libs.web import PUBLIC, Request, Response, Route, SecurityScheme
 from libs.web.openapi import openapi_document
+from tests.unit.web.conftest import MEMBERS, MembersOnly
 
 
 class Wanted(msgspec.Struct):
@@ -18,16 +19,33 @@ class Page(msgspec.Struct):
     limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
 
 
+class OperatorsOnly(MembersOnly):
+    scheme = SecurityScheme("operator", "The operator's key.")
+    scopes = ()
+
+
+OPERATORS = OperatorsOnly()
+
+
 async def handler(_: Request[None]) -> Response:
     return Response()
 
 
 ROUTES = [
-    Route("POST", "things", handler, summary="Make", body=Wanted, returns=Wanted, status=201, scope="models"),
-    Route("GET", "things", handler, summary="List", query=Page, returns=Page, also={200: Wanted, 202: Wanted}),
-    Route("PUT", "things/{id}/files/{path:path}", handler, summary="Send", stream=True),
-    Route("GET", "/livez", handler, summary="Alive", public=True, base="root"),
-    Route("GET", "/admin/v1/x", handler, summary="Operate", operator=True, base="root"),
+    Route("POST", "things", handler, summary="Make", body=Wanted, returns=Wanted, status=201, access=MEMBERS),
+    Route(
+        "GET",
+        "things",
+        handler,
+        summary="List",
+        query=Page,
+        returns=Page,
+        also={200: Wanted, 202: Wanted},
+        access=MEMBERS,
+    ),
+    Route("PUT", "things/{id}/files/{path:path}", handler, summary="Send", stream=True, access=MEMBERS),
+    Route("GET", "/livez", handler, summary="Alive", access=PUBLIC, base="root"),
+    Route("GET", "/admin/v1/x", handler, summary="Operate", access=OPERATORS, base="root"),
 ]
 
 
@@ -86,3 +104,11 @@ def test_project_routes_are_served_below_both_bases_and_others_at_the_root() -> 
     whole = document()
     assert [server["url"] for server in whole["servers"]] == ["/v1", "/{project_id}/v1"]
     assert whole["paths"]["/livez"]["servers"] == [{"url": "/"}]
+
+
+def test_every_kind_of_token_that_a_route_takes_is_described() -> None:
+    bearer = {"type": "http", "scheme": "bearer"}
+    assert document()["components"]["securitySchemes"] == {
+        "key": {**bearer, "description": "A key."},
+        "operator": {**bearer, "description": "The operator's key."},
+    }

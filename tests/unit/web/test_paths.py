@@ -1,18 +1,22 @@
 """From a raw path to its route."""
 
+from typing import Literal
+
 import pytest
 
 from libs.errors import Invalid
 from libs.web import Request, Response, Route
 from libs.web.paths import Match, PathTable, WrongMethod
+from libs.web.route import Method
+from tests.unit.web.conftest import MEMBERS
 
 
 async def handler(_: Request[None]) -> Response:
     return Response()
 
 
-def route(method: str, path: str, base: str = "project") -> Route:
-    return Route(method, path, handler, summary=f"{method} {path}", base=base)
+def route(method: Method, path: str, base: Literal["project", "root"] = "project") -> Route[None]:
+    return Route(method, path, handler, summary=f"{method} {path}", base=base, access=MEMBERS)
 
 
 TABLE = PathTable(

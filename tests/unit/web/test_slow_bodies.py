@@ -16,8 +16,8 @@ import pytest
 from libs.errors import Overloaded, TooSlow
 from libs.web import BodyLimits, Pace, Request, Response, Route, middleware
 from libs.web.body import Body
-from tests.support.bus import eventually
-from tests.unit.web.conftest import Serving, port_of
+from tests.support.eventually import eventually
+from tests.unit.web.conftest import MEMBERS, Serving, port_of
 
 IMPATIENT = BodyLimits(idle_s=0.05, min_rate_bytes_per_s=1)
 HURRIED = BodyLimits(idle_s=60, min_rate_bytes_per_s=1024**4, window_s=1e-9)
@@ -47,10 +47,10 @@ async def huge(_: Request[None]) -> Response:
     return Response({"much": "x" * 64_000_000})
 
 
-COUNT = Route("POST", "count", count, summary="Takes bytes.", stream=True)
-DECODED = Route("POST", "decoded", decoded, summary="Takes JSON.", body=Anything)
-OVERLOADED = Route("POST", "overloaded", overloaded, summary="Has no slot.", stream=True)
-HUGE = Route("GET", "huge", huge, summary="Answers much.")
+COUNT = Route("POST", "count", count, summary="Takes bytes.", stream=True, access=MEMBERS)
+DECODED = Route("POST", "decoded", decoded, summary="Takes JSON.", body=Anything, access=MEMBERS)
+OVERLOADED = Route("POST", "overloaded", overloaded, summary="Has no slot.", stream=True, access=MEMBERS)
+HUGE = Route("GET", "huge", huge, summary="Answers much.", access=MEMBERS)
 
 
 class Raw:
@@ -70,7 +70,7 @@ class Raw:
             writer.transport.abort()
 
     def ask(self, request: str, *headers: str, body: bytes = b"") -> None:
-        lines = [f"{request} HTTP/1.1", "Host: x", "Authorization: Bearer xero_mine_secret", *headers, "", ""]
+        lines = [f"{request} HTTP/1.1", "Host: x", "Authorization: Bearer a-token", *headers, "", ""]
         self._writer.write("\r\n".join(lines).encode() + body)
 
     async def received(self) -> int:
@@ -88,7 +88,7 @@ class Raw:
         return int(head.split()[1]), head.decode(), json.loads(body)
 
 
-async def test_every_empty_body_of_a_process_ends_at_once():
+async def test_every_empty_body_of_a_process_ends_at_once() -> None:
     """aiohttp has one reader for all of them, which says only once that there is no more."""
     for _ in range(2):
         assert await Body(aiohttp.EMPTY_PAYLOAD, HURRIED).readany() == b""
@@ -119,7 +119,9 @@ async def test_a_client_that_is_kept_waiting_is_not_slow(serving: Serving) -> No
         await go_on.wait()
         return await count(request)
 
-    client = await serving(Route("POST", "late", late, summary="Reads late.", stream=True), limits=IMPATIENT)
+    client = await serving(
+        Route("POST", "late", late, summary="Reads late.", stream=True, access=MEMBERS), limits=IMPATIENT
+    )
     asking = asyncio.create_task(client.post("/v1/late", data=b"x" * 1000))
     await asyncio.sleep(2 * IMPATIENT.idle_s)  # time itself is what this is about
     go_on.set()

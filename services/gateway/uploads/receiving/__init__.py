@@ -13,8 +13,8 @@ from services.gateway.uploads.receiving.acceptance import (
     accept,
     declared_checksum,
 )
-from services.gateway.uploads.receiving.divided_body import DividedBody
 from services.gateway.uploads.receiving.content_range import Span, parse_content_range
+from services.gateway.uploads.receiving.divided_body import DividedBody
 
 __all__ = [
     "Accepted",

@@ -121,9 +121,7 @@ async def accept(request: Request[Dependencies], expected: Expected, destination
     body = _MeasuredBody(request, expected)
     digest = Digest(body)
     async with request.dependencies.incoming.take(request.principal.project_id):
-        s3_number, etag = await destination.put(
-            request.dependencies.blobs, _verified(digest, expected), size_bytes
-        )
+        s3_number, etag = await destination.put(request.dependencies.blobs, _verified(digest, expected), size_bytes)
     if isinstance(destination, StoredBefore):
         expected.require_same(digest.sha256, destination.sha256)
     return Accepted(

@@ -215,9 +215,7 @@ async def _finish_if_whole(dependencies: Dependencies, upload: Upload, file: Upl
     return whole
 
 
-async def finish(
-    dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer
-) -> WholeFile | None:
+async def finish(dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer) -> WholeFile | None:
     """Every chunk is stored: make them one object, for the extractor to hash. None if another request did.
 
     Emits: UploadOpened. Raises: Unavailable.

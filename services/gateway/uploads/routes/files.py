@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
+from libs.archives.paths import check_path
 from libs.contracts.keys import file_key
 from libs.db import connection
 from libs.errors import Conflict, Invalid, NotFound, PartConflict, PartSizeMismatch
-from libs.archives.paths import check_path
 from libs.web import Request, Response
 from services.gateway.dependencies import Dependencies
 from services.gateway.uploads import responses, schemas
@@ -184,9 +184,7 @@ class _FileRequest:
         accepted = await accept(self._request, self._expected, NewObject(key))
         until = lifetime(self._dependencies.config)
         async with dropped_if_refused(self._dependencies, upload, key), connection(self._dependencies.pool) as tx:
-            receipt = await files.receive(
-                tx, upload.id, file.number, sha256=accepted.sha256, key=key, lifetime=until
-            )
+            receipt = await files.receive(tx, upload.id, file.number, sha256=accepted.sha256, key=key, lifetime=until)
         if receipt.won:
             return self._received(accepted.sha256, receipt.arrived, receipt.expected, accepted.crc32)
         await drop(self._dependencies, upload, key, reason="repeated")

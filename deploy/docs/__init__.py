@@ -1,0 +1,8 @@
+"""Writes the generated pages of docs/: `make docs`.
+
+pages.py      which pages there are, and what writes each
+settings.py   docs/settings.md from the config Structs and the comments beside their fields
+openapi.py    docs/openapi.json from the routes of the gateway
+
+A test compares every committed page with what is generated.
+"""

@@ -1,0 +1,21 @@
+"""The generated pages, by their paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deploy.docs.openapi import openapi_json
+from deploy.docs.settings import settings_page
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+PAGES: Mapping[Path, Callable[[], str]] = {
+    DOCS / "openapi.json": openapi_json,
+    DOCS / "settings.md": settings_page,
+}
+
+
+def outdated() -> list[Path]:
+    """The pages that are missing, or differ from what is generated now."""
+    return [path for path, page in PAGES.items() if not path.exists() or path.read_text(encoding="utf-8") != page()]
