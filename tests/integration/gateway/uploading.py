@@ -19,13 +19,12 @@ from libs.contracts import (
     Report,
     StoredFile,
     decode_event,
-    event_type,
 )
 from libs.contracts.keys import member_key
 from libs.db import Pool, connection
-from libs.outbox import apply_once
 from services.gateway.dependencies import Dependencies
 from services.gateway.handlers import handlers
+from tests.support.delivery import deliver
 
 PROJECT = "proj_TESTTEST01"
 NOON = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
@@ -107,10 +106,9 @@ class Uploads:
         events = [decode_event(row["type"], row["body"].encode()) for row in rows]
         return [event for event in events if kind is None or isinstance(event, kind)]
 
-    async def tell(self, event: Event) -> None:
-        """Apply the gateway's own handler for `event`, as its consumer does."""
-        handler = handlers.events[event_type(event)].handle
-        await apply_once(self.pool, "gateway", handler, event)
+    async def deliver(self, event: Event) -> None:
+        """Apply `event` as the gateway's consumer does."""
+        await deliver(self.pool, handlers, event)
 
     async def validate(self, model_id: str) -> None:
         """Give the verdict that the model waits for: all is well."""
@@ -118,7 +116,7 @@ class Uploads:
         asked = [event for event in requests if event.model_id == model_id]
         report = Report(findings=[], metadata=ModelMetadata(), files_read=1, bytes_read=1, validator="test")
         verdict = ModelValidated(model_id=model_id, validation_id=asked[-1].validation_id, report=report, at=NOON)
-        await self.tell(verdict)
+        await self.deliver(verdict)
 
 
 def stored_files(upload_id: str, files: dict[str, bytes] = FILES) -> list[StoredFile]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from libs.web import Route
-from services.gateway.dependencies import Dependencies
 from services.gateway.projects.access import MODELS
 from services.gateway.uploads import schemas
 from services.gateway.uploads.routes.ending import abort_upload, complete_upload
@@ -14,7 +13,7 @@ from services.gateway.uploads.routes.listing import get_upload, list_uploads
 from services.gateway.uploads.routes.opening import open_archive, open_directory
 from services.gateway.uploads.routes.parts import receive_part
 
-_models = partial(Route[Dependencies], access=MODELS)
+_models = partial(Route, access=MODELS)
 _part = partial(_models, query=schemas.PartQuery, returns=schemas.PartStored, stream=True)
 
 ROUTES = [

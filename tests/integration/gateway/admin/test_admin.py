@@ -29,8 +29,9 @@ from services.gateway.admin.store import KEPT
 from services.gateway.models.sweepers import give_verdicts_up
 from services.gateway.projects.access import OPERATOR
 from services.gateway.projects.authentication import authenticate_by
+from services.gateway.uploads.deadlines import PAUSES
 from services.gateway.uploads.store import deadlines
-from services.gateway.uploads.sweepers import PAUSES, ask_extractor_again
+from services.gateway.uploads.sweepers import ask_extractor_again
 from tests.integration.gateway.models.test_verdicts import DAYS, asked_through_all_pauses
 from tests.integration.gateway.models.verdicts import asked_for, parked
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads, extracted
@@ -160,7 +161,7 @@ async def test_a_parked_upload_is_resumed_with_what_of_it_is_not_unpacked(operat
     [event] = await uploads.emitted(UploadResumeRequested)
     assert (event.upload_id, event.stream_ids) == (session, [f"{session}-0"])
 
-    await uploads.tell(extracted(session))
+    await uploads.deliver(extracted(session))
     unpacked = await operator.call("POST", f"uploads/{session}/resume", status=409)
     assert "Nothing of this upload waits" in unpacked["error"]["message"]
     await uploads.complete(session)
@@ -232,7 +233,7 @@ async def test_what_is_parked_is_listed_with_its_reason(operator: Operator) -> N
         model_id = (await uploads.upload_directory(FILES, name))["model_id"]
         if name != "third":
             asked = await asked_for(uploads, model_id)
-            await uploads.tell(parked(asked, NOON, f"{name} cannot be read."))
+            await uploads.deliver(parked(asked, NOON, f"{name} cannot be read."))
     opened = await uploads.open_archive(10, "fourth")
     session = opened["session_id"]
     await uploads.send_part(session, 0, b"x" * 10)
@@ -268,7 +269,7 @@ async def test_an_audit_is_asked_for_and_its_result_kept(operator: Operator) -> 
 
     last = audited(KEPT + 5, stopped="Too much is unknown.", keys=["a", "b"])
     for each in [last, *(audited(number) for number in range(KEPT + 5)), last]:
-        await uploads.tell(each)
+        await uploads.deliver(each)
     kept = (await operator.call("GET", "audit"))["data"]
     assert [audit["objects"] for audit in kept] == list(range(KEPT + 5, 5, -1))
     assert kept[0] == {

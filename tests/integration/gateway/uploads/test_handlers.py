@@ -18,8 +18,8 @@ from libs.contracts import (
 )
 from libs.db import transaction
 from services.gateway.handlers import handlers
-from services.gateway.uploads.lifetimes import lifetime
-from services.gateway.uploads.sweepers import ask_extractor_again, expire_sessions
+from services.gateway.uploads.deadlines import lifetime
+from services.gateway.uploads.sweepers import ask_extractor_again, expire_uploads
 from tests.integration.gateway.uploading import NOON, Uploads, extracted
 
 SYMLINK = Finding(rule="tar-symlink", severity="error", message="is a link.", fix="Use tar -h.", file="a.json")
@@ -37,8 +37,8 @@ async def test_a_rejected_archive_fails_the_session_and_the_next_part_is_told_wh
     session = opened["session_id"]
     await uploads.send_part(session, 0, b"x" * 1000)
     rejected = ArchiveRejected(upload_id=session, stream_id=f"{session}-0", finding=SYMLINK, at=NOON)
-    await uploads.tell(rejected)
-    await uploads.tell(rejected)
+    await uploads.deliver(rejected)
+    await uploads.deliver(rejected)
 
     refused = await uploads.send_part(session, 1, b"x" * 1000, status=422)
     assert refused["error"]["code"] == "archive_rejected"
@@ -56,7 +56,7 @@ async def test_bytes_that_are_not_those_declared_are_called_a_checksum_mismatch(
     finding = Finding(
         rule="archive-checksum", severity="error", message="its SHA-256 is another.", fix="Send it again."
     )
-    await uploads.tell(ArchiveRejected(upload_id=session, stream_id=f"{session}-0", finding=finding, at=NOON))
+    await uploads.deliver(ArchiveRejected(upload_id=session, stream_id=f"{session}-0", finding=finding, at=NOON))
     assert (await uploads.complete(session, status=422))["error"]["code"] == "checksum_mismatch"
 
 
@@ -64,9 +64,9 @@ async def test_extraction_that_is_told_twice_registers_once(uploads: Uploads):
     opened = await given_part(uploads)
     await uploads.complete(opened["session_id"], status=202)
     event = extracted(opened["session_id"])
-    await uploads.tell(event)
-    await uploads.tell(event)
-    await uploads.tell(extracted(opened["session_id"]))  # told again by the extractor, as another event
+    await uploads.deliver(event)
+    await uploads.deliver(event)
+    await uploads.deliver(extracted(opened["session_id"]))  # told again by the extractor, as another event
 
     assert len(await uploads.emitted(ModelValidationRequested)) == 1
 
@@ -74,7 +74,7 @@ async def test_extraction_that_is_told_twice_registers_once(uploads: Uploads):
 async def test_extraction_of_an_aborted_upload_registers_nothing(uploads: Uploads):
     opened = await given_part(uploads)
     await uploads.call("DELETE", f"uploads/{opened['session_id']}")
-    await uploads.tell(extracted(opened["session_id"]))
+    await uploads.deliver(extracted(opened["session_id"]))
     assert await uploads.emitted(ModelValidationRequested) == []
 
 
@@ -82,7 +82,7 @@ async def test_progress_only_grows(uploads: Uploads):
     opened = await given_part(uploads)
     session = opened["session_id"]
     for done, members in ((1, 5), (0, 2)):
-        await uploads.tell(
+        await uploads.deliver(
             ArchiveProgressed(
                 upload_id=session, stream_id=f"{session}-0", parts_done=done, members=members, bytes_out=7, at=NOON
             )
@@ -107,8 +107,8 @@ async def test_a_stream_that_waits_too_long_is_told_of_again_with_all_that_is_kn
 async def test_a_session_that_expires_leaves_its_model_in_error(uploads: Uploads):
     opened = await given_part(uploads)
     later = datetime.now(UTC) + timedelta(days=2)
-    await expire_sessions(uploads.pool, later, lifetime(uploads.dependencies.config))
-    await expire_sessions(uploads.pool, later, lifetime(uploads.dependencies.config))
+    await expire_uploads(uploads.pool, later, lifetime(uploads.dependencies.config))
+    await expire_uploads(uploads.pool, later, lifetime(uploads.dependencies.config))
 
     assert len(await uploads.emitted(UploadExpired)) == 1
     model = await uploads.model(opened["model_id"])
@@ -144,5 +144,5 @@ async def test_a_dead_letter_parks_its_upload_and_shows_the_reason(uploads: Uplo
     assert "ZeroDivisionError" in shown["waiting_for"]
     assert "ZeroDivisionError" in (await uploads.complete(opened["session_id"], status=202))["waiting_for"]
     assert (await uploads.model(opened["model_id"]))["status"] == "processing"
-    await uploads.tell(extracted(opened["session_id"]))
+    await uploads.deliver(extracted(opened["session_id"]))
     assert (await uploads.complete(opened["session_id"]))["status"] == "completed"

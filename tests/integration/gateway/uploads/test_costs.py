@@ -16,15 +16,16 @@ from libs.db import Pool, connection, transaction
 from libs.web import make_app
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.names import digest_of
-from services.gateway.uploads.lifetimes import lifetime
+from services.gateway.uploads.deadlines import lifetime
+from services.gateway.uploads.part_sizes import of_stream
 from services.gateway.uploads.progress import Progress
 from services.gateway.uploads.routes import ROUTES
-from services.gateway.uploads.store import sessions
+from services.gateway.uploads.store import uploads as store
 from services.gateway.uploads.sweepers import (
     ask_extractor_again,
-    end_stuck_sessions,
-    expire_sessions,
-    forget_ended_sessions,
+    expire_uploads,
+    give_up_uploads,
+    prune_uploads,
 )
 from tests.integration.gateway.uploading import CHUNK, FILES, PROJECT, Uploads, part
 
@@ -113,7 +114,7 @@ async def test_a_whole_small_file_takes_three_round_trips(uploads: Uploads):
         assert len(statements) == 3, [query for query, _ in statements]
 
 
-@pytest.mark.parametrize("size", [CHUNK, 9 * 1024 * 1024])
+@pytest.mark.parametrize("size", [CHUNK, 18 * 1024 * 1024])
 async def test_a_request_of_a_stream_takes_one_round_trip_a_part_and_a_few_of_its_own(uploads: Uploads, size: int):
     async with authenticated(uploads) as gateway:
         data = bytes(size)
@@ -123,7 +124,7 @@ async def test_a_request_of_a_stream_takes_one_round_trip_a_part_and_a_few_of_it
         with logged(uploads.pool) as statements:
             await gateway.append(session, "model.safetensors", f"{half}-{size - 1}/{size}", data[half:], 200)
         parts = len([query for query, _ in statements if "INSERT INTO upload_transfer_part" in query])
-        assert parts == -(-size // (8 * 1024 * 1024))
+        assert parts == -(-size // of_stream(size))
         assert len(statements) - parts <= 11, [query for query, _ in statements]
 
 
@@ -160,12 +161,12 @@ async def test_every_sweep_and_list_is_on_an_index(large: Uploads):
     with logged(pool) as statements:
         await ask_extractor_again(pool, now)
         await progress.write()
-        await end_stuck_sessions(pool, now, timedelta(days=7))
-        await expire_sessions(pool, now, lifetime(large.dependencies.config))
-        await forget_ended_sessions(pool, now, timedelta(days=7))
+        await give_up_uploads(pool, now, timedelta(days=7))
+        await expire_uploads(pool, now, lifetime(large.dependencies.config))
+        await prune_uploads(pool, now, timedelta(days=7))
         async with connection(pool) as tx:
-            await sessions.that_brought(tx, ["k1", "k2"])
-            await sessions.live_among(tx, ["u1", "u2"])
+            await store.that_brought(tx, ["k1", "k2"])
+            await store.live_among(tx, ["u1", "u2"])
         await large.call("GET", "uploads?limit=100")
         await large.call("GET", "uploads?limit=10&after=u500")
         await large.call("GET", "uploads/u10")

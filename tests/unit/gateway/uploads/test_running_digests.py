@@ -1,40 +1,13 @@
-"""How files are cut into parts: as S3 allows it, whatever their size."""
+"""The SHA-256 of a file goes on from request to request only where this process saw all of its bytes."""
 
 from __future__ import annotations
 
 import hashlib
 
-import pytest
-
-from libs.blobs import MAX_PARTS
-from services.gateway.uploads.incoming.chunks import equal_cut
-from services.gateway.uploads.incoming.digests import RunningDigests
-from services.gateway.uploads.incoming.transfers import part_bytes
+from services.gateway.uploads.running_digests import RunningDigests
 from services.gateway.uploads.store.transfers import Transfer
 
 MIB = 1024 * 1024
-
-
-@pytest.mark.parametrize("size", [1, 8 * MIB, 70 * 1024 * MIB, 81 * 1024 * MIB, 2 * 1024**4])
-def test_a_tenth_of_the_part_numbers_is_left_for_requests_that_broke_off(size: int):
-    assert part_bytes(size) >= 16 * MIB
-    assert -(-size // part_bytes(size)) <= MAX_PARTS * 9 // 10
-
-
-@pytest.mark.parametrize(
-    ("size", "number", "count", "total", "expected"),
-    [
-        (6 * MIB, 0, 4, 23 * MIB, 6 * MIB),
-        (5 * MIB, 3, 4, 23 * MIB, 6 * MIB),  # the last one tells the size of the others
-        (5 * MIB, 3, 4, 23 * MIB + 1, None),  # which is not whole
-        (4 * MIB, 0, 4, 16 * MIB, None),  # too small for S3
-        (12 * MIB, 0, 4, 23 * MIB, None),  # too large for an equal cut
-        (None, 0, 4, 23 * MIB, None),
-        (6 * MIB, 0, 9000, 9000 * 6 * MIB, None),  # no number is left to send one again
-    ],
-)
-def test_an_equal_cut_is_told_from_its_first_chunk(size, number, count, total, expected):
-    assert equal_cut(size, number, count, total) == expected
 
 
 def transfer(key: str, parts: int, held_by: int) -> Transfer:

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.gateway.uploads.sweepers import forget_ended_sessions
+from services.gateway.uploads.sweepers import prune_uploads
 from tests.integration.gateway.uploading import FILES, Uploads
 
 ARCHIVE = {"model_name": "tiny", "archive_size": 10, "archive_format": "tar"}
@@ -43,7 +43,7 @@ async def test_a_key_with_another_body_is_a_conflict_and_a_refused_opening_takes
 
 async def test_a_key_is_forgotten_after_a_day(uploads: Uploads):
     first = await open_by(uploads, "key")
-    await forget_ended_sessions(uploads.pool, datetime.now(UTC) + timedelta(hours=25), timedelta(days=7))
+    await prune_uploads(uploads.pool, datetime.now(UTC) + timedelta(hours=25), timedelta(days=7))
     assert (await open_by(uploads, "key"))["session_id"] != first["session_id"]
 
 

@@ -143,7 +143,7 @@ async def test_complete_answers_202_until_the_extractor_is_done_and_then_the_fil
     assert completed.stream_ids == [f"{session}-0"]
 
     answering = asyncio.create_task(uploads.complete(session, wait_s=30))
-    await uploads.tell(extracted(session))
+    await uploads.deliver(extracted(session))
     done = await answering
     assert done == await uploads.complete(session)
     assert done["status"] == "completed"
@@ -156,7 +156,7 @@ async def test_complete_answers_202_until_the_extractor_is_done_and_then_the_fil
 async def test_an_extractor_that_kept_pace_makes_complete_immediate(uploads: Uploads):
     opened = await uploads.open_archive(CHUNK)
     await uploads.send_part(opened["session_id"], 0, part(0))
-    await uploads.tell(extracted(opened["session_id"]))
+    await uploads.deliver(extracted(opened["session_id"]))
 
     assert (await uploads.complete(opened["session_id"]))["status"] == "completed"
     assert (await uploads.model(opened["model_id"]))["status"] == "validating"
@@ -165,7 +165,7 @@ async def test_an_extractor_that_kept_pace_makes_complete_immediate(uploads: Upl
 async def test_an_archive_without_what_a_model_needs_fails_at_complete(uploads: Uploads):
     opened = await uploads.open_archive(CHUNK)
     await uploads.send_part(opened["session_id"], 0, part(0))
-    await uploads.tell(extracted(opened["session_id"], {"README.md": b"hello"}))
+    await uploads.deliver(extracted(opened["session_id"], {"README.md": b"hello"}))
 
     refused = await uploads.complete(opened["session_id"], status=422)
     assert refused["error"]["code"] == "archive_rejected"

@@ -16,8 +16,8 @@ from libs.blobs import Blobs
 from libs.contracts import ArchiveExtracted, ObjectDropped, StoredFile, UploadOpened
 from libs.db import connection
 from libs.errors import Unavailable
-from services.gateway.uploads.incoming import chunks
-from services.gateway.uploads.incoming.contentrange import Span, parse
+from services.gateway.uploads.receiving import Span, parse_content_range
+from services.gateway.uploads.routes import chunks
 from tests.integration.gateway.uploading import NOON, Uploads, sent
 from tests.support.eventually import eventually
 
@@ -89,7 +89,7 @@ async def test_a_broken_connection_loses_the_unfinished_part_and_another_replica
     assert opened.stream.key is not None
     assert await uploads.sha256(opened.stream.key) == sha256_of(data)
     assert (await uploads.complete(session, status=202))["status"] == "processing"
-    await uploads.tell(_hashed(session, opened, data))
+    await uploads.deliver(_hashed(session, opened, data))
     assert (await uploads.complete(session))["total_size"] == len(data) + 2
 
 
@@ -284,7 +284,7 @@ async def test_large_chunks_in_any_order_become_one_object_in_place(uploads: Upl
     assert opened.stream.format == "object"
     assert await uploads.sha256(opened.stream.key or "") == sha256_of(data)
     await uploads.complete(session, status=202)
-    await uploads.tell(_hashed(session, opened, data))
+    await uploads.deliver(_hashed(session, opened, data))
     assert (await uploads.complete(session))["total_size"] == len(data) + 2
 
 
@@ -355,8 +355,8 @@ async def test_a_large_chunk_that_was_begun_too_often_costs_its_file_alone(
 
 
 def test_content_range_is_read_as_the_rfc_writes_it():
-    assert parse("bytes 0-99/1000") == Span(0, 100, 1000)
-    assert parse("Bytes */1000") == Span(0, 0, 1000, asks=True)
+    assert parse_content_range("bytes 0-99/1000") == Span(0, 100, 1000)
+    assert parse_content_range("Bytes */1000") == Span(0, 0, 1000, asks=True)
 
 
 async def _break_off(uploads: Uploads, session: str, data: bytes, after: int) -> None:

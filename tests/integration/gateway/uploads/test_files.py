@@ -76,7 +76,7 @@ async def test_a_file_can_be_sent_in_chunks_that_the_extractor_joins(uploads: Up
 
     await uploads.complete(session, status=202)
     joined = extracted(session, {"model.safetensors": weights})
-    await uploads.tell(type(joined)(upload_id=session, stream_id=f"{session}-1", files=joined.files, at=NOON))
+    await uploads.deliver(type(joined)(upload_id=session, stream_id=f"{session}-1", files=joined.files, at=NOON))
     done = await uploads.complete(session)
     assert done["total_size"] == sum(map(len, FILES.values()))
 

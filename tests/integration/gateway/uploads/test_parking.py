@@ -22,15 +22,14 @@ from libs.contracts import (
 )
 from libs.contracts.keys import member_key
 from libs.db import connection
-from services.gateway.uploads.lifetimes import lifetime
+from services.gateway.uploads.deadlines import PAUSES, lifetime
 from services.gateway.uploads.progress import Progress
 from services.gateway.uploads.store.expiry import Lifetime
 from services.gateway.uploads.sweepers import (
-    PAUSES,
     ask_extractor_again,
-    end_stuck_sessions,
-    expire_sessions,
-    forget_ended_sessions,
+    expire_uploads,
+    give_up_uploads,
+    prune_uploads,
 )
 from tests.integration.gateway.uploading import CHUNK, FILES, NOON, PROJECT, Uploads, extracted, part
 
@@ -43,8 +42,8 @@ async def test_one_wrong_file_of_a_directory_is_sent_again_and_costs_only_itself
     await uploads.complete(session, status=202)
     [first] = await uploads.emitted(UploadOpened)
     rejected = ArchiveRejected(upload_id=session, stream_id=first.stream.id, finding=WRONG, at=NOON)
-    await uploads.tell(rejected)
-    await uploads.tell(msgspec.structs.replace(rejected, id="again"))
+    await uploads.deliver(rejected)
+    await uploads.deliver(msgspec.structs.replace(rejected, id="again"))
 
     refused = (await uploads.complete(session, status=409))["error"]
     assert (refused["code"], refused["missing"]) == ("parts_missing", ["model.safetensors"])
@@ -64,7 +63,7 @@ async def test_one_wrong_file_of_a_directory_is_sent_again_and_costs_only_itself
     second = (await uploads.emitted(UploadOpened))[-1]
     assert second.stream.id != first.stream.id  # the extractor has answered for the first one
     await uploads.complete(session, status=202)
-    await uploads.tell(_joined(session, second.stream.id))
+    await uploads.deliver(_joined(session, second.stream.id))
     assert (await uploads.complete(session))["file_count"] == 2
 
 
@@ -83,7 +82,7 @@ async def test_a_shared_file_that_is_lost_meanwhile_is_sent_again_and_costs_only
     await uploads.complete(session, status=202)
     async with connection(uploads.pool) as tx:  # as when storage has lost it
         await tx.execute("UPDATE blob SET missing_since = now() WHERE size_bytes = $1", len(config))
-    await uploads.tell(_joined(session, (await uploads.emitted(UploadOpened))[-1].stream.id, weights))
+    await uploads.deliver(_joined(session, (await uploads.emitted(UploadOpened))[-1].stream.id, weights))
 
     missing = (await uploads.complete(session, status=409))["error"]
     assert (missing["code"], missing["missing"]) == ("parts_missing", ["config.json"])
@@ -105,7 +104,7 @@ async def test_a_client_that_waits_in_complete_hears_at_once_that_a_file_is_wron
     session = await _given_chunks(uploads)
     await uploads.complete(session, status=202)
     [opened] = await uploads.emitted(UploadOpened)
-    await uploads.tell(ArchiveRejected(upload_id=session, stream_id=opened.stream.id, finding=WRONG, at=NOON))
+    await uploads.deliver(ArchiveRejected(upload_id=session, stream_id=opened.stream.id, finding=WRONG, at=NOON))
     await uploads.complete(session, status=409, wait_s=30)
 
 
@@ -115,7 +114,7 @@ async def test_a_parked_upload_says_what_it_waits_for_until_it_goes_on(uploads: 
     parked = ArchiveParked(
         upload_id=session, stream_id=f"{session}-0", reason="storage is full", retry_at=datetime.now(UTC), at=NOON
     )
-    await uploads.tell(parked)
+    await uploads.deliver(parked)
 
     shown = await uploads.call("GET", f"uploads/{session}")
     assert (shown["status"], shown["waiting_for"]) == ("processing", "storage is full")
@@ -127,7 +126,7 @@ async def test_a_parked_upload_says_what_it_waits_for_until_it_goes_on(uploads: 
 
     await _report(uploads, session, known=2, done=1)
     assert (await uploads.call("GET", f"uploads/{session}"))["waiting_for"] is None
-    await uploads.tell(extracted(session))
+    await uploads.deliver(extracted(session))
     assert (await uploads.complete(session))["status"] == "completed"
 
 
@@ -184,11 +183,11 @@ async def test_an_upload_that_cannot_be_processed_for_days_ends_with_its_true_re
     parked = ArchiveParked(
         upload_id=session, stream_id=f"{session}-0", reason="storage is full", retry_at=NOON, at=NOON
     )
-    await uploads.tell(parked)
+    await uploads.deliver(parked)
     week = timedelta(days=7)
-    await end_stuck_sessions(uploads.pool, datetime.now(UTC) + week - DAY, week)
+    await give_up_uploads(uploads.pool, datetime.now(UTC) + week - DAY, week)
     assert (await uploads.call("GET", f"uploads/{session}"))["status"] == "processing"
-    await end_stuck_sessions(uploads.pool, datetime.now(UTC) + week, week)
+    await give_up_uploads(uploads.pool, datetime.now(UTC) + week, week)
 
     refused = (await uploads.complete(session, status=422))["error"]
     assert refused["code"] == "processing_failed"
@@ -200,10 +199,10 @@ async def test_an_upload_that_makes_progress_does_not_expire(uploads: Uploads):
     session = (await uploads.open_archive(3 * CHUNK))["session_id"]
     await _age(uploads, session, timedelta(hours=23))
     await uploads.send_part(session, 0, part(0))
-    await expire_sessions(uploads.pool, datetime.now(UTC) + timedelta(hours=20), lifetime(uploads.dependencies.config))
+    await expire_uploads(uploads.pool, datetime.now(UTC) + timedelta(hours=20), lifetime(uploads.dependencies.config))
     await uploads.send_part(session, 1, part(1))
 
-    await expire_sessions(uploads.pool, datetime.now(UTC) + timedelta(hours=25), lifetime(uploads.dependencies.config))
+    await expire_uploads(uploads.pool, datetime.now(UTC) + timedelta(hours=25), lifetime(uploads.dependencies.config))
     ended = await uploads.send_part(session, 2, part(2), status=409)
     assert "expired" in ended["error"]["message"]
     error = (await uploads.call("GET", f"uploads/{session}"))["error"]
@@ -229,15 +228,15 @@ async def test_parts_that_come_close_together_do_not_write_the_sessions_row(uplo
 
 async def test_parts_and_files_of_ended_uploads_go_after_days_and_the_answer_stays(uploads: Uploads):
     session = await _given_archive(uploads)
-    await uploads.tell(extracted(session))
+    await uploads.deliver(extracted(session))
     done = await uploads.complete(session)
     aborted = await _given_chunks(uploads, name="aborted")
     await uploads.call("DELETE", f"uploads/{aborted}")
     live = await _given_chunks(uploads, name="live")
 
-    await forget_ended_sessions(uploads.pool, datetime.now(UTC) + 6 * DAY, 7 * DAY)
+    await prune_uploads(uploads.pool, datetime.now(UTC) + 6 * DAY, 7 * DAY)
     assert await _rows(uploads, session) > 0
-    await forget_ended_sessions(uploads.pool, datetime.now(UTC) + 8 * DAY, 7 * DAY)
+    await prune_uploads(uploads.pool, datetime.now(UTC) + 8 * DAY, 7 * DAY)
 
     assert [await _rows(uploads, each) for each in (session, aborted)] == [0, 0]
     assert await _rows(uploads, live) == 4
