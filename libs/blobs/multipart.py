@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 MIN_PART_BYTES = 5 * MIB  # of every part but the last
 MAX_PART_BYTES = 5 * 1024 * MIB
 MAX_PARTS = 10_000
-# JuiceFS keeps an object in chunks of 64 MiB, and writes a chunk of five parts or more once again when it is first read.
+# JuiceFS keeps an object in chunks of 64 MiB, and writes a chunk of five or more parts again when it is first read.
 PART_BYTES = 16 * MIB
 LOOK_AFTER_S = (0.0, 0.1, 0.3, 0.9)  # for an object that another attempt may be completing
 

@@ -28,6 +28,7 @@ CLIENT_GONE = 499  # nginx' number for it, in logs and metrics only
 # A client like `requests` sends all of its body before it reads that we refused it; we read that much of it away.
 LINGER_S = 60.0
 LINGER_IDLE_S = 5.0  # but wait no longer for a piece of it
+BUFFER_BYTES = 32 * 1024  # half of what a transport of asyncio takes before it makes its writers wait
 ABORT_S = 5.0  # for the answer to one that is too slow to leave
 UNMATCHED = "unmatched"  # the route label of what is no route: anybody's paths must not become labels
 
@@ -105,6 +106,10 @@ async def _send(request: web.Request, answer: web.StreamResponse, limits: BodyLi
 
     Raises: ConnectionResetError, if the client does not take it.
     """
+    if _is_taken_at_once(request, answer):
+        await answer.prepare(request)
+        await answer.write_eof()
+        return
     try:
         async with asyncio.timeout(limits.longest_s(answer.content_length or 0)):
             await answer.prepare(request)
@@ -113,6 +118,13 @@ async def _send(request: web.Request, answer: web.StreamResponse, limits: BodyLi
         log.info("the answer to %s %s is not taken; closing the connection", request.method, request[RECORD].route)
         _abort(request.transport)
         raise ConnectionResetError("the client does not take the answer") from None
+
+
+def _is_taken_at_once(request: web.Request, answer: web.StreamResponse) -> bool:
+    """Whether the connection's empty buffer takes the whole answer, so that there is no wait to be limited."""
+    transport = request.transport
+    size = answer.content_length
+    return transport is not None and size is not None and size <= BUFFER_BYTES and not transport.get_write_buffer_size()
 
 
 async def _read_away(request: web.Request) -> None:

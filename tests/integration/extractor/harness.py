@@ -6,7 +6,7 @@ import asyncio
 import io
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import _AsyncGeneratorContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -14,7 +14,8 @@ from typing import TypeVar
 import msgspec
 from asyncpg.exceptions import InterfaceError, PostgresError
 
-from libs.blobs import Blobs
+from libs.blobs import Blobs, Writer
+from libs.blobs.outgoing import Buffer
 from libs.contracts import (
     ArchiveExtracted,
     ArchiveRejected,
@@ -36,8 +37,10 @@ from libs.outbox import CHANNEL, apply_idempotent, apply_once
 from libs.signals import Signals
 from libs.tasks import end
 from services.extractor.config import ExtractorConfig
-from services.extractor.handlers import CLAIMABLE, handlers
+from services.extractor.dependencies import Dependencies
+from services.extractor.handlers import handlers
 from services.extractor.progress import progress
+from services.extractor.store.leases import CLAIMABLE
 from services.extractor.worker import Worker
 from tests.support import emitted
 
@@ -47,6 +50,7 @@ PATIENCE_S = 60.0
 
 E = TypeVar("E", bound=Event)
 T = TypeVar("T")
+Compress = Callable[[bytes], bytes]
 
 
 def tar_of(files: Mapping[str, bytes]) -> bytes:
@@ -60,34 +64,31 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
     return target.getvalue()
 
 
-class CountingBlobs:
-    """Object storage that remembers what was asked of it."""
+class CountingBlobs(Blobs):
+    """Object storage that remembers the keys written and the bytes read."""
 
     def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
+        self.__dict__.update(vars(blobs))
         self.written: list[str] = []
         self.bytes_read = 0
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._blobs, name)
-
-    async def put_bytes(self, key: str, content: bytes) -> None:
+    async def put_bytes(self, key: str, content: Buffer) -> None:
         self.written.append(key)
-        await self._blobs.put_bytes(key, content)
+        await super().put_bytes(key, content)
 
-    def writer(self, key: str, size_bytes: int | None) -> AbstractAsyncContextManager[object]:
+    def writer(self, key: str, size_bytes: int | None) -> _AsyncGeneratorContextManager[Writer]:
         self.written.append(key)
-        return self._blobs.writer(key, size_bytes)
+        return super().writer(key, size_bytes)
 
     async def read(self, key: str, start: int, length: int) -> bytes:
-        content = await self._blobs.read(key, start, length)
+        content = await super().read(key, start, length)
         self.bytes_read += len(content)
         return content
 
 
 @dataclass
-class Given:
-    """The extractor's surroundings, and the ways in which its neighbours reach it."""
+class Extractor:
+    """The extractor's clients, and what its neighbours do: deliver events, store parts, ask for results."""
 
     pool: Pool
     lease_pool: Pool
@@ -98,7 +99,7 @@ class Given:
             database_url="", nats_url="", s3_url="", lease_s=3, idle_s=60, poll_s=2, progress_every_s=0.01
         )
     )
-    told: list[StreamProgress] = field(default_factory=list)  # progress, as it came
+    published: list[StreamProgress] = field(default_factory=list)  # the progress of all streams, in its order
     _heard: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def config_with(self, **changes: float) -> ExtractorConfig:
@@ -108,18 +109,14 @@ class Given:
     def worker(self, config: ExtractorConfig | None = None, blobs: Blobs | None = None) -> Worker:
         """One process's worth of work."""
         return Worker(
-            config or self.config,
-            pool=self.pool,
-            lease_pool=self.lease_pool,
-            blobs=blobs or self.blobs,
-            signals=self.signals,
+            Dependencies(config or self.config, self.pool, self.lease_pool, blobs or self.blobs, self.signals)
         )
 
     @asynccontextmanager
     async def working(
         self, config: ExtractorConfig | None = None, blobs: Blobs | None = None
     ) -> AsyncIterator[asyncio.Task[None]]:
-        """A worker, until the block ends; then it is told to stop, as by SIGTERM."""
+        """A worker, until the block ends; then it is stopped, as by SIGTERM."""
         stop = asyncio.Event()
         task = asyncio.create_task(self.worker(config, blobs).run(stop))
         listening = asyncio.create_task(self._listen())
@@ -132,21 +129,21 @@ class Given:
                 await task
 
     async def _listen(self) -> None:
-        """What the process tells of its progress."""
+        """Collect the progress that the process would publish."""
         while True:
-            self.told += progress.changed()
+            self.published += progress.changed()
             self._heard.set()
             await asyncio.sleep(0.01)
 
-    async def until_told(self, seen: Callable[[StreamProgress], bool]) -> StreamProgress:
-        """The first progress that satisfies `seen`, as soon as it was told."""
+    async def until_progress(self, seen: Callable[[StreamProgress], bool]) -> StreamProgress:
+        """The first progress that satisfies `seen`, as soon as it is published."""
         async with asyncio.timeout(PATIENCE_S):
-            while not (found := [told for told in self.told if seen(told)]):
+            while not (found := [each for each in self.published if seen(each)]):
                 self._heard.clear()
                 await self._heard.wait()
         return found[0]
 
-    async def tell(self, event: Event) -> bool:
+    async def deliver(self, event: Event) -> bool:
         """Deliver an event, as the bus does; False if it had been applied before."""
         route = handlers.events[event_type(event)]
         if route.idempotent:
@@ -257,49 +254,49 @@ class Given:
 class Upload:
     """One stream, from the gateway's side."""
 
-    given: Given
+    extractor: Extractor
     stream: PartStream
     pieces: list[bytes]
     parts: list[Part]
 
     async def store(self, *numbers: int) -> None:
-        """Put parts into storage, and tell nobody."""
+        """Put parts into storage, without an event."""
         for number in numbers:
-            await self.given.blobs.put_bytes(self._key(number), self.pieces[number])
+            await self.extractor.blobs.put_bytes(self._key(number), self.pieces[number])
 
     async def lose(self, *numbers: int) -> None:
         """Remove stored parts."""
-        await self.given.blobs.delete([self._key(number) for number in numbers])
+        await self.extractor.blobs.delete([self._key(number) for number in numbers])
 
     async def open(self, *numbers: int) -> UploadOpened:
-        """Tell of the stream with these parts; the event, to be told again."""
+        """Deliver the stream with these parts. Returns the event, which may be delivered again."""
         event = UploadOpened(stream=self.stream, parts=[self.parts[number] for number in numbers], at=NOON)
-        await self.given.tell(event)
+        await self.extractor.deliver(event)
         return event
 
-    async def tell_part(self, number: int) -> UploadPartStored:
-        """Tell of one more part; the event, to be told again."""
+    async def report_part(self, number: int) -> UploadPartStored:
+        """Deliver one more part. Returns the event, which may be delivered again."""
         event = UploadPartStored(
             upload_id=self.stream.upload_id, stream_id=self.stream.id, part=self.parts[number], at=NOON
         )
-        await self.given.tell(event)
+        await self.extractor.deliver(event)
         return event
 
     async def resume(self) -> UploadResumeRequested:
-        """Let an operator ask for another try; the event, to be told again."""
+        """Deliver an operator's request for another try. Returns the event, which may be delivered again."""
         event = UploadResumeRequested(upload_id=self.stream.upload_id, stream_ids=[self.stream.id], at=NOON)
-        await self.given.tell(event)
+        await self.extractor.deliver(event)
         return event
 
     async def send(self, numbers: Iterable[int] | None = None) -> None:
-        """Store these parts (or all) and tell of each, in this order."""
+        """Store these parts (or all) and deliver each, in this order."""
         for number in range(len(self.pieces)) if numbers is None else numbers:
             await self.store(number)
-            await self.tell_part(number)
+            await self.report_part(number)
 
     async def result(self) -> ArchiveExtracted | ArchiveRejected:
         """How the stream ended, once it has."""
-        return await self.given.result(self.stream.id)
+        return await self.extractor.result(self.stream.id)
 
     async def extracted(self) -> ArchiveExtracted:
         """The files, once they are there."""
