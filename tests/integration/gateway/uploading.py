@@ -6,7 +6,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp.test_utils import TestClient
 
@@ -18,13 +18,15 @@ from libs.contracts import (
     ModelValidationRequested,
     Report,
     StoredFile,
-    decode_event,
 )
 from libs.contracts.keys import member_key
-from libs.db import Pool, connection
+from libs.db import Pool
 from services.gateway.dependencies import Dependencies
 from services.gateway.handlers import handlers
+from tests.support import emitted
 from tests.support.delivery import deliver
+
+E = TypeVar("E", bound=Event)
 
 PROJECT = "proj_TESTTEST01"
 NOON = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
@@ -46,7 +48,7 @@ class Uploads:
     async def call(self, method: str, path: str, status: int = 200, **request: Any) -> dict[str, Any]:
         """The JSON answer of one request, which must have this status."""
         async with self.client.request(method, f"/v1/{path}", **request) as response:
-            body = await response.json()
+            body: dict[str, Any] = await response.json()
             assert response.status == status, body
             return body
 
@@ -99,12 +101,9 @@ class Uploads:
         """Every object in the bucket and its size."""
         return {found.key: found.size_bytes async for found in self.dependencies.blobs.list("")}
 
-    async def emitted(self, kind: type[Event] | None = None) -> list[Event]:
-        """What was emitted so far, in order."""
-        async with connection(self.pool) as tx:
-            rows = await tx.fetch("SELECT type, body FROM outbox ORDER BY seq")
-        events = [decode_event(row["type"], row["body"].encode()) for row in rows]
-        return [event for event in events if kind is None or isinstance(event, kind)]
+    async def emitted(self, kind: type[E]) -> list[E]:
+        """The events of this type that were emitted so far, in order; `Event` for all."""
+        return [event for event in await emitted(self.pool) if isinstance(event, kind)]
 
     async def deliver(self, event: Event) -> None:
         """Apply `event` as the gateway's consumer does."""

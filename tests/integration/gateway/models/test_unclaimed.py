@@ -9,7 +9,7 @@ from tests.integration.gateway.models.verdicts import asked_for
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads
 
 
-async def test_unclaimed_objects_are_dropped_unless_a_model_or_a_live_upload_claims_them(uploads: Uploads):
+async def test_unclaimed_objects_are_dropped_unless_a_model_or_a_live_upload_claims_them(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     mine = [file.key for file in (await asked_for(uploads, done["model_id"])).files]
     live = (await uploads.open_archive(10))["session_id"]
@@ -24,7 +24,7 @@ async def test_unclaimed_objects_are_dropped_unless_a_model_or_a_live_upload_cla
     assert told_again.files == first.files
 
 
-async def test_keys_of_a_project_that_is_not_known_here_are_never_dropped(uploads: Uploads):
+async def test_keys_of_a_project_that_is_not_known_here_are_never_dropped(uploads: Uploads) -> None:
     """They may be another installation's, or this registry was restored from before their project was made."""
     theirs = [member_key("proj_THEIRS0001", "upload", 0, 1, n) for n in range(3)]
     await uploads.deliver(ObjectUnclaimed(project_id="proj_THEIRS0001", keys=theirs, at=NOON))
@@ -32,7 +32,7 @@ async def test_keys_of_a_project_that_is_not_known_here_are_never_dropped(upload
     assert await uploads.emitted(ObjectDropped) == []
 
 
-async def test_a_long_question_is_answered_in_bounded_events(uploads: Uploads):
+async def test_a_long_question_is_answered_in_bounded_events(uploads: Uploads) -> None:
     keys = [member_key(PROJECT, "gone", 0, 1, n) for n in range(2 * KEYS_AT_ONCE + 1)]
     await uploads.deliver(ObjectUnclaimed(project_id=PROJECT, keys=keys, at=NOON))
     answers = await uploads.emitted(ObjectDropped)
@@ -40,7 +40,7 @@ async def test_a_long_question_is_answered_in_bounded_events(uploads: Uploads):
     assert [key for answer in answers for key in answer.keys] == keys
 
 
-async def test_an_object_of_many_models_is_told_of_by_one_of_them(uploads: Uploads):
+async def test_an_object_of_many_models_is_told_of_by_one_of_them(uploads: Uploads) -> None:
     for name in ("one", "two", "three"):
         done = await uploads.upload_directory(FILES, name)
     shared = [file.key for file in (await asked_for(uploads, done["model_id"])).files]

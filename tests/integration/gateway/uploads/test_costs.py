@@ -73,7 +73,7 @@ async def authenticated(uploads: Uploads) -> AsyncIterator[Uploads]:
         yield Uploads(client, uploads.dependencies)
 
 
-async def test_a_part_takes_six_round_trips_at_most(uploads: Uploads):
+async def test_a_part_takes_six_round_trips_at_most(uploads: Uploads) -> None:
     async with authenticated(uploads) as gateway:
         session = (await gateway.open_archive(3 * CHUNK))["session_id"]
         for number in range(3):
@@ -83,7 +83,7 @@ async def test_a_part_takes_six_round_trips_at_most(uploads: Uploads):
             assert statements[-1][0] == "COMMIT;"
 
 
-async def test_a_small_chunk_of_a_file_takes_six_round_trips_at_most_also_the_first(uploads: Uploads):
+async def test_a_small_chunk_of_a_file_takes_six_round_trips_at_most_also_the_first(uploads: Uploads) -> None:
     async with authenticated(uploads) as gateway:
         data = bytes(3 * CHUNK)
         session = (await gateway.open_directory({"model.safetensors": data}))["session_id"]
@@ -95,7 +95,7 @@ async def test_a_small_chunk_of_a_file_takes_six_round_trips_at_most_also_the_fi
             assert (received["uploaded_file_count"], received["expected_file_count"]) == (number // 2, 1)
 
 
-async def test_a_large_chunk_of_a_file_takes_six_round_trips_at_most(uploads: Uploads):
+async def test_a_large_chunk_of_a_file_takes_six_round_trips_at_most(uploads: Uploads) -> None:
     async with authenticated(uploads) as gateway:
         data, chunk = bytes(16 * 1024 * 1024), 6 * 1024 * 1024
         session = (await gateway.open_directory({"model.safetensors": data}))["session_id"]
@@ -106,7 +106,7 @@ async def test_a_large_chunk_of_a_file_takes_six_round_trips_at_most(uploads: Up
         assert len(statements) <= 6, [query for query, _ in statements]
 
 
-async def test_a_whole_small_file_takes_three_round_trips(uploads: Uploads):
+async def test_a_whole_small_file_takes_three_round_trips(uploads: Uploads) -> None:
     async with authenticated(uploads) as gateway:
         session = (await gateway.open_directory(FILES))["session_id"]
         with logged(uploads.pool) as statements:
@@ -115,7 +115,9 @@ async def test_a_whole_small_file_takes_three_round_trips(uploads: Uploads):
 
 
 @pytest.mark.parametrize("size", [CHUNK, 18 * 1024 * 1024])
-async def test_a_request_of_a_stream_takes_one_round_trip_a_part_and_a_few_of_its_own(uploads: Uploads, size: int):
+async def test_a_request_of_a_stream_takes_one_round_trip_a_part_and_a_few_of_its_own(
+    uploads: Uploads, size: int
+) -> None:
     async with authenticated(uploads) as gateway:
         data = bytes(size)
         session = (await gateway.open_directory({"model.safetensors": data}))["session_id"]
@@ -128,7 +130,7 @@ async def test_a_request_of_a_stream_takes_one_round_trip_a_part_and_a_few_of_it
         assert len(statements) - parts <= 11, [query for query, _ in statements]
 
 
-async def test_listing_a_hundred_sessions_takes_a_bounded_number_of_statements(uploads: Uploads):
+async def test_listing_a_hundred_sessions_takes_a_bounded_number_of_statements(uploads: Uploads) -> None:
     for n in range(5):
         await uploads.open_archive(1, name=f"m{n}")
         await uploads.open_directory(FILES, name=f"d{n}")
@@ -150,7 +152,7 @@ async def large(uploads: Uploads) -> Uploads:
     return uploads
 
 
-async def test_every_sweep_and_list_is_on_an_index(large: Uploads):
+async def test_every_sweep_and_list_is_on_an_index(large: Uploads) -> None:
     pool, now = large.pool, datetime.now(UTC)
     progress = Progress(pool, 30)
     reports = [

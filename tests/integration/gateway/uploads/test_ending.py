@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -16,7 +17,7 @@ from libs.contracts import (
 from tests.integration.gateway.uploading import CHUNK, FILES, PROJECT, Uploads, part
 
 
-async def test_versions_of_a_name_and_which_is_the_latest(uploads: Uploads):
+async def test_versions_of_a_name_and_which_is_the_latest(uploads: Uploads) -> None:
     first = await uploads.upload_directory(FILES)
     assert first["version"] == "1.0.0"
     await uploads.validate(first["model_id"])
@@ -31,12 +32,12 @@ async def test_versions_of_a_name_and_which_is_the_latest(uploads: Uploads):
     assert (await uploads.call("POST", "uploads/archive", 409, json=taken))["error"]["param"] == "version"
 
 
-async def test_racing_uploads_of_one_name_get_versions_of_their_own(uploads: Uploads):
+async def test_racing_uploads_of_one_name_get_versions_of_their_own(uploads: Uploads) -> None:
     opened = await asyncio.gather(*(uploads.open_archive(1) for _ in range(8)))
     assert len({each["version"] for each in opened}) == 8
 
 
-async def test_an_aborted_upload_leaves_no_model_and_takes_no_more(uploads: Uploads):
+async def test_an_aborted_upload_leaves_no_model_and_takes_no_more(uploads: Uploads) -> None:
     opened = await uploads.open_archive(2 * CHUNK)
     session = opened["session_id"]
     await uploads.send_part(session, 0, part(0))
@@ -50,11 +51,11 @@ async def test_an_aborted_upload_leaves_no_model_and_takes_no_more(uploads: Uplo
     await uploads.complete(session, status=409)
 
 
-async def test_a_part_that_arrives_while_the_session_ends_is_dropped(uploads: Uploads):
+async def test_a_part_that_arrives_while_the_session_ends_is_dropped(uploads: Uploads) -> None:
     session = (await uploads.open_archive(2 * CHUNK))["session_id"]
     began, go_on = asyncio.Event(), asyncio.Event()
 
-    async def body():
+    async def body() -> AsyncIterator[bytes]:
         yield part(0, CHUNK - 1)
         began.set()
         await go_on.wait()
@@ -69,12 +70,12 @@ async def test_a_part_that_arrives_while_the_session_ends_is_dropped(uploads: Up
     assert set(await uploads.stored()) == set(dropped)
 
 
-async def test_a_body_for_which_there_is_no_slot_is_refused_before_it_is_read(uploads: Uploads):
+async def test_a_body_for_which_there_is_no_slot_is_refused_before_it_is_read(uploads: Uploads) -> None:
     session = (await uploads.open_archive(2 * CHUNK))["session_id"]
     slots = uploads.dependencies.incoming
     slots._wait_s = 0.01
 
-    async def body():
+    async def body() -> AsyncIterator[bytes]:
         pytest.fail("nobody asked for the body")
         yield b""
 
@@ -87,7 +88,7 @@ async def test_a_body_for_which_there_is_no_slot_is_refused_before_it_is_read(up
     await uploads.send_part(session, 0, part(0))
 
 
-async def test_the_verdict_is_asked_for_with_every_file(uploads: Uploads):
+async def test_the_verdict_is_asked_for_with_every_file(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     [asked] = await uploads.emitted(ModelValidationRequested)
     assert asked.model_id == done["model_id"]
@@ -96,7 +97,7 @@ async def test_the_verdict_is_asked_for_with_every_file(uploads: Uploads):
     }
 
 
-async def test_uploads_are_listed_newest_first_in_pages(uploads: Uploads):
+async def test_uploads_are_listed_newest_first_in_pages(uploads: Uploads) -> None:
     opened = [(await uploads.open_archive(1, name=f"m{n}"))["session_id"] for n in range(3)]
     first = await uploads.call("GET", "uploads?limit=2&status=open")
     assert [each["session_id"] for each in first["data"]] == [opened[2], opened[1]]
@@ -120,7 +121,9 @@ async def test_uploads_are_listed_newest_first_in_pages(uploads: Uploads):
         ("archive_format", "zip", "'tar', 'tar.bz2', 'tar.gz'"),
     ],
 )
-async def test_a_wrong_field_is_named_with_what_it_should_be(uploads: Uploads, field, value, expected):
+async def test_a_wrong_field_is_named_with_what_it_should_be(
+    uploads: Uploads, field: str, value: str | int, expected: str
+) -> None:
     body = {"model_name": "tiny", "archive_size": 1, "archive_format": "tar"} | {field: value}
     error = (await uploads.call("POST", "uploads/archive", 400, json=body))["error"]
     assert error["param"] == field

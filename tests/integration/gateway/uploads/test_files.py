@@ -11,7 +11,7 @@ from libs.contracts import (
 from tests.integration.gateway.uploading import FILES, NOON, Uploads, extracted
 
 
-async def test_a_directory_is_sent_file_by_file(uploads: Uploads):
+async def test_a_directory_is_sent_file_by_file(uploads: Uploads) -> None:
     files = {**FILES, "1_Pooling/my config 100%é.json": b"{}", "empty.txt": b""}
     opened = await uploads.open_directory(files)
     session = opened["session_id"]
@@ -26,7 +26,7 @@ async def test_a_directory_is_sent_file_by_file(uploads: Uploads):
     assert {file["relative_path"] for file in done["files"]} == set(files)
 
 
-async def test_files_are_named_as_their_client_knows_them(uploads: Uploads):
+async def test_files_are_named_as_their_client_knows_them(uploads: Uploads) -> None:
     """On a disk that keeps names in NFD, the NFC form that is stored would name no file."""
     nfd = "cafe\u0301.json"
     opened = await uploads.open_directory({**FILES, nfd: b"{}"})
@@ -36,14 +36,14 @@ async def test_files_are_named_as_their_client_knows_them(uploads: Uploads):
         assert (await uploads.send_file(opened["session_id"], path, b"{}"))["size"] == 2
 
 
-async def test_paths_outside_the_manifest_are_refused(uploads: Uploads):
+async def test_paths_outside_the_manifest_are_refused(uploads: Uploads) -> None:
     session = (await uploads.open_directory(FILES))["session_id"]
     assert (await uploads.send_file(session, "other.json", b"{}", status=404))["error"]["code"] == "not_found"
     escaping = await uploads.send_file(session, "..%2Fconfig.json", b"{}", status=400)
     assert ".." in escaping["error"]["message"]
 
 
-async def test_a_manifest_with_paths_that_may_not_be_is_refused(uploads: Uploads):
+async def test_a_manifest_with_paths_that_may_not_be_is_refused(uploads: Uploads) -> None:
     for path in ("../x", "/etc/passwd", "a\\b", "a\x00b", ""):
         files = [{"relative_path": path, "size": 1}]
         body = {"model_name": "tiny", "files": files}
@@ -52,7 +52,7 @@ async def test_a_manifest_with_paths_that_may_not_be_is_refused(uploads: Uploads
     await uploads.call("POST", "uploads/directory", 400, json={"model_name": "tiny", "files": twice})
 
 
-async def test_completing_a_directory_names_the_files_that_are_missing(uploads: Uploads):
+async def test_completing_a_directory_names_the_files_that_are_missing(uploads: Uploads) -> None:
     session = (await uploads.open_directory(FILES))["session_id"]
     await uploads.send_file(session, "config.json", FILES["config.json"])
     refused = await uploads.complete(session, status=409)
@@ -60,7 +60,7 @@ async def test_completing_a_directory_names_the_files_that_are_missing(uploads: 
     assert "model.safetensors" in refused["error"]["message"]
 
 
-async def test_a_file_can_be_sent_in_chunks_that_the_extractor_joins(uploads: Uploads):
+async def test_a_file_can_be_sent_in_chunks_that_the_extractor_joins(uploads: Uploads) -> None:
     session = (await uploads.open_directory(FILES))["session_id"]
     weights = FILES["model.safetensors"]
     await uploads.send_file(session, "config.json", FILES["config.json"])
@@ -81,7 +81,7 @@ async def test_a_file_can_be_sent_in_chunks_that_the_extractor_joins(uploads: Up
     assert done["total_size"] == sum(map(len, FILES.values()))
 
 
-async def test_chunks_of_one_file_sent_at_once_do_not_block_each_other(uploads: Uploads):
+async def test_chunks_of_one_file_sent_at_once_do_not_block_each_other(uploads: Uploads) -> None:
     """Any that deadlocked would be answered 503."""
     data = bytes(range(200)) * 10
     session = (await uploads.open_directory({"model.safetensors": data}))["session_id"]
@@ -90,7 +90,7 @@ async def test_chunks_of_one_file_sent_at_once_do_not_block_each_other(uploads: 
     assert (await uploads.call("GET", f"uploads/{session}"))["files"][0]["status"] == "received"
 
 
-async def test_uploads_of_the_same_content_completed_at_once_do_not_block_each_other(uploads: Uploads):
+async def test_uploads_of_the_same_content_completed_at_once_do_not_block_each_other(uploads: Uploads) -> None:
     """They share files that the project has, and bring the same new ones; any that deadlocked would be answered 503."""
     shared = {f"shared-{n}.txt": b"shared %d" % n for n in range(10)}
     await uploads.upload_directory({**FILES, **shared}, "first")
@@ -112,7 +112,7 @@ async def test_uploads_of_the_same_content_completed_at_once_do_not_block_each_o
     assert len({tuple(file.key for file in files) for files in list(registered.values())[1:]}) == 1
 
 
-async def test_a_file_that_the_project_has_need_not_be_sent_again(uploads: Uploads):
+async def test_a_file_that_the_project_has_need_not_be_sent_again(uploads: Uploads) -> None:
     await uploads.upload_directory(FILES, "first")
     before = await uploads.stored()
     listed = [
@@ -129,7 +129,7 @@ async def test_a_file_that_the_project_has_need_not_be_sent_again(uploads: Uploa
     assert sum(after.values()) - sum(before.values()) == len(b"new")
 
 
-async def test_what_was_sent_twice_is_stored_once(uploads: Uploads):
+async def test_what_was_sent_twice_is_stored_once(uploads: Uploads) -> None:
     first = await uploads.upload_directory(FILES, "first")
     second = await uploads.upload_directory(FILES, "second")
 

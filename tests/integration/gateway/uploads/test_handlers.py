@@ -32,7 +32,7 @@ async def given_part(uploads: Uploads, size: int = 10) -> dict[str, str]:
     return opened
 
 
-async def test_a_rejected_archive_fails_the_session_and_the_next_part_is_told_why(uploads: Uploads):
+async def test_a_rejected_archive_fails_the_session_and_the_next_part_is_told_why(uploads: Uploads) -> None:
     opened = await uploads.open_archive(2000)
     session = opened["session_id"]
     await uploads.send_part(session, 0, b"x" * 1000)
@@ -50,7 +50,7 @@ async def test_a_rejected_archive_fails_the_session_and_the_next_part_is_told_wh
     assert (await uploads.complete(session, status=422))["error"]["code"] == "archive_rejected"
 
 
-async def test_bytes_that_are_not_those_declared_are_called_a_checksum_mismatch(uploads: Uploads):
+async def test_bytes_that_are_not_those_declared_are_called_a_checksum_mismatch(uploads: Uploads) -> None:
     opened = await given_part(uploads)
     session = opened["session_id"]
     finding = Finding(
@@ -60,7 +60,7 @@ async def test_bytes_that_are_not_those_declared_are_called_a_checksum_mismatch(
     assert (await uploads.complete(session, status=422))["error"]["code"] == "checksum_mismatch"
 
 
-async def test_extraction_that_is_told_twice_registers_once(uploads: Uploads):
+async def test_extraction_that_is_told_twice_registers_once(uploads: Uploads) -> None:
     opened = await given_part(uploads)
     await uploads.complete(opened["session_id"], status=202)
     event = extracted(opened["session_id"])
@@ -71,14 +71,14 @@ async def test_extraction_that_is_told_twice_registers_once(uploads: Uploads):
     assert len(await uploads.emitted(ModelValidationRequested)) == 1
 
 
-async def test_extraction_of_an_aborted_upload_registers_nothing(uploads: Uploads):
+async def test_extraction_of_an_aborted_upload_registers_nothing(uploads: Uploads) -> None:
     opened = await given_part(uploads)
     await uploads.call("DELETE", f"uploads/{opened['session_id']}")
     await uploads.deliver(extracted(opened["session_id"]))
     assert await uploads.emitted(ModelValidationRequested) == []
 
 
-async def test_progress_only_grows(uploads: Uploads):
+async def test_progress_only_grows(uploads: Uploads) -> None:
     opened = await given_part(uploads)
     session = opened["session_id"]
     for done, members in ((1, 5), (0, 2)):
@@ -91,7 +91,7 @@ async def test_progress_only_grows(uploads: Uploads):
     assert shown["extraction"] == {"parts_done": 1, "members": 5, "bytes": 7}
 
 
-async def test_a_stream_that_waits_too_long_is_told_of_again_with_all_that_is_known(uploads: Uploads):
+async def test_a_stream_that_waits_too_long_is_told_of_again_with_all_that_is_known(uploads: Uploads) -> None:
     now = datetime.now(UTC)
     opened = await uploads.open_archive(2000)
     for number in (1, 0):
@@ -104,7 +104,7 @@ async def test_a_stream_that_waits_too_long_is_told_of_again_with_all_that_is_kn
     assert again.stream == first.stream
 
 
-async def test_a_session_that_expires_leaves_its_model_in_error(uploads: Uploads):
+async def test_a_session_that_expires_leaves_its_model_in_error(uploads: Uploads) -> None:
     opened = await given_part(uploads)
     later = datetime.now(UTC) + timedelta(days=2)
     await expire_uploads(uploads.pool, later, lifetime(uploads.dependencies.config))
@@ -120,7 +120,7 @@ async def test_a_session_that_expires_leaves_its_model_in_error(uploads: Uploads
     assert "expired" in late["error"]["message"]
 
 
-async def test_a_dead_letter_parks_its_upload_and_shows_the_reason(uploads: Uploads):
+async def test_a_dead_letter_parks_its_upload_and_shows_the_reason(uploads: Uploads) -> None:
     opened = await given_part(uploads)
     [event] = await uploads.emitted(UploadOpened)
     letter = DeadLetter(

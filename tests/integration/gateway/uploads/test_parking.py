@@ -37,7 +37,7 @@ WRONG = Finding(rule="file-checksum", severity="error", message="its SHA-256 is 
 DAY = timedelta(days=1)
 
 
-async def test_one_wrong_file_of_a_directory_is_sent_again_and_costs_only_itself(uploads: Uploads):
+async def test_one_wrong_file_of_a_directory_is_sent_again_and_costs_only_itself(uploads: Uploads) -> None:
     session = await _given_chunks(uploads)
     await uploads.complete(session, status=202)
     [first] = await uploads.emitted(UploadOpened)
@@ -67,7 +67,7 @@ async def test_one_wrong_file_of_a_directory_is_sent_again_and_costs_only_itself
     assert (await uploads.complete(session))["file_count"] == 2
 
 
-async def test_a_shared_file_that_is_lost_meanwhile_is_sent_again_and_costs_only_itself(uploads: Uploads):
+async def test_a_shared_file_that_is_lost_meanwhile_is_sent_again_and_costs_only_itself(uploads: Uploads) -> None:
     await uploads.upload_directory(FILES, "first")
     config, weights = FILES["config.json"], b"other" * 100
     listed = [
@@ -100,7 +100,7 @@ async def test_a_shared_file_that_is_lost_meanwhile_is_sent_again_and_costs_only
     assert (await uploads.complete(session))["status"] == "completed"
 
 
-async def test_a_client_that_waits_in_complete_hears_at_once_that_a_file_is_wrong(uploads: Uploads):
+async def test_a_client_that_waits_in_complete_hears_at_once_that_a_file_is_wrong(uploads: Uploads) -> None:
     session = await _given_chunks(uploads)
     await uploads.complete(session, status=202)
     [opened] = await uploads.emitted(UploadOpened)
@@ -108,7 +108,7 @@ async def test_a_client_that_waits_in_complete_hears_at_once_that_a_file_is_wron
     await uploads.complete(session, status=409, wait_s=30)
 
 
-async def test_a_parked_upload_says_what_it_waits_for_until_it_goes_on(uploads: Uploads):
+async def test_a_parked_upload_says_what_it_waits_for_until_it_goes_on(uploads: Uploads) -> None:
     session = await _given_archive(uploads)
     await uploads.complete(session, status=202)
     parked = ArchiveParked(
@@ -130,7 +130,7 @@ async def test_a_parked_upload_says_what_it_waits_for_until_it_goes_on(uploads: 
     assert (await uploads.complete(session))["status"] == "completed"
 
 
-async def test_the_extractor_is_asked_with_growing_pauses_under_ids_made_from_the_question(uploads: Uploads):
+async def test_the_extractor_is_asked_with_growing_pauses_under_ids_made_from_the_question(uploads: Uploads) -> None:
     session = await _given_archive(uploads)
     now = datetime.now(UTC) + timedelta(minutes=1)
     for pause in PAUSES:
@@ -146,7 +146,7 @@ async def test_the_extractor_is_asked_with_growing_pauses_under_ids_made_from_th
     assert (await uploads.call("GET", f"uploads/{session}"))["status"] == "open"
 
 
-async def test_streams_that_wait_for_their_client_are_not_asked_about(uploads: Uploads):
+async def test_streams_that_wait_for_their_client_are_not_asked_about(uploads: Uploads) -> None:
     """The extractor knows every part that there is; how many of them it has unpacked does not matter."""
     session = (await uploads.open_archive(3 * CHUNK))["session_id"]
     for number in range(2):
@@ -160,7 +160,7 @@ async def test_streams_that_wait_for_their_client_are_not_asked_about(uploads: U
     assert len(await uploads.emitted(UploadOpened)) == 2
 
 
-async def test_what_extractors_report_within_a_second_is_one_statement(uploads: Uploads):
+async def test_what_extractors_report_within_a_second_is_one_statement(uploads: Uploads) -> None:
     sessions = [await _given_archive(uploads, name=f"m{n}") for n in range(5)]
     progress = Progress(uploads.pool, 30)
     for done in (1, 2):
@@ -177,7 +177,7 @@ async def test_what_extractors_report_within_a_second_is_one_statement(uploads: 
         assert (await uploads.call("GET", f"uploads/{session}"))["extraction"]["parts_done"] == 2
 
 
-async def test_an_upload_that_cannot_be_processed_for_days_ends_with_its_true_reason(uploads: Uploads):
+async def test_an_upload_that_cannot_be_processed_for_days_ends_with_its_true_reason(uploads: Uploads) -> None:
     session = await _given_archive(uploads)
     await uploads.complete(session, status=202)
     parked = ArchiveParked(
@@ -195,7 +195,7 @@ async def test_an_upload_that_cannot_be_processed_for_days_ends_with_its_true_re
     assert "7 days" in refused["message"]
 
 
-async def test_an_upload_that_makes_progress_does_not_expire(uploads: Uploads):
+async def test_an_upload_that_makes_progress_does_not_expire(uploads: Uploads) -> None:
     session = (await uploads.open_archive(3 * CHUNK))["session_id"]
     await _age(uploads, session, timedelta(hours=23))
     await uploads.send_part(session, 0, part(0))
@@ -209,7 +209,7 @@ async def test_an_upload_that_makes_progress_does_not_expire(uploads: Uploads):
     assert "Nothing arrived for 24 hours" in error["message"]
 
 
-async def test_no_progress_carries_an_upload_beyond_its_last_limit(uploads: Uploads):
+async def test_no_progress_carries_an_upload_beyond_its_last_limit(uploads: Uploads) -> None:
     session = (await uploads.open_archive(3 * CHUNK))["session_id"]
     await _age(uploads, session, timedelta(days=29, hours=20))
     await uploads.send_part(session, 0, part(0))
@@ -217,7 +217,7 @@ async def test_no_progress_carries_an_upload_beyond_its_last_limit(uploads: Uplo
     assert ends - datetime.now(UTC) <= timedelta(hours=4)
 
 
-async def test_parts_that_come_close_together_do_not_write_the_sessions_row(uploads: Uploads):
+async def test_parts_that_come_close_together_do_not_write_the_sessions_row(uploads: Uploads) -> None:
     session = (await uploads.open_archive(3 * CHUNK))["session_id"]
     async with connection(uploads.pool) as tx:
         before = await tx.fetchval("SELECT xmin::text FROM upload WHERE id = $1", session)
@@ -226,7 +226,7 @@ async def test_parts_that_come_close_together_do_not_write_the_sessions_row(uplo
         assert await tx.fetchval("SELECT xmin::text FROM upload WHERE id = $1", session) == before
 
 
-async def test_parts_and_files_of_ended_uploads_go_after_days_and_the_answer_stays(uploads: Uploads):
+async def test_parts_and_files_of_ended_uploads_go_after_days_and_the_answer_stays(uploads: Uploads) -> None:
     session = await _given_archive(uploads)
     await uploads.deliver(extracted(session))
     done = await uploads.complete(session)
@@ -244,7 +244,7 @@ async def test_parts_and_files_of_ended_uploads_go_after_days_and_the_answer_sta
     assert len((await uploads.call("GET", "uploads"))["data"]) == 3
 
 
-def test_a_session_lives_as_the_settings_say(uploads: Uploads):
+def test_a_session_lives_as_the_settings_say(uploads: Uploads) -> None:
     config = msgspec.structs.replace(uploads.dependencies.config, session_ttl_s=60, session_max_s=600)
     assert lifetime(replace(uploads.dependencies, config=config).config) == Lifetime(
         timedelta(seconds=60), timedelta(seconds=600)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 
 from libs.contracts import (
+    Event,
     ObjectDropped,
     UploadCompleted,
     UploadFailed,
@@ -15,7 +17,7 @@ from libs.contracts import (
 from tests.integration.gateway.uploading import CHUNK, FILES, Uploads, extracted, part
 
 
-async def test_the_documented_answers_of_an_archive(uploads: Uploads):
+async def test_the_documented_answers_of_an_archive(uploads: Uploads) -> None:
     opened = await uploads.open_archive(2 * CHUNK + 1)
     session = opened["session_id"]
     assert opened["chunk_size"] == CHUNK
@@ -35,7 +37,7 @@ async def test_the_documented_answers_of_an_archive(uploads: Uploads):
     }
 
 
-async def test_parts_in_any_order_and_in_parallel_are_told_to_the_extractor_once_each(uploads: Uploads):
+async def test_parts_in_any_order_and_in_parallel_are_told_to_the_extractor_once_each(uploads: Uploads) -> None:
     session, order = (await uploads.open_archive(10 * CHUNK))["session_id"], (7, 3, 9, 0, 1, 5, 2, 8, 6, 4)
     await asyncio.gather(*(uploads.send_part(session, number, part(number)) for number in order))
 
@@ -49,17 +51,17 @@ async def test_parts_in_any_order_and_in_parallel_are_told_to_the_extractor_once
     assert (seen["progress"], seen["missing"], seen["received"]) == (100.0, [], [[0, 9]])
 
 
-async def test_the_same_part_again_changes_nothing(uploads: Uploads):
+async def test_the_same_part_again_changes_nothing(uploads: Uploads) -> None:
     session = (await uploads.open_archive(2 * CHUNK))["session_id"]
     first = await uploads.send_part(session, 0, part(0))
     again = await uploads.send_part(session, 0, part(0))
 
     assert again == first
-    assert len(await uploads.emitted()) == 1
+    assert len(await uploads.emitted(Event)) == 1
     assert len(await uploads.stored()) == 1
 
 
-async def test_other_bytes_for_a_stored_part_are_a_conflict(uploads: Uploads):
+async def test_other_bytes_for_a_stored_part_are_a_conflict(uploads: Uploads) -> None:
     session = (await uploads.open_archive(2 * CHUNK))["session_id"]
     await uploads.send_part(session, 0, part(0))
     refused = await uploads.send_part(session, 0, part(1), status=409)
@@ -69,7 +71,9 @@ async def test_other_bytes_for_a_stored_part_are_a_conflict(uploads: Uploads):
     assert len(await uploads.stored()) == 1
 
 
-async def test_of_racing_requests_for_one_part_one_is_recorded_and_the_others_objects_are_dropped(uploads: Uploads):
+async def test_of_racing_requests_for_one_part_one_is_recorded_and_other_objects_are_dropped(
+    uploads: Uploads,
+) -> None:
     session = (await uploads.open_archive(2 * CHUNK))["session_id"]
     bodies = [part(number % 2) for number in range(8)]
 
@@ -89,7 +93,7 @@ async def test_of_racing_requests_for_one_part_one_is_recorded_and_the_others_ob
     assert not any(key.endswith(kept) for key in dropped)
 
 
-async def test_a_part_that_is_not_what_was_declared_does_not_count(uploads: Uploads):
+async def test_a_part_that_is_not_what_was_declared_does_not_count(uploads: Uploads) -> None:
     session = (await uploads.open_archive(2 * CHUNK))["session_id"]
     wrong = {"X-Chunk-Checksum": "0" * 64}
     path = f"uploads/{session}/parts?part_number=0"
@@ -104,13 +108,13 @@ async def test_a_part_that_is_not_what_was_declared_does_not_count(uploads: Uplo
     assert beyond["error"]["param"] == "part_number"
     assert no_checksum["error"]["param"] == "X-Chunk-Checksum"
     assert await uploads.stored() == {}
-    assert await uploads.emitted() == []
+    assert await uploads.emitted(Event) == []
 
 
-async def test_a_body_of_unannounced_length_is_measured(uploads: Uploads):
+async def test_a_body_of_unannounced_length_is_measured(uploads: Uploads) -> None:
     session = (await uploads.open_archive(2 * CHUNK))["session_id"]
 
-    async def body(size: int):
+    async def body(size: int) -> AsyncIterator[bytes]:
         yield part(0, size)
 
     path = f"uploads/{session}/parts?part_number=0"
@@ -120,7 +124,7 @@ async def test_a_body_of_unannounced_length_is_measured(uploads: Uploads):
     assert (await uploads.call("POST", path, data=body(CHUNK)))["size"] == CHUNK
 
 
-async def test_completing_too_early_names_what_is_missing(uploads: Uploads):
+async def test_completing_too_early_names_what_is_missing(uploads: Uploads) -> None:
     session = (await uploads.open_archive(5 * CHUNK))["session_id"]
     for number in (0, 3):
         await uploads.send_part(session, number, part(number))
@@ -131,7 +135,7 @@ async def test_completing_too_early_names_what_is_missing(uploads: Uploads):
     assert refused["error"]["missing"] == [[1, 2], [4, 4]]
 
 
-async def test_complete_answers_202_until_the_extractor_is_done_and_then_the_files(uploads: Uploads):
+async def test_complete_answers_202_until_the_extractor_is_done_and_then_the_files(uploads: Uploads) -> None:
     opened = await uploads.open_archive(CHUNK)
     session = opened["session_id"]
     await uploads.send_part(session, 0, part(0))
@@ -153,7 +157,7 @@ async def test_complete_answers_202_until_the_extractor_is_done_and_then_the_fil
     assert len(await uploads.emitted(UploadCompleted)) == 1
 
 
-async def test_an_extractor_that_kept_pace_makes_complete_immediate(uploads: Uploads):
+async def test_an_extractor_that_kept_pace_makes_complete_immediate(uploads: Uploads) -> None:
     opened = await uploads.open_archive(CHUNK)
     await uploads.send_part(opened["session_id"], 0, part(0))
     await uploads.deliver(extracted(opened["session_id"]))
@@ -162,7 +166,7 @@ async def test_an_extractor_that_kept_pace_makes_complete_immediate(uploads: Upl
     assert (await uploads.model(opened["model_id"]))["status"] == "validating"
 
 
-async def test_an_archive_without_what_a_model_needs_fails_at_complete(uploads: Uploads):
+async def test_an_archive_without_what_a_model_needs_fails_at_complete(uploads: Uploads) -> None:
     opened = await uploads.open_archive(CHUNK)
     await uploads.send_part(opened["session_id"], 0, part(0))
     await uploads.deliver(extracted(opened["session_id"], {"README.md": b"hello"}))

@@ -54,7 +54,7 @@ async def stored_key(uploads: Uploads, session: str) -> str | None:
         return key
 
 
-async def test_a_large_file_in_one_request_has_its_digest_at_its_end(uploads: Uploads):
+async def test_a_large_file_in_one_request_has_its_digest_at_its_end(uploads: Uploads) -> None:
     data = content(36 * MIB)
     session = await given_session(uploads, data)
 
@@ -72,7 +72,7 @@ async def test_a_large_file_in_one_request_has_its_digest_at_its_end(uploads: Up
 
 async def test_a_broken_connection_loses_the_unfinished_part_and_another_replica_goes_on(
     uploads: Uploads, replica: Uploads
-):
+) -> None:
     data = content(36 * MIB)
     session = await given_session(uploads, data)
     await _break_off(uploads, session, data, after=29 * MIB)
@@ -93,7 +93,7 @@ async def test_a_broken_connection_loses_the_unfinished_part_and_another_replica
     assert (await uploads.complete(session))["total_size"] == len(data) + 2
 
 
-async def test_what_one_process_saw_whole_is_not_read_again_though_it_came_in_pieces(uploads: Uploads):
+async def test_what_one_process_saw_whole_is_not_read_again_though_it_came_in_pieces(uploads: Uploads) -> None:
     data = content(36 * MIB)
     session = await given_session(uploads, data)
     await _break_off(uploads, session, data, after=29 * MIB)
@@ -108,7 +108,7 @@ async def test_what_one_process_saw_whole_is_not_read_again_though_it_came_in_pi
     ("size", "chunk"),
     [(40, 1), (3000, 999), (10 * MIB + 3, 3 * MIB), (37 * MIB, 9 * MIB + 1), (33 * MIB, PART), (69 * MIB, 36 * MIB)],
 )
-async def test_chunks_of_any_size_make_the_same_file(uploads: Uploads, size: int, chunk: int):
+async def test_chunks_of_any_size_make_the_same_file(uploads: Uploads, size: int, chunk: int) -> None:
     data = content(size)
     session = await given_session(uploads, data)
     for start in range(0, size, chunk):
@@ -128,7 +128,7 @@ async def test_chunks_of_any_size_make_the_same_file(uploads: Uploads, size: int
     assert len(set(await uploads.stored()) - dropped) == 2
 
 
-async def test_a_wrong_offset_is_answered_by_the_right_one_and_changes_nothing(uploads: Uploads):
+async def test_a_wrong_offset_is_answered_by_the_right_one_and_changes_nothing(uploads: Uploads) -> None:
     data = content(3000)
     session = await given_session(uploads, data)
     assert (await uploads.append(session, FILE, "*/3000"))["range"] is None
@@ -145,7 +145,7 @@ async def test_a_wrong_offset_is_answered_by_the_right_one_and_changes_nothing(u
     assert again["checksum"] == received["checksum"]
 
 
-async def test_what_cannot_be_part_of_the_file_is_refused(uploads: Uploads):
+async def test_what_cannot_be_part_of_the_file_is_refused(uploads: Uploads) -> None:
     session = await given_session(uploads, content(3000))
     other = await uploads.append(session, FILE, "0-999/2999", b"x" * 1000, 400)
     assert other["error"]["code"] == "part_size_mismatch"
@@ -157,14 +157,14 @@ async def test_what_cannot_be_part_of_the_file_is_refused(uploads: Uploads):
     assert (await uploads.append(session, FILE, "*/3000"))["held_bytes"] == 0
 
 
-async def test_an_empty_file_is_whole_when_it_is_asked_about(uploads: Uploads):
+async def test_an_empty_file_is_whole_when_it_is_asked_about(uploads: Uploads) -> None:
     session = await given_session(uploads, b"")
     received = await uploads.append(session, FILE, "*/0", status=200)
     assert received["checksum"] == hashlib.sha256(b"").hexdigest()
     assert (await uploads.complete(session))["status"] == "completed"
 
 
-async def test_of_concurrent_writers_of_one_file_the_bytes_count_once(uploads: Uploads, replica: Uploads):
+async def test_of_concurrent_writers_of_one_file_the_bytes_count_once(uploads: Uploads, replica: Uploads) -> None:
     data = content(2 * PART + 2 * MIB)
     session = await given_session(uploads, data)
 
@@ -189,7 +189,9 @@ async def test_of_concurrent_writers_of_one_file_the_bytes_count_once(uploads: U
     assert await uploads.sha256(key) == sha256_of(data)
 
 
-async def test_the_request_of_a_connection_that_hangs_changes_nothing_any_more(uploads: Uploads, replica: Uploads):
+async def test_the_request_of_a_connection_that_hangs_changes_nothing_any_more(
+    uploads: Uploads, replica: Uploads
+) -> None:
     data, other = content(2 * PART + 2 * MIB), content(2 * PART + 2 * MIB, seed=2)
     session = await given_session(uploads, data)
     began, go_on = asyncio.Event(), asyncio.Event()
@@ -214,7 +216,7 @@ async def test_the_request_of_a_connection_that_hangs_changes_nothing_any_more(u
 
 
 @pytest.mark.parametrize("size", [3000, 17 * MIB])
-async def test_a_file_that_is_not_what_was_declared_is_dropped_by_itself(uploads: Uploads, size: int):
+async def test_a_file_that_is_not_what_was_declared_is_dropped_by_itself(uploads: Uploads, size: int) -> None:
     data, wrong = content(size), content(size, seed=2)
     session = await given_session(uploads, data)
     sha256 = sha256_of(data)
@@ -232,7 +234,7 @@ async def test_a_file_that_is_not_what_was_declared_is_dropped_by_itself(uploads
 @pytest.mark.parametrize("by", ["asking", "completing"])
 async def test_a_file_whose_last_request_could_not_make_it_whole_is_made_whole_later(
     uploads: Uploads, monkeypatch: pytest.MonkeyPatch, by: str
-):
+) -> None:
     data = content(17 * MIB)
     session = await given_session(uploads, data)
 
@@ -250,7 +252,7 @@ async def test_a_file_whose_last_request_could_not_make_it_whole_is_made_whole_l
     assert (await uploads.complete(session))["total_size"] == len(data) + 2
 
 
-async def test_a_whole_file_sent_again_starts_again(uploads: Uploads):
+async def test_a_whole_file_sent_again_starts_again(uploads: Uploads) -> None:
     data = content(17 * MIB)
     session = await given_session(uploads, data)
     await uploads.append(session, FILE, span(0, 1000, len(data)), b"x" * 1000)
@@ -258,7 +260,7 @@ async def test_a_whole_file_sent_again_starts_again(uploads: Uploads):
     assert received["checksum"] == sha256_of(data)
 
 
-async def test_large_chunks_in_any_order_become_one_object_in_place(uploads: Uploads):
+async def test_large_chunks_in_any_order_become_one_object_in_place(uploads: Uploads) -> None:
     data = content(23 * MIB + 7)
     chunk = 6 * MIB
     session = await given_session(uploads, data)
@@ -288,7 +290,7 @@ async def test_large_chunks_in_any_order_become_one_object_in_place(uploads: Upl
     assert (await uploads.complete(session))["total_size"] == len(data) + 2
 
 
-async def test_other_bytes_for_a_large_chunk_are_a_conflict(uploads: Uploads):
+async def test_other_bytes_for_a_large_chunk_are_a_conflict(uploads: Uploads) -> None:
     data = content(24 * MIB)
     session = await given_session(uploads, data)
     path = f"{FILE}?part_count=2&part_number=0"
@@ -301,7 +303,7 @@ async def test_other_bytes_for_a_large_chunk_are_a_conflict(uploads: Uploads):
 
 async def test_attempts_at_one_large_chunk_with_other_bytes_never_replace_each_other(
     uploads: Uploads, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Six at once, with six numbers of S3's for them: only the one that is recorded counts, and the file is whole."""
     monkeypatch.setattr(chunks, "MAX_PARTS", 12)
     chunk, writers = 5 * MIB, 6
@@ -338,7 +340,7 @@ async def test_attempts_at_one_large_chunk_with_other_bytes_never_replace_each_o
 
 async def test_a_large_chunk_that_was_begun_too_often_costs_its_file_alone(
     uploads: Uploads, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(chunks, "MAX_PARTS", 4)
     data = content(34 * MIB)
     session = await given_session(uploads, data)
@@ -354,7 +356,7 @@ async def test_a_large_chunk_that_was_begun_too_often_costs_its_file_alone(
     assert (await uploads.complete(session))["status"] == "completed"
 
 
-def test_content_range_is_read_as_the_rfc_writes_it():
+def test_content_range_is_read_as_the_rfc_writes_it() -> None:
     assert parse_content_range("bytes 0-99/1000") == Span(0, 100, 1000)
     assert parse_content_range("Bytes */1000") == Span(0, 0, 1000, asks=True)
 

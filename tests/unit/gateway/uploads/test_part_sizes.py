@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize("size", [1, 8 * MIB, 70 * 1024 * MIB, 81 * 1024 * MIB, 2 * 1024**4])
-def test_a_tenth_of_the_part_numbers_is_left_for_requests_that_broke_off(size: int):
+def test_a_tenth_of_the_part_numbers_is_left_for_requests_that_broke_off(size: int) -> None:
     assert of_stream(size) >= 16 * MIB
     assert -(-size // of_stream(size)) <= MAX_PARTS * 9 // 10
 
@@ -28,7 +28,9 @@ def test_a_tenth_of_the_part_numbers_is_left_for_requests_that_broke_off(size: i
         (6 * MIB, 0, 9000, 9000 * 6 * MIB, None),  # no number is left to send one again
     ],
 )
-def test_an_equal_cut_is_told_from_its_first_chunk(size, number, count, total, expected):
+def test_an_equal_cut_is_told_from_its_first_chunk(
+    size: int | None, number: int, count: int, total: int, expected: int | None
+) -> None:
     assert equal_cut(size, number, count, total) == expected
 
 
@@ -40,6 +42,6 @@ def test_an_equal_cut_is_told_from_its_first_chunk(size, number, count, total, e
         (MAX_PARTS * 100 * MIB + 1, 100 * MIB, 101 * MIB),
     ],
 )
-def test_parts_grow_rather_than_become_too_many(archive_size, wanted, size) -> None:
+def test_parts_grow_rather_than_become_too_many(archive_size: int, wanted: int, size: int) -> None:
     assert of_archive(archive_size, wanted) == size
     assert -(-archive_size // size) <= MAX_PARTS

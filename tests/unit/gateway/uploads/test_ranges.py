@@ -17,7 +17,9 @@ from services.gateway.uploads.ranges import missing_ranges, ranges
         ([], 0, []),
     ],
 )
-def test_missing_parts_are_told_as_inclusive_ranges(stored, total, missing) -> None:
+def test_missing_parts_are_told_as_inclusive_ranges(
+    stored: list[int], total: int, missing: list[tuple[int, int]]
+) -> None:
     assert missing_ranges(stored, total) == missing
 
 

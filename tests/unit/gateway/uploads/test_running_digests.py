@@ -29,7 +29,7 @@ def transfer(key: str, parts: int, held_by: int) -> Transfer:
     )
 
 
-def test_a_digest_is_gone_on_with_only_where_nobody_else_recorded_a_part():
+def test_a_digest_is_gone_on_with_only_where_nobody_else_recorded_a_part() -> None:
     digests = RunningDigests(kept=2)
     digests.keep(transfer("a", 1, 3), hashlib.sha256(b"part"))
     found = digests.find(transfer("a", 1, 3))
@@ -40,7 +40,7 @@ def test_a_digest_is_gone_on_with_only_where_nobody_else_recorded_a_part():
     assert digests.find(transfer("b", 0, 0)) is not None  # nothing to have missed
 
 
-def test_what_is_used_least_is_forgotten():
+def test_what_is_used_least_is_forgotten() -> None:
     digests = RunningDigests(kept=2)
     for key in "abc":
         digests.keep(transfer(key, 1, 1), hashlib.sha256())
