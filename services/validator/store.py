@@ -14,8 +14,8 @@ import msgspec
 from libs import telemetry
 from libs.contracts import ModelValidationRequested, Report, StoredFile
 from libs.db import Tx, columns
-from services.validator import pieces
-from services.validator.pieces import Reading
+from services.validator import facts
+from services.validator.facts import FactsKey
 
 MAX_REASON = 1_000  # characters
 
@@ -254,8 +254,8 @@ async def finish(tx: Tx, claim: Claim, verdict: Verdict) -> Verdict | None:
 # What was read of files
 
 
-async def known_pieces(tx: Tx, project_id: str, readings: Sequence[Reading]) -> dict[Reading, bytes]:
-    """What is kept of these readings."""
+async def kept_facts(tx: Tx, project_id: str, keys: Sequence[FactsKey]) -> dict[FactsKey, bytes]:
+    """The facts that are kept under these keys, encoded."""
     rows = await tx.fetch(
         """
         SELECT inspected.sha256, inspected.size_bytes, inspected.kind, piece
@@ -265,35 +265,31 @@ async def known_pieces(tx: Tx, project_id: str, readings: Sequence[Reading]) -> 
            AND inspected.kind = wanted.kind
         """,
         project_id,
-        pieces.READER,
-        *_by_column(readings),
+        facts.READER,
+        *_by_column(keys),
     )
-    return {Reading(row["sha256"], row["size_bytes"], row["kind"]): row["piece"] for row in rows}
+    return {FactsKey(row["sha256"], row["size_bytes"], row["kind"]): row["piece"] for row in rows}
 
 
-async def keep_pieces(tx: Tx, project_id: str, fresh: Mapping[Reading, bytes]) -> None:
-    """Keep what was read; in order, so that two who keep the same wait for each other and never cross."""
+async def keep_facts(tx: Tx, project_id: str, new: Mapping[FactsKey, bytes]) -> None:
+    """Keep encoded facts; in order, so that two transactions that keep the same ones cannot deadlock."""
     await tx.execute(
         """
         INSERT INTO inspected (project_id, reader, sha256, size_bytes, kind, piece)
         SELECT $1, $2, sha256, size_bytes, kind, piece
-          FROM unnest($3::text[], $4::bigint[], $5::text[], $6::bytea[]) AS fresh (sha256, size_bytes, kind, piece)
+          FROM unnest($3::text[], $4::bigint[], $5::text[], $6::bytea[]) AS new (sha256, size_bytes, kind, piece)
          ORDER BY sha256, size_bytes, kind
         ON CONFLICT DO NOTHING
         """,
         project_id,
-        pieces.READER,
-        *_by_column(list(fresh)),
-        list(fresh.values()),
+        facts.READER,
+        *_by_column(list(new)),
+        list(new.values()),
     )
 
 
-def _by_column(readings: Sequence[Reading]) -> tuple[list[str], list[int], list[str]]:
-    return (
-        [reading.sha256 for reading in readings],
-        [reading.size_bytes for reading in readings],
-        [reading.kind for reading in readings],
-    )
+def _by_column(keys: Sequence[FactsKey]) -> tuple[list[str], list[int], list[str]]:
+    return [key.sha256 for key in keys], [key.size_bytes for key in keys], [key.kind for key in keys]
 
 
 # What nobody asks about any more, up to `limit` rows in one statement
@@ -327,7 +323,7 @@ async def forget_validations(tx: Tx, older_than_s: float, limit: int) -> int:
     return _count(status)
 
 
-async def forget_pieces(tx: Tx, older_than_s: float, limit: int) -> int:
+async def forget_facts(tx: Tx, older_than_s: float, limit: int) -> int:
     """Returns: how many."""
     status = await tx.execute(
         """

@@ -10,10 +10,11 @@ import socket
 
 from libs.db import connection
 from libs.errors import Unavailable
-from libs.signals import Signals, Subscription
+from libs.signals import Subscription
 from libs.tasks import unless_set
 from services.validator import metrics, store
-from services.validator.attempt import Attempt, Tools
+from services.validator.attempt import Attempt
+from services.validator.dependencies import Dependencies
 from services.validator.handlers import WAITING
 from services.validator.store import Claim
 
@@ -25,10 +26,9 @@ log = logging.getLogger(__name__)
 class Worker:
     """Up to `max_validations` attempts at a time."""
 
-    def __init__(self, tools: Tools, signals: Signals) -> None:
-        self._tools = tools
-        self._config = tools.config
-        self._signals = signals
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
+        self._config = dependencies.config
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._running: dict[asyncio.Task[None], Attempt] = {}
 
@@ -39,7 +39,7 @@ class Worker:
             group.create_task(self._claim(stop))
 
     async def _claim(self, stop: asyncio.Event) -> None:
-        with self._signals.subscribe(WAITING) as waiting:
+        with self._dependencies.signals.subscribe(WAITING) as waiting:
             try:
                 while not stop.is_set():
                     wait_s = await self._fill(waiting)
@@ -53,7 +53,7 @@ class Worker:
         if room == 0:
             return self._config.poll_s  # whichever ends first signals
         try:
-            async with connection(self._tools.pool) as tx:
+            async with connection(self._dependencies.pool) as tx:
                 claims = await store.claim(tx, self._owner, room, self._config.lease_s)
                 for claim in claims:
                     self._begin(claim, waiting)
@@ -64,7 +64,7 @@ class Worker:
         return self._config.poll_s if next_s is None else min(self._config.poll_s, max(next_s, SOON_S))
 
     def _begin(self, claim: Claim, waiting: Subscription) -> None:
-        attempt = Attempt(claim, self._tools)
+        attempt = Attempt(claim, self._dependencies)
         task = asyncio.create_task(attempt.run(), name=f"validation {claim.validation_id}")
         self._running[task] = attempt
         metrics.running.set(len(self._running))
@@ -90,7 +90,7 @@ class Worker:
             return
         claims = [attempt.claim for attempt in running.values()]
         try:
-            async with connection(self._tools.pool) as tx:
+            async with connection(self._dependencies.pool) as tx:
                 kept = await store.renew(tx, self._owner, claims, self._config.lease_s)
         except Unavailable as error:
             log.warning("cannot renew leases: %s", error)  # unless somebody claims them, they are ours when it is back

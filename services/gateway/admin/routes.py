@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ from libs.status import REPLAY, RETRY, STATUS
 from libs.web import Request, Route
 from services.gateway.admin import schemas, store
 from services.gateway.dependencies import Dependencies
-from services.gateway.models import validation
+from services.gateway.models import registration
 from services.gateway.models.store import models
 from services.gateway.presentation import timestamp
 from services.gateway.projects.access import OPERATOR
@@ -72,7 +72,9 @@ async def resume_upload(request: Request[Dependencies]) -> schemas.Resumed:
     dependencies = request.dependencies
     async with transaction(dependencies.pool) as tx:
         upload = await uploads.lock(tx, request.params["id"])
-        events = await transitions.resume(tx, upload, at=datetime.now(UTC))
+        now = datetime.now(UTC)
+        stale_after = timedelta(seconds=dependencies.config.stale_after_s)
+        events = await transitions.resume(tx, upload, due_at=now - stale_after, at=now)
         await emit(tx, events)
     return schemas.Resumed(id=upload.id, stream_ids=events[0].stream_ids)
 
@@ -85,7 +87,7 @@ async def resume_model(request: Request[Dependencies]) -> schemas.Resumed:
     dependencies = request.dependencies
     model_id = request.params["id"]
     async with transaction(dependencies.pool) as tx:
-        question = await validation.ask_now(tx, model_id, at=datetime.now(UTC))
+        question = await registration.resume(tx, model_id, at=datetime.now(UTC))
         if question is None:
             status = await models.status_of(tx, model_id)
             if status is None:

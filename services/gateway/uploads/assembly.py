@@ -11,7 +11,7 @@ from libs.db import connection, transaction
 from libs.outbox import emit
 from services.gateway.dependencies import Dependencies
 from services.gateway.uploads import transitions
-from services.gateway.uploads.deadlines import ask_at, lifetime
+from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.store import files, transfers
 from services.gateway.uploads.store.channels import JOINING_ENDED
 from services.gateway.uploads.store.files import UploadFile
@@ -74,9 +74,7 @@ async def record(
         return WholeFile(sha256=sha256, arrived=receipt.arrived, expected=receipt.expected) if receipt.won else None
     now = datetime.now(UTC)
     async with transaction(dependencies.pool) as tx:
-        events = await transitions.hand_over(
-            tx, upload, file, transfer, at=now, deadline_at=ask_at(dependencies.config, now)
-        )
+        events = await transitions.hand_over(tx, upload, file, transfer, at=now)
         if not events:
             return None
         arrived, expected = (await files.counts(tx, [upload.id]))[upload.id]

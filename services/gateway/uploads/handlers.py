@@ -20,7 +20,7 @@ from libs.errors import ArchiveRejected as ArchiveRejectedError
 from libs.errors import ChecksumMismatch
 from services.gateway.deadletters import undeliverable
 from services.gateway.uploads import transitions
-from services.gateway.uploads.deadlines import PARKED_PAUSE, PAUSES
+from services.gateway.uploads.deadlines import PARKED_PAUSE
 from services.gateway.uploads.states import LIVE
 from services.gateway.uploads.store import deadlines, streams, uploads
 
@@ -38,7 +38,7 @@ async def show_progress(event: ArchiveProgressed, tx: Tx) -> list[Event]:
         members=event.members,
         bytes_out=event.bytes_out,
     )
-    await deadlines.record_progress(tx, [report], deadline_at=event.at + PAUSES[0])
+    await deadlines.record_progress(tx, [report], due_at=event.at)
     return []
 
 
@@ -52,7 +52,7 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
     upload = await uploads.lock(tx, event.upload_id)
     if upload.status not in LIVE:
         return []
-    return await transitions.unpack(tx, upload, event, deadline_at=event.at + PAUSES[0])
+    return await transitions.unpack(tx, upload, event)
 
 
 @handlers.on(ArchiveRejected)
@@ -81,7 +81,7 @@ async def show_parked(event: ArchiveParked, tx: Tx) -> list[Event]:
     """
     upload = await uploads.lock(tx, event.upload_id)
     if upload.status in LIVE:
-        await transitions.park(tx, upload, [event.stream_id], event.reason, ask_at=event.retry_at + PARKED_PAUSE)
+        await transitions.park(tx, upload, [event.stream_id], event.reason, due_at=event.retry_at + PARKED_PAUSE)
     return []
 
 
@@ -100,7 +100,7 @@ async def park_undeliverable(
     upload = await uploads.lock(tx, upload_id)
     if upload.status in LIVE:
         reason = undeliverable(letter).sentence()
-        await transitions.park(tx, upload, _streams_of(event), reason, ask_at=letter.at + PAUSES[0])
+        await transitions.park(tx, upload, _streams_of(event), reason, due_at=letter.at)
     return []
 
 

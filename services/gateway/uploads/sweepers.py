@@ -7,12 +7,21 @@ from datetime import datetime, timedelta
 
 from libs.db import Pool, transaction
 from libs.outbox import emit
+from services.gateway.config import GatewayConfig
 from services.gateway.uploads import transitions
-from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT, PAUSES
+from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT, PAUSES, lifetime
 from services.gateway.uploads.store import deadlines, idempotency_keys, pruning, uploads
 from services.gateway.uploads.store.expiry import Lifetime
 
 log = logging.getLogger(__name__)
+
+
+async def sweep(pool: Pool, config: GatewayConfig, now: datetime) -> None:
+    """One round over all uploads."""
+    await expire_uploads(pool, now, lifetime(config))
+    await give_up_uploads(pool, now, timedelta(seconds=config.give_up_after_s))
+    await prune_uploads(pool, now, timedelta(seconds=config.retain_ended_s))
+    await ask_extractor_again(pool, now, timedelta(seconds=config.stale_after_s))
 
 
 async def expire_uploads(pool: Pool, now: datetime, lifetime: Lifetime) -> None:
@@ -45,9 +54,12 @@ async def prune_uploads(pool: Pool, now: datetime, retain: timedelta) -> None:
     log.info("removed the parts and files of ended uploads", extra={"uploads": len(ended)})
 
 
-async def ask_extractor_again(pool: Pool, now: datetime) -> None:
-    """Ask for streams with parts that no extractor has reported on. Emits: UploadOpened, with all that is known."""
+async def ask_extractor_again(pool: Pool, now: datetime, stale_after: timedelta) -> None:
+    """Ask again about streams on which a report was due more than `stale_after` ago.
+
+    Emits: UploadOpened, with all parts that are known.
+    """
     async with transaction(pool) as tx:
-        for overdue in await deadlines.overdue(tx, now, PAUSES):
+        for overdue in await deadlines.overdue(tx, now - stale_after, PAUSES):
             log.info("asking again for a waiting stream", extra={"stream_id": overdue.stream.id, "asks": overdue.asks})
             await emit(tx, await transitions.ask_again(tx, overdue, at=now))

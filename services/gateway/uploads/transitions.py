@@ -17,7 +17,6 @@ from libs.contracts import (
     ArchiveExtracted,
     Event,
     Finding,
-    ModelRegistered,
     ObjectDropped,
     Part,
     PartStream,
@@ -37,9 +36,8 @@ from libs.db import Tx
 from libs.errors import ArchiveRejected, Conflict, FilesMissing, PartSizeMismatch, ProcessingFailed, WrongState
 from libs.modelfiles.required import missing_files
 from libs.signals import notify
-from services.gateway.models import missing, validation
-from services.gateway.models.store import files as model_files
-from services.gateway.models.store import models
+from services.gateway.models import registration
+from services.gateway.models import transitions as model_transitions
 from services.gateway.uploads import states
 from services.gateway.uploads.completeness import require_everything
 from services.gateway.uploads.store import deadlines, files, parts, streams, transfers, uploads
@@ -65,7 +63,7 @@ async def begin(
 
     Raises: Conflict if the version exists.
     """
-    model_id, chosen = await models.create(tx, project_id, name, version)
+    model_id, chosen = await model_transitions.create(tx, project_id, name, version)
     upload_id = new_id()
     await uploads.insert(
         tx,
@@ -89,23 +87,20 @@ async def store_part(
     *,
     begins: UploadFile | None = None,
     at: datetime,
-    deadline_at: datetime,
     lifetime: Lifetime,
 ) -> tuple[Added, list[Event]]:
     """Record a part that is in storage, and count it; not `recorded` if one of its number is, or the upload is closed.
 
     begins: the file, as it was looked up, of a `stream` that has no row yet.
-    deadline_at: when the extractor is asked about the part again, if it has not reported on it.
+    at: since when the extractor has to report on the part; it is asked about it later, if it has not.
     Emits: UploadOpened with the first part of a stream, UploadPartStored with every other.
     Raises: PartSizeMismatch if the parts cannot add up; Conflict if the file is being sent in another number of parts.
     """
     added = None
     if begins is not None:
-        added = await parts.begin(
-            tx, stream, part, refusals=begins.refusals, deadline_at=deadline_at, lifetime=lifetime
-        )
+        added = await parts.begin(tx, stream, part, refusals=begins.refusals, due_at=at, lifetime=lifetime)
     if added is None or not added.recorded:  # the second, where another first part was faster
-        added = await parts.add(tx, upload.id, stream.id, part, deadline_at=deadline_at, lifetime=lifetime)
+        added = await parts.add(tx, upload.id, stream.id, part, due_at=at, lifetime=lifetime)
     if added.stream is None:
         if added.recorded:
             raise await _wrong_sum(tx, stream, part)
@@ -138,9 +133,7 @@ async def _wrong_sum(tx: Tx, stream: Stream, part: StoredPart) -> PartSizeMismat
     )
 
 
-async def hand_over(
-    tx: Tx, upload: Upload, file: UploadFile, transfer: Transfer, *, at: datetime, deadline_at: datetime
-) -> list[Event]:
+async def hand_over(tx: Tx, upload: Upload, file: UploadFile, transfer: Transfer, *, at: datetime) -> list[Event]:
     """Have the extractor read the object that `transfer` has become, for its sha256; nothing if it has ended.
 
     Emits: UploadOpened.
@@ -162,14 +155,14 @@ async def hand_over(
         sha256=transfer.sha256 or file.declared_sha256,
         key=transfer.key,
     )
-    await streams.insert_object(tx, stream, deadline_at=deadline_at)
+    await streams.insert_object(tx, stream, due_at=at)
     return [UploadOpened(stream=stream, parts=[Part(number=0, attempt="", size_bytes=file.size_bytes)], at=at)]
 
 
 # Completing
 
 
-async def complete(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
+async def complete(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     """Everything has been sent, says the client: open -> processing, and on if nothing is left to unpack.
 
     Emits: UploadCompleted; or what `register` does.
@@ -177,17 +170,17 @@ async def complete(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetim
     """
     all_streams = await require_everything(tx, upload)
     await uploads.move(tx, upload.id, states.COMPLETE)
-    await models.process(tx, upload.model_id)
+    await model_transitions.process(tx, upload.model_id)
     waiting = [stream.id for stream in all_streams if stream.pending]
     if not waiting:
-        return await register(tx, upload, at=at, deadline_at=deadline_at)
+        return await register(tx, upload, at=at)
     completed = UploadCompleted(
         upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, stream_ids=waiting, at=at
     )
     return [completed]
 
 
-async def unpack(tx: Tx, upload: Upload, extracted: ArchiveExtracted, *, deadline_at: datetime) -> list[Event]:
+async def unpack(tx: Tx, upload: Upload, extracted: ArchiveExtracted) -> list[Event]:
     """List the files of an unpacked stream; register the model if the upload is complete and this was the last.
 
     Emits: what `register` does.
@@ -209,10 +202,10 @@ async def unpack(tx: Tx, upload: Upload, extracted: ArchiveExtracted, *, deadlin
         await files.insert_unpacked(tx, upload.id, extracted.files)
     if upload.status == states.OPEN or any(other.pending for other in await streams.of_upload(tx, upload.id)):
         return []
-    return await register(tx, upload, at=extracted.at, deadline_at=deadline_at)
+    return await register(tx, upload, at=extracted.at)
 
 
-async def register(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
+async def register(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     """Everything is unpacked: enter the files into the registry, each content once, and ask for the verdict.
 
     processing -> completed; or -> open, where the stored copy that a file was to share is gone; or -> failed.
@@ -232,22 +225,10 @@ async def register(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetim
     if findings:
         code = ArchiveRejected.code if upload.kind == "archive" else FilesMissing.code
         return await fail(tx, upload, findings[0], code=code, at=at)
-    claimed = await model_files.claim(tx, upload.project_id, brought)
-    kept = [msgspec.structs.replace(file, key=claimed.keys[file.sha256]) for file in brought]
-    healed = await missing.heal(tx, upload.project_id, claimed.replaced, upload_id=upload.id, at=at)
-    await model_files.insert(tx, upload.model_id, upload.project_id, kept)
-    requested = await validation.begin(tx, upload.project_id, upload.model_id, kept, at=at, deadline_at=deadline_at)
+    events = await registration.register(tx, upload.project_id, upload.model_id, brought, upload_id=upload.id, at=at)
     await uploads.move(tx, upload.id, states.REGISTER)
     await notify(tx, UPLOAD_CHANGED, upload.id)
-    return [await registered(tx, upload, at=at), requested, *healed]
-
-
-async def registered(tx: Tx, upload: Upload, *, at: datetime) -> ModelRegistered:
-    """What the model of a completed upload refers to; for whoever was not told, to be told again."""
-    kept = await model_files.of_model(tx, upload.model_id)
-    return ModelRegistered(
-        model_id=upload.model_id, upload_id=upload.id, project_id=upload.project_id, files=kept, at=at
-    )
+    return events
 
 
 async def refuse_file(tx: Tx, upload: Upload, stream: Stream, finding: Finding, *, at: datetime) -> list[Event]:
@@ -269,19 +250,19 @@ async def refuse_file(tx: Tx, upload: Upload, stream: Stream, finding: Finding, 
 
 async def _reopen(tx: Tx, upload: Upload) -> None:
     if await uploads.move(tx, upload.id, states.REOPEN):
-        await models.reopen(tx, upload.model_id)
+        await model_transitions.reopen(tx, upload.model_id)
         await notify(tx, UPLOAD_CHANGED, upload.id)
 
 
 # Waiting: the state stays
 
 
-async def park(tx: Tx, upload: Upload, stream_ids: Sequence[str], reason: str, *, ask_at: datetime) -> None:
+async def park(tx: Tx, upload: Upload, stream_ids: Sequence[str], reason: str, *, due_at: datetime) -> None:
     """Streams cannot be processed now, for a reason that is not their client's: nothing of them is lost.
 
-    The extractor is asked again at `ask_at`; what it says then, or an operator, ends the waiting.
+    The extractor is asked again some time after `due_at`; what it says then, or an operator, ends the waiting.
     """
-    await deadlines.park(tx, upload.id, stream_ids, reason, ask_at)
+    await deadlines.park(tx, upload.id, stream_ids, reason, due_at)
     await notify(tx, UPLOAD_CHANGED, upload.id)
 
 
@@ -299,12 +280,14 @@ async def ask_again(tx: Tx, overdue: Overdue, *, at: datetime) -> list[Event]:
             Part(number=part.number, attempt=part.attempt, size_bytes=part.size_bytes)
             for part in await parts.of_stream(tx, stream.id)
         ]
-    asked = id_of("upload.opened", stream.id, overdue.deadline_at.isoformat())
+    asked = id_of("upload.opened", stream.id, overdue.due_at.isoformat())
     return [UploadOpened(id=asked, stream=stream, parts=known, at=at)]
 
 
-async def resume(tx: Tx, upload: Upload, *, at: datetime) -> list[UploadResumeRequested]:
+async def resume(tx: Tx, upload: Upload, *, due_at: datetime, at: datetime) -> list[UploadResumeRequested]:
     """An operator wants what is parked of an upload to be tried again now.
+
+    due_at: long enough ago that the next sweep asks the extractor about all of it.
 
     Emits: UploadResumeRequested.
     Raises: the reason, if the upload has ended; WrongState, if nothing of it waits.
@@ -314,7 +297,7 @@ async def resume(tx: Tx, upload: Upload, *, at: datetime) -> list[UploadResumeRe
     waiting = [stream.id for stream in await streams.of_upload(tx, upload.id) if not stream.unpacked]
     if not waiting:
         raise WrongState("Nothing of this upload waits to be unpacked.", retryable=False)
-    await deadlines.resume(tx, upload.id, at)
+    await deadlines.resume(tx, upload.id, due_at)
     return [UploadResumeRequested(upload_id=upload.id, stream_ids=waiting, at=at)]
 
 
@@ -330,7 +313,7 @@ async def fail(tx: Tx, upload: Upload, finding: Finding, *, code: str, at: datet
     error = {"message": reason, "code": code, "finding": msgspec.to_builtins(finding)}
     if not await _end(tx, upload, states.FAIL, error=error):
         return []
-    await models.fail(tx, upload.model_id, reason)
+    await model_transitions.fail(tx, upload.model_id, reason)
     failed = UploadFailed(
         upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, reason=reason, at=at
     )
@@ -347,7 +330,7 @@ async def abort(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
         if upload.status != states.ABORTED:
             raise states.why_closed(upload)
         return []
-    await models.discard(tx, upload.model_id)
+    await model_transitions.discard(tx, upload.model_id)
     return [UploadAborted(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
 
 
@@ -365,7 +348,7 @@ async def expire(tx: Tx, upload: Upload, lifetime: Lifetime, *, at: datetime) ->
     error = {"message": reason, "code": "upload_expired", "finding": None}
     if not await _end(tx, upload, states.EXPIRE, error=error):
         return []
-    await models.fail(tx, upload.model_id, reason)
+    await model_transitions.fail(tx, upload.model_id, reason)
     return [UploadExpired(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from aiohttp.test_utils import TestClient
@@ -31,6 +31,7 @@ E = TypeVar("E", bound=Event)
 PROJECT = "proj_TESTTEST01"
 NOON = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
 CHUNK = 1000  # bytes of a part, as the fixture sets it
+STALE_AFTER = timedelta(seconds=30)  # the setting, by default
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 100}
 
 

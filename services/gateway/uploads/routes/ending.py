@@ -13,7 +13,6 @@ from services.gateway.dependencies import Dependencies
 from services.gateway.models.store import files as model_files
 from services.gateway.uploads import responses, schemas, transitions
 from services.gateway.uploads.completeness import require_everything
-from services.gateway.uploads.deadlines import ask_at
 from services.gateway.uploads.resumable import Superseded, Turn
 from services.gateway.uploads.routes import chunks
 from services.gateway.uploads.states import COMPLETED, LIVE, OPEN, why_closed
@@ -77,8 +76,7 @@ async def _complete(dependencies: Dependencies, project_id: str, upload_id: str)
     async with transaction(dependencies.pool) as tx:
         upload = await uploads.lock(tx, mine.id)
         if upload.status == OPEN:
-            deadline_at = ask_at(dependencies.config, now)
-            await emit(tx, await transitions.complete(tx, upload, at=now, deadline_at=deadline_at))
+            await emit(tx, await transitions.complete(tx, upload, at=now))
 
 
 async def _finish_files(dependencies: Dependencies, upload: Upload) -> None:

@@ -17,7 +17,7 @@ from libs.outbox import emit
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
 from services.gateway.uploads import responses, schemas, transitions
-from services.gateway.uploads.deadlines import ask_at, lifetime
+from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.objects import drop, dropped_if_refused, new_attempt
 from services.gateway.uploads.receiving import (
     Accepted,
@@ -102,7 +102,6 @@ async def take_part(
             part,
             begins=begins,
             at=now,
-            deadline_at=ask_at(dependencies.config, now),
             lifetime=lifetime(dependencies.config),
         )
         await emit(tx, events)

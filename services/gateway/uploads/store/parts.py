@@ -72,7 +72,7 @@ class Added(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def begin(
-    tx: Tx, stream: Stream, part: StoredPart, *, refusals: int, deadline_at: datetime, lifetime: Lifetime
+    tx: Tx, stream: Stream, part: StoredPart, *, refusals: int, due_at: datetime, lifetime: Lifetime
 ) -> Added:
     """Announce a file's chunks with the first of them, in one statement.
 
@@ -109,7 +109,7 @@ async def begin(
         part.attempt,
         part.size_bytes,
         part.sha256,
-        deadline_at,
+        due_at,
         lifetime.ttl,
         lifetime.longest,
     )
@@ -117,7 +117,7 @@ async def begin(
 
 
 async def add(
-    tx: Tx, upload_id: str, stream_id: str, part: StoredPart, *, deadline_at: datetime, lifetime: Lifetime
+    tx: Tx, upload_id: str, stream_id: str, part: StoredPart, *, due_at: datetime, lifetime: Lifetime
 ) -> Added:
     """Record a part and count it, in one statement.
 
@@ -150,7 +150,7 @@ async def add(
         part.attempt,
         part.size_bytes,
         part.sha256,
-        deadline_at,
+        due_at,
         lifetime.ttl,
         lifetime.longest,
     )

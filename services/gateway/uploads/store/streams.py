@@ -85,7 +85,7 @@ async def insert(
     )
 
 
-async def insert_object(tx: Tx, stream: PartStream, deadline_at: datetime) -> None:
+async def insert_object(tx: Tx, stream: PartStream, due_at: datetime) -> None:
     """Announce a file that is one object already, to be read for its sha256."""
     await tx.execute(
         """
@@ -100,7 +100,7 @@ async def insert_object(tx: Tx, stream: PartStream, deadline_at: datetime) -> No
         stream.size_bytes,
         stream.sha256,
         stream.key,
-        deadline_at,
+        due_at,
     )
 
 

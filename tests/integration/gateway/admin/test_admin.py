@@ -34,7 +34,7 @@ from services.gateway.uploads.store import deadlines
 from services.gateway.uploads.sweepers import ask_extractor_again
 from tests.integration.gateway.models.test_verdicts import DAYS, asked_through_all_pauses
 from tests.integration.gateway.models.verdicts import asked_for, parked
-from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads, extracted
+from tests.integration.gateway.uploading import FILES, NOON, PROJECT, STALE_AFTER, Uploads, extracted
 from tests.support.bus import running
 from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor
@@ -177,7 +177,7 @@ async def test_the_extractor_is_asked_at_once_about_an_upload_that_was_parked_fo
     now = datetime.now(UTC)
     for pause in PAUSES:  # the pauses have grown, and the last question was asked just now
         now += pause + timedelta(seconds=1)
-        await ask_extractor_again(uploads.pool, now)
+        await ask_extractor_again(uploads.pool, now, STALE_AFTER)
     async with transaction(uploads.pool) as tx:
         await deadlines.park(tx, session, [f"{session}-0"], "dead letter.", now + timedelta(minutes=30))
     asked = len(await uploads.emitted(UploadOpened))
@@ -186,11 +186,11 @@ async def test_the_extractor_is_asked_at_once_about_an_upload_that_was_parked_fo
     for times in (1, 2):  # an operator may have to try twice
         await operator.call("POST", f"uploads/{session}/resume", status=202)
         now = datetime.now(UTC)
-        await ask_extractor_again(uploads.pool, now)
+        await ask_extractor_again(uploads.pool, now, STALE_AFTER)
         opened = await uploads.emitted(UploadOpened)
         assert len(opened) == asked + times
         assert len({event.id for event in opened}) == len(opened)
-    await ask_extractor_again(uploads.pool, now + PAUSES[0] + timedelta(seconds=1))
+    await ask_extractor_again(uploads.pool, now + PAUSES[0] + timedelta(seconds=1), STALE_AFTER)
     assert len(await uploads.emitted(UploadOpened)) == asked + 3  # the pauses are short again
 
 

@@ -27,7 +27,7 @@ from services.gateway.uploads.sweepers import (
     give_up_uploads,
     prune_uploads,
 )
-from tests.integration.gateway.uploading import CHUNK, FILES, PROJECT, Uploads, part
+from tests.integration.gateway.uploading import CHUNK, FILES, PROJECT, STALE_AFTER, Uploads, part
 
 TOKEN = "xero_test_secret"  # of a test's project
 LARGE = ("upload", "upload_stream", "upload_part", "upload_file", "upload_transfer", "upload_transfer_part", "blob")
@@ -154,14 +154,14 @@ async def large(uploads: Uploads) -> Uploads:
 
 async def test_every_sweep_and_list_is_on_an_index(large: Uploads) -> None:
     pool, now = large.pool, datetime.now(UTC)
-    progress = Progress(pool, 30)
+    progress = Progress(pool)
     reports = [
         StreamProgress(upload_id=f"u{n}", stream_id=f"u{n}-0", parts_known=1, parts_done=0, members=0, bytes_out=0)
         for n in range(50)
     ]
     await progress.receive(msgspec.json.encode(reports))
     with logged(pool) as statements:
-        await ask_extractor_again(pool, now)
+        await ask_extractor_again(pool, now, STALE_AFTER)
         await progress.write()
         await give_up_uploads(pool, now, timedelta(days=7))
         await expire_uploads(pool, now, lifetime(large.dependencies.config))

@@ -20,7 +20,7 @@ from libs.db import transaction
 from services.gateway.handlers import handlers
 from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.sweepers import ask_extractor_again, expire_uploads
-from tests.integration.gateway.uploading import NOON, Uploads, extracted
+from tests.integration.gateway.uploading import NOON, STALE_AFTER, Uploads, extracted
 
 SYMLINK = Finding(rule="tar-symlink", severity="error", message="is a link.", fix="Use tar -h.", file="a.json")
 NEXT = timedelta(minutes=1)
@@ -96,8 +96,8 @@ async def test_a_stream_that_waits_too_long_is_told_of_again_with_all_that_is_kn
     opened = await uploads.open_archive(2000)
     for number in (1, 0):
         await uploads.send_part(opened["session_id"], number, b"x" * 1000)
-    await ask_extractor_again(uploads.pool, now + NEXT)
-    await ask_extractor_again(uploads.pool, now + NEXT)
+    await ask_extractor_again(uploads.pool, now + NEXT, STALE_AFTER)
+    await ask_extractor_again(uploads.pool, now + NEXT, STALE_AFTER)
     [first, again] = await uploads.emitted(UploadOpened)
     assert [part.number for part in first.parts] == [1]
     assert [part.number for part in again.parts] == [0, 1]

@@ -31,7 +31,7 @@ from services.gateway.uploads.sweepers import (
     give_up_uploads,
     prune_uploads,
 )
-from tests.integration.gateway.uploading import CHUNK, FILES, NOON, PROJECT, Uploads, extracted, part
+from tests.integration.gateway.uploading import CHUNK, FILES, NOON, PROJECT, STALE_AFTER, Uploads, extracted, part
 
 WRONG = Finding(rule="file-checksum", severity="error", message="its SHA-256 is another.", fix="Send the file again.")
 DAY = timedelta(days=1)
@@ -121,7 +121,7 @@ async def test_a_parked_upload_says_what_it_waits_for_until_it_goes_on(uploads: 
     assert (await uploads.complete(session, status=202))["waiting_for"] == "storage is full"
     [listed] = (await uploads.call("GET", "uploads"))["data"]
     assert listed["waiting_for"] == "storage is full"
-    await ask_extractor_again(uploads.pool, datetime.now(UTC) + timedelta(minutes=29))
+    await ask_extractor_again(uploads.pool, datetime.now(UTC) + timedelta(minutes=29), STALE_AFTER)
     assert len(await uploads.emitted(UploadOpened)) == 1  # the extractor tries again by itself
 
     await _report(uploads, session, known=2, done=1)
@@ -134,8 +134,8 @@ async def test_the_extractor_is_asked_with_growing_pauses_under_ids_made_from_th
     session = await _given_archive(uploads)
     now = datetime.now(UTC) + timedelta(minutes=1)
     for pause in PAUSES:
-        await ask_extractor_again(uploads.pool, now)
-        await ask_extractor_again(uploads.pool, now + pause - timedelta(seconds=1))
+        await ask_extractor_again(uploads.pool, now, STALE_AFTER)
+        await ask_extractor_again(uploads.pool, now + pause - timedelta(seconds=1), STALE_AFTER)
         now += pause + timedelta(seconds=1)
 
     opened = await uploads.emitted(UploadOpened)
@@ -152,17 +152,17 @@ async def test_streams_that_wait_for_their_client_are_not_asked_about(uploads: U
     for number in range(2):
         await uploads.send_part(session, number, part(number))
     await _report(uploads, session, known=2, done=0)
-    await ask_extractor_again(uploads.pool, datetime.now(UTC) + DAY)
+    await ask_extractor_again(uploads.pool, datetime.now(UTC) + DAY, STALE_AFTER)
     assert len(await uploads.emitted(UploadOpened)) == 1
 
     await uploads.send_part(session, 2, part(2))
-    await ask_extractor_again(uploads.pool, datetime.now(UTC) + DAY)
+    await ask_extractor_again(uploads.pool, datetime.now(UTC) + DAY, STALE_AFTER)
     assert len(await uploads.emitted(UploadOpened)) == 2
 
 
 async def test_what_extractors_report_within_a_second_is_one_statement(uploads: Uploads) -> None:
     sessions = [await _given_archive(uploads, name=f"m{n}") for n in range(5)]
-    progress = Progress(uploads.pool, 30)
+    progress = Progress(uploads.pool)
     for done in (1, 2):
         reports = [_progress(session, known=2, done=done) for session in sessions]
         await progress.receive(msgspec.json.encode(reports))
@@ -288,7 +288,7 @@ def _progress(session: str, *, known: int, done: int) -> StreamProgress:
 
 
 async def _report(uploads: Uploads, session: str, *, known: int, done: int) -> None:
-    progress = Progress(uploads.pool, 30)
+    progress = Progress(uploads.pool)
     await progress.receive(msgspec.json.encode([_progress(session, known=known, done=done)]))
     await progress.write()
 

@@ -1,7 +1,7 @@
-"""Reads of a model what the rules look at: headers, and files that are small or have something to say.
+"""Reads what the rules need of a model: headers by range, and small files.
 
-The readers of libs.modelfiles ask for ranges; here they are fetched, counted, and fed to them. Nothing that a user
-uploaded is imported, unpickled or run.
+The readers of libs.modelfiles ask for ranges; this module fetches them, counts them, and feeds them to the readers.
+Nothing that a user uploaded is imported, unpickled or run.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from libs.errors import ObjectNotFound, Unavailable
 from libs.modelfiles import gguf, hfconfig, index, quantization, safetensors, torchfile, weights
 from libs.modelfiles.ranges import Range, Reader
 from libs.modelfiles.unreadable import Unreadable
-from services.validator import frontmatter, inspection, pieces
-from services.validator.inspection import Inspection
-from services.validator.pieces import MAX_READ_BYTES, Broken, Piece, Reading
+from services.validator import facts, frontmatter
+from services.validator.facts import MAX_READ_BYTES, FactsKey, FileFacts, FormatError, ModelFacts
 
 T = TypeVar("T")
 
@@ -63,7 +62,7 @@ class Ranges(Protocol):
 
 
 class ModelReader:
-    """Inspects models, a bounded number of requests at a time."""
+    """Reads models, with a bounded number of requests at a time."""
 
     def __init__(self, storage: Ranges, requests: int) -> None:
         """`requests`: how many ranges are fetched at a time, over all models."""
@@ -71,43 +70,43 @@ class ModelReader:
         self._requests = asyncio.Semaphore(requests)
         self._heavy = asyncio.Lock()
 
-    async def inspect(
+    async def read_model(
         self,
         files: Sequence[StoredFile],
-        known: Mapping[Reading, Piece] = MappingProxyType({}),
+        known: Mapping[FactsKey, FileFacts] = MappingProxyType({}),
         *,
         patience_s: float = MAX_PATIENCE_S,
-    ) -> Inspection:
-        """Read what the rules need of `files`, but of those that are `known`; what occurs twice is read once.
+    ) -> ModelFacts:
+        """Read what the rules need of `files`, except for those whose facts are `known`; equal files are read once.
 
-        `patience_s`: how long one request may take, beside what its bytes take.
+        `patience_s`: the timeout of one request, in addition to the time that its bytes take.
         Raises: ObjectNotFound, naming the file; Unavailable.
         """
-        found = inspection.empty({file.path: file.size_bytes for file in files})
-        alike: dict[Reading, list[StoredFile]] = {}
+        gathered = ModelFacts(sizes={file.path: file.size_bytes for file in files})
+        equal_files: dict[FactsKey, list[StoredFile]] = {}
         for file in files:
-            alike.setdefault(reading_of(file), []).append(file)
+            equal_files.setdefault(facts_key(file), []).append(file)
         try:
             async with asyncio.TaskGroup() as tasks:
-                for reading, same in alike.items():
-                    if reading in known:
-                        _take_all(found, same, known[reading])
+                for key, equal in equal_files.items():
+                    if key in known:
+                        _add_all(gathered, equal, known[key])
                     else:
-                        tasks.create_task(self._look_into(reading, same, found, patience_s))
+                        tasks.create_task(self._read_new(key, equal, gathered, patience_s))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
-        return found
+        return gathered
 
-    async def _look_into(
-        self, reading: Reading, same: Sequence[StoredFile], found: Inspection, patience_s: float
+    async def _read_new(
+        self, key: FactsKey, equal: Sequence[StoredFile], gathered: ModelFacts, patience_s: float
     ) -> None:
-        source = _Source(self, same[0], patience_s)
-        piece = await _read(source, same[0])
-        found.files_read += bool(source.bytes_read)
-        found.bytes_read += source.bytes_read
-        if source.bytes_read <= MAX_READ_BYTES and (raw := pieces.encode(piece)) is not None:
-            found.fresh[reading] = raw
-        _take_all(found, same, piece)
+        source = _Source(self, equal[0], patience_s)
+        of_file = await _read(source, equal[0])
+        gathered.files_read += bool(source.bytes_read)
+        gathered.bytes_read += source.bytes_read
+        if source.bytes_read <= MAX_READ_BYTES and (raw := facts.encode(of_file)) is not None:
+            gathered.new[key] = raw
+        _add_all(gathered, equal, of_file)
 
     async def fetch(self, file: StoredFile, wanted: Range, patience_s: float) -> bytes:
         """One range of `file`, whole.
@@ -196,9 +195,9 @@ def _advance(reader: Reader[T], chunk: bytes | None) -> Range | _Done:
         return _Done(end.value)
 
 
-def reading_of(file: StoredFile) -> Reading:
-    """How `file` is read, which its name and size decide."""
-    return Reading(file.sha256, file.size_bytes, _kind(file.path))
+def facts_key(file: StoredFile) -> FactsKey:
+    """Which bytes `file` has, and how they are read, which its name and size decide."""
+    return FactsKey(file.sha256, file.size_bytes, _kind(file.path))
 
 
 def _kind(path: str) -> str:
@@ -208,40 +207,40 @@ def _kind(path: str) -> str:
     return f"{kind}, pickle by name" if path.endswith(torchfile.PICKLE_SUFFIXES) else kind
 
 
-async def _read(source: _Source, file: StoredFile) -> Piece:
-    """Read one file as its kind demands. Raises: ObjectNotFound; Unavailable."""
-    piece = Piece()
+async def _read(source: _Source, file: StoredFile) -> FileFacts:
+    """Read one file in the way of its kind. Raises: ObjectNotFound; Unavailable."""
+    read = FileFacts()
     name = file.path.rpartition("/")[2]
     if file.size_bytes <= (_TINY_BYTES if name.endswith(_WITH_HEADER) else SMALL_BYTES):
         await source.load(file.size_bytes)
     if source.begins_with(_LFS_POINTER):
-        piece.broken = _LFS
+        read.broken = _LFS
     elif name.endswith(_WITH_HEADER):
-        await _read_header(source, file, piece)
+        await _read_header(source, file, read)
     elif file.path in _DOCUMENTS:
-        piece.document = await source.load(_DOCUMENTS[file.path])
+        read.document = await source.load(_DOCUMENTS[file.path])
     scanned = file.size_bytes > 0 or name.endswith(torchfile.PICKLE_SUFFIXES)  # an empty pytorch_model.bin is none
-    if scanned and piece.header is None and piece.gguf is None:
-        piece.scan = await source.drive(torchfile.scan_file(file.size_bytes, name))
-    return piece
+    if scanned and read.header is None and read.gguf is None:
+        read.scan = await source.drive(torchfile.scan_file(file.size_bytes, name))
+    return read
 
 
-async def _read_header(source: _Source, file: StoredFile, piece: Piece) -> None:
+async def _read_header(source: _Source, file: StoredFile, read: FileFacts) -> None:
     try:
         if file.path.endswith(".gguf"):
-            piece.gguf = await source.drive(gguf.read_header(file.size_bytes))
+            read.gguf = await source.drive(gguf.read_header(file.size_bytes))
         else:
-            piece.header = await source.drive(safetensors.read_header(file.size_bytes))
+            read.header = await source.drive(safetensors.read_header(file.size_bytes))
     except Unreadable as error:
-        piece.broken = Broken.of(error)
+        read.broken = FormatError.of(error)
 
 
-def _take_all(found: Inspection, same: Sequence[StoredFile], piece: Piece) -> None:
-    for file in same:
-        found.take(file.path, piece)
+def _add_all(gathered: ModelFacts, equal: Sequence[StoredFile], of_file: FileFacts) -> None:
+    for file in equal:
+        gathered.add(file.path, of_file)
 
 
-_LFS = Broken(
+_LFS = FormatError(
     "lfs-pointer",
     "This is a pointer of Git LFS, not the file that it stands for.",
     "Run `git lfs pull` in the repository and upload what it fetches.",

@@ -1,4 +1,4 @@
-"""A model's files in memory, inspected and judged."""
+"""The files of a model in memory, as the validator reads them, and its report on them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Mapping
 
 from libs.contracts import Report, StoredFile
-from services.validator.inspection import Inspection
-from services.validator.judging import judge
-from services.validator.reading import ModelReader
+from services.validator.facts import ModelFacts
+from services.validator.reader import ModelReader
+from services.validator.report import build_report
 
 
 class MemoryStorage:
@@ -33,11 +33,12 @@ def stored(files: Mapping[str, bytes]) -> list[StoredFile]:
     ]
 
 
-async def inspected(files: Mapping[str, bytes]) -> Inspection:
+async def read(files: Mapping[str, bytes]) -> ModelFacts:
     """What the validator reads of the files."""
-    return await ModelReader(MemoryStorage(files), requests=4).inspect(stored(files))
+    return await ModelReader(MemoryStorage(files), requests=4).read_model(stored(files))
 
 
-async def judged(files: Mapping[str, bytes]) -> Report:
-    """The validator's verdict on the files."""
-    return judge(await inspected(files))
+async def reported(files: Mapping[str, bytes]) -> Report:
+    """The validator's report on the files."""
+    facts = await read(files)
+    return build_report(facts.model(), files_read=facts.files_read, bytes_read=facts.bytes_read)

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from libs.errors import ObjectNotFound, Unavailable
-from services.validator.reading import SMALL_BYTES, ModelReader
+from services.validator.reader import SMALL_BYTES, ModelReader
 from tests.support.models import given_big_llama, given_llama
 from tests.support.torchfiles import given_torch
-from tests.unit.validator.given import MemoryStorage, judged, stored
+from tests.unit.validator.harness import MemoryStorage, reported, stored
 
 
 def header_bytes(file: bytes) -> int:
@@ -23,7 +23,7 @@ async def test_of_weights_only_the_headers_are_read() -> None:
     files = given_big_llama(20_000_000, shards=3)
     weights = {path for path in files if path.endswith(".safetensors")}
 
-    found = await ModelReader(MemoryStorage(files), requests=4).inspect(stored(files))
+    found = await ModelReader(MemoryStorage(files), requests=4).read_model(stored(files))
 
     small = sum(len(content) for path, content in files.items() if path not in weights)
     assert found.bytes_read <= sum(header_bytes(files[path]) for path in weights) + small
@@ -34,7 +34,7 @@ async def test_of_any_other_large_file_only_the_ends_are_read() -> None:
     files = given_llama() | {"tokenizer.json": b"{" + b" " * 10_000_000 + b"}", "picture.png": bytes(5_000_000)}
     storage = MemoryStorage(files)
 
-    found = await ModelReader(storage, requests=4).inspect(stored(files))
+    found = await ModelReader(storage, requests=4).read_model(stored(files))
 
     assert found.bytes_read < 250_000
     assert max(length for _, _, length in storage.reads) < 100_000
@@ -44,7 +44,7 @@ async def test_of_pickled_weights_the_tensors_are_not_read() -> None:
     files = given_llama() | {"pytorch_model.bin": given_torch({"a": (2048, 2048)})}
     del files["model.safetensors"]
 
-    found = await ModelReader(MemoryStorage(files), requests=4).inspect(stored(files))
+    found = await ModelReader(MemoryStorage(files), requests=4).read_model(stored(files))
 
     assert found.bytes_read < 100_000
     assert found.pickles["pytorch_model.bin"].tensors
@@ -54,7 +54,7 @@ async def test_a_small_file_costs_one_request() -> None:
     files = {"config.json": b"{}", "model.bin": given_torch({"a": (2, 2)}), "notes.txt": b"x" * SMALL_BYTES}
     storage = MemoryStorage(files)
 
-    await ModelReader(storage, requests=4).inspect(stored(files))
+    await ModelReader(storage, requests=4).read_model(stored(files))
 
     assert sorted(key for key, *_ in storage.reads) == sorted(files)
 
@@ -76,7 +76,7 @@ async def test_requests_are_bounded_over_all_models() -> None:
     storage = Gauge(files)
     reader = ModelReader(storage, requests=3)
 
-    await asyncio.gather(reader.inspect(stored(files)), reader.inspect(stored(files)))
+    await asyncio.gather(reader.read_model(stored(files)), reader.read_model(stored(files)))
 
     assert storage.most == 3
     assert len(storage.reads) == 1000
@@ -88,7 +88,7 @@ async def test_a_missing_object_is_raised_with_the_name_of_its_file() -> None:
             raise ObjectNotFound
 
     with pytest.raises(ObjectNotFound, match=r"^config\.json: its object is not in storage"):
-        await ModelReader(Gone({}), requests=4).inspect(stored({"config.json": b"{}"}))
+        await ModelReader(Gone({}), requests=4).read_model(stored({"config.json": b"{}"}))
 
 
 async def test_a_file_that_is_shorter_in_storage_is_storages_fault_and_not_the_models() -> None:
@@ -96,7 +96,7 @@ async def test_a_file_that_is_shorter_in_storage_is_storages_fault_and_not_the_m
     short = {path: content[: len(content) // 2] for path, content in files.items()}
 
     with pytest.raises(Unavailable, match="storage ends at byte"):
-        await ModelReader(MemoryStorage(short), requests=4).inspect(stored(files))
+        await ModelReader(MemoryStorage(short), requests=4).read_model(stored(files))
 
 
 async def test_storage_that_does_not_answer_is_given_up_after_a_while() -> None:
@@ -106,13 +106,13 @@ async def test_storage_that_does_not_answer_is_given_up_after_a_while() -> None:
             raise AssertionError("unreachable")
 
     with pytest.raises(Unavailable, match=r"config\.json: object storage did not answer"):
-        await ModelReader(Mute({}), requests=4).inspect(stored({"config.json": b"{}"}), patience_s=0.001)
+        await ModelReader(Mute({}), requests=4).read_model(stored({"config.json": b"{}"}), patience_s=0.001)
 
 
 async def test_an_empty_file_of_weights_is_none_that_torch_would_load() -> None:
     files = given_llama() | {"pytorch_model.bin": b""}
     del files["model.safetensors"]
 
-    report = await judged(files)
+    report = await reported(files)
 
     assert [finding.rule for finding in report.findings if finding.severity == "error"] == ["pytorch-unloadable"]

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from libs.contracts import Finding, Severity
-from services.validator.judging import MAX_FINDINGS, bounded
+from libs.contracts.limits import MAX_FINDINGS
+from services.validator.report import bounded
 from tests.support.ggufs import given_gguf
 from tests.support.models import (
     Files,
@@ -22,7 +23,7 @@ from tests.support.models import (
     without,
 )
 from tests.support.torchfiles import calling, state_dict, torch_zip
-from tests.unit.validator.given import judged
+from tests.unit.validator.harness import reported
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 EMBEDDING = "model.embed_tokens.weight"
@@ -64,7 +65,7 @@ IN_ORDER: dict[str, Files] = {
 
 @pytest.mark.parametrize("case", IN_ORDER)
 async def test_a_model_in_order_has_no_finding(case: str) -> None:
-    report = await judged(IN_ORDER[case])
+    report = await reported(IN_ORDER[case])
     assert report.findings == []
     assert report.passed
     assert report.metadata.deployable
@@ -237,7 +238,7 @@ FOUND: dict[str, tuple[Files, str, str, str | None, str]] = {
 @pytest.mark.parametrize("case", FOUND)
 async def test_finds(case: str) -> None:
     files, rule, severity, file, told = FOUND[case]
-    report = await judged(files)
+    report = await reported(files)
     matching = [finding for finding in report.findings if (finding.rule, finding.file) == (rule, file)]
     assert matching, report.findings
     finding = matching[0]
@@ -252,7 +253,7 @@ async def test_finds(case: str) -> None:
 async def test_every_error_is_told_at_once() -> None:
     files = given_llama(architectures=["Nobodys"], quantization_config={"quant_method": "magic"})
     files |= {"model.safetensors": b"", "tokenizer_config.json": b"{"}
-    rules = {finding.rule for finding in (await judged(files)).findings}
+    rules = {finding.rule for finding in (await reported(files)).findings}
     assert rules >= {"architecture-unknown", "quantization-unknown", "safetensors-truncated", "config-json"}
 
 
@@ -273,7 +274,7 @@ def test_findings_fit_into_an_event_however_much_is_wrong(letter: str) -> None:
 async def test_names_that_no_database_takes_are_spelled_out() -> None:
     """A tensor's name may hold NUL and, in an index, half of a surrogate pair."""
     files = reindexed(lambda _, weight_map: weight_map.update({"a\0b": FIRST, "\ud800": FIRST}))
-    [finding] = [finding for finding in (await judged(files)).findings if finding.severity == "error"]
+    [finding] = [finding for finding in (await reported(files)).findings if finding.severity == "error"]
     assert "a\\0b" in finding.message
     assert "\\ud800" in finding.message
 
@@ -283,7 +284,7 @@ async def test_what_only_an_attacker_writes_does_not_reach_the_registry() -> Non
         architectures=["X" * 10**6], model_type="y" * 10**6, max_position_embeddings=1e300, vocab_size=10**30,
         num_key_value_heads=2**50, head_dim=2**50, num_hidden_layers=2**50,
     )  # fmt: skip
-    metadata = (await judged(files)).metadata
+    metadata = (await reported(files)).metadata
     assert (metadata.context_length, metadata.vocab_size) == (None, 256)
     assert metadata.memory is not None
     assert metadata.memory.kv_bytes_per_token is None
