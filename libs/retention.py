@@ -20,7 +20,7 @@ class Retention:
     """
 
     table: str
-    key: str  # a unique column
+    key: str  # a unique column; "ctid" where there is none
     age: str  # a timestamptz column; rows in which it is NULL stay
     condition: str = ""  # further condition on the rows
     dependents: tuple[str, ...] = ()  # "table.column" of rows that are deleted with the row whose key they hold

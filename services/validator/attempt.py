@@ -20,15 +20,16 @@ from libs import telemetry
 from libs.contracts import Report
 from libs.db import Tx, connection, transaction
 from libs.errors import NotFound, Unavailable
+from libs.leases import Lease
 from libs.outbox import emit
 from libs.signals import notify
 from services.validator import facts, metrics, store
 from services.validator.dependencies import Dependencies
 from services.validator.facts import FactsKey, FileFacts, ModelFacts
-from services.validator.handlers import WAITING, parked_event, verdict_event
+from services.validator.handlers import parked_event, verdict_event
 from services.validator.reader import MAX_PATIENCE_S, facts_key
 from services.validator.report import build_report
-from services.validator.store import Claim, Verdict
+from services.validator.store import WAITING, Claim, Verdict
 from services.validator.text import printable
 
 LONGEST_PAUSE_S = 30.0
@@ -41,9 +42,9 @@ log = logging.getLogger(__name__)
 class Attempt:
     """Works under one lease; raises nothing but its own cancellation."""
 
-    def __init__(self, claim: Claim, dependencies: Dependencies) -> None:
-        self.claim = claim
-        self.lost = False  # somebody else has it: change nothing any more
+    def __init__(self, lease: Lease[Claim], dependencies: Dependencies) -> None:
+        self.claim = lease.claim
+        self._lease = lease
         self._dependencies = dependencies
 
     async def run(self) -> None:
@@ -57,7 +58,7 @@ class Attempt:
                     return
                 await self._try()
             except asyncio.CancelledError:
-                if not self.lost:
+                if not self._lease.lost:
                     await self._give_back(self._release)
                 raise
             except (Unavailable, NotFound) as error:
@@ -140,7 +141,7 @@ class Attempt:
         await notify(tx, WAITING)
 
     async def _give_back(self, statement: Callable[[Tx], Awaitable[None]]) -> None:
-        """Let others claim it; if Postgres is away, the lease runs out by itself."""
+        """Let another process claim it; if Postgres is away, the lease expires by itself."""
         try:
             async with transaction(self._dependencies.pool) as tx:
                 await statement(tx)

@@ -9,9 +9,7 @@ from libs.contracts import Event, ModelRejected, ModelValidated, ModelValidation
 from libs.db import Tx
 from libs.signals import notify
 from services.validator import store
-from services.validator.store import Parked, Verdict
-
-WAITING = "validation"  # signalled when there is something to claim
+from services.validator.store import WAITING, Parked, Verdict
 
 handlers = Handlers("validator")
 

@@ -1,4 +1,4 @@
-"""What the tests of lifecycle are given: uploads that brought files, and the events that tell of them."""
+"""Uploads whose files are in storage, and the events about them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from libs.contracts import (
 )
 from libs.contracts.keys import file_key, member_key, part_key
 from libs.db import Pool
-from services.lifecycle.batches import each
+from services.lifecycle.groups import call_each
 from services.lifecycle.ownership import MARK_KEY
 
 PROJECT = "proj_AAAAAAAAAA"
@@ -38,12 +38,12 @@ async def given_upload(blobs: Blobs, *, files: int = 3, parts: int = 2, upload_i
     """An upload whose parts and files are in storage. Returns its id."""
     upload_id = upload_id or new_id()
     keys = [part_key(PROJECT, upload_id, 0, number, "attempt") for number in range(parts)] + members(upload_id, files)
-    await each(lambda key: blobs.put_bytes(key, b"x"), keys)
+    await call_each(lambda key: blobs.put_bytes(key, b"x"), keys)
     return upload_id
 
 
 def registered(upload_id: str, keys: list[str], *, model_id: str | None = None) -> ModelRegistered:
-    """The registry refers to `keys`."""
+    """A model with `keys` was registered."""
     return ModelRegistered(
         model_id=model_id or new_id(),
         upload_id=upload_id,
@@ -59,17 +59,18 @@ def aborted(upload_id: str) -> UploadAborted:
 
 def ended(upload_id: str) -> list[Event]:
     """Each way for an upload to end without a model."""
-    told = {"upload_id": upload_id, "project_id": PROJECT, "model_id": new_id(), "at": NOON}
-    return [UploadAborted(**told), UploadExpired(**told), UploadFailed(**told, reason="no model")]
+    expired = UploadExpired(upload_id=upload_id, project_id=PROJECT, model_id=new_id(), at=NOON)
+    failed = UploadFailed(upload_id=upload_id, project_id=PROJECT, model_id=new_id(), at=NOON, reason="no model")
+    return [aborted(upload_id), expired, failed]
 
 
 def dropped(*keys: str) -> ObjectDropped:
-    """Nothing refers to `keys`."""
+    """No model has `keys`."""
     return ObjectDropped(project_id=PROJECT, keys=list(keys), reason="model deleted", at=NOON)
 
 
 async def state_of(pool: Pool, key: str) -> str | None:
-    """What lifecycle thinks of a key."""
+    """The state of an object in the table."""
     state: str | None = await pool.fetchval("SELECT state FROM object WHERE key = $1", key)
     return state
 

@@ -1,4 +1,4 @@
-"""The audit under way: its phase, how far it has come, what it has counted, and which process is at it."""
+"""The audit that is under way: its phase, its cursor, its counts, and the lease on its next slice. One row."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import Literal
 import msgspec
 
 from libs.db import Tx, columns
+from libs.leases import LeaseTable
 
 Phase = Literal["idle", "scan", "confirm", "ask", "forget"]
 
+LEASES = LeaseTable[bool](table="reconciliation", key="single", key_type="boolean")
+ROW = True  # the key of the one row
+CHANNEL = "reconcile"  # signalled when an audit was requested
+
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a part of a pass has found; columns of the same names hold the sums."""
+    """Counts of a part of a pass; columns of the same names hold the sums."""
 
     objects: int = 0  # of this installation's projects
     size_bytes: int = 0
@@ -26,7 +31,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """A claimed slice of a pass."""
+    """A leased slice of a pass."""
 
     fence: int
     audit: int  # the number of the pass
@@ -48,15 +53,15 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
 _COLUMNS = columns(Audit).replace("audit,", "pass AS audit,")
 _ZERO = ", ".join(f"{name} = 0" for name in Counts.__struct_fields__)
-_SUMS = ", ".join(f"{name} = {name} + ${number}" for number, name in enumerate(Counts.__struct_fields__, start=4))
+_SUMS = ", ".join(f"{name} = {name} + ${number}" for number, name in enumerate(Counts.__struct_fields__, start=5))
 
 
 async def claim(tx: Tx, worker: str, lease_s: float) -> Audit | None:
-    """Take the next slice, if it is due and no process holds the lease."""
+    """Lease the next slice. Returns None if it is not due, or another process holds the lease."""
     row = await tx.fetchrow(
         f"""
         UPDATE reconciliation
-           SET leased_by = $1, lease_until = now() + make_interval(secs => $2), fence = fence + 1
+           SET {LEASES.claimed()}
          WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
         RETURNING {_COLUMNS}
         """,
@@ -67,14 +72,15 @@ async def claim(tx: Tx, worker: str, lease_s: float) -> Audit | None:
 
 
 async def begin(tx: Tx, fence: int, *, stopped: str | None) -> Audit | None:
-    """Begin a pass. Returns None if another process has taken over."""
+    """Begin a pass. Returns None if the lease was lost."""
     row = await tx.fetchrow(
         f"""
         UPDATE reconciliation
-           SET phase = 'scan', pass = pass + 1, cursor_key = '', started_at = now(), stopped = $2, {_ZERO}
-         WHERE fence = $1
+           SET phase = 'scan', pass = pass + 1, cursor_key = '', started_at = now(), stopped = $3, {_ZERO}
+         WHERE {LEASES.held}
         RETURNING {_COLUMNS}
         """,
+        ROW,
         fence,
         stopped,
     )
@@ -82,17 +88,18 @@ async def begin(tx: Tx, fence: int, *, stopped: str | None) -> Audit | None:
 
 
 async def advance(tx: Tx, fence: int, cursor_key: str, lease_s: float, counts: Counts) -> Audit | None:
-    """Record how far the phase has come, and hold the lease for longer.
+    """Record the cursor of the phase, add `counts`, and renew the lease.
 
-    Returns None if another process has taken over; then `tx` has to be rolled back.
+    Returns None if the lease was lost; then `tx` has to be rolled back.
     """
     row = await tx.fetchrow(
         f"""
         UPDATE reconciliation
-           SET cursor_key = $2, lease_until = now() + make_interval(secs => $3), {_SUMS}
-         WHERE fence = $1
+           SET cursor_key = $3, lease_until = {LEASES.renewed("$4")}, {_SUMS}
+         WHERE {LEASES.held}
         RETURNING {_COLUMNS}
         """,
+        ROW,
         fence,
         cursor_key,
         lease_s,
@@ -102,19 +109,18 @@ async def advance(tx: Tx, fence: int, cursor_key: str, lease_s: float, counts: C
 
 
 async def enter(tx: Tx, fence: int, phase: Phase, *, delay_s: float, stopped: str | None, whole: bool) -> None:
-    """Go on with another phase in `delay_s`, and give the lease back; nothing if another process has taken over.
+    """Give the lease back, to go on with another phase in `delay_s` seconds; nothing if the lease was lost.
 
-    `whole`: everything was compared, so that the counts are what the next pass may expect.
+    `whole`: everything was compared, so that the next pass may expect the same counts.
     """
-    await tx.execute(
-        """
-        UPDATE reconciliation
-           SET phase = $2, cursor_key = '', stopped = coalesce($4, stopped), leased_by = NULL, lease_until = NULL,
-               due_at = now() + make_interval(secs => $3),
-               expected_objects = CASE WHEN $5 THEN objects + missing ELSE expected_objects END
-         WHERE fence = $1
-        """,
+    await LEASES.release(
+        tx,
+        ROW,
         fence,
+        """
+        phase = $3, cursor_key = '', due_at = now() + make_interval(secs => $4), stopped = coalesce($5, stopped),
+        expected_objects = CASE WHEN $6 THEN objects + missing ELSE expected_objects END
+        """,
         phase,
         delay_s,
         stopped,
@@ -123,44 +129,33 @@ async def enter(tx: Tx, fence: int, phase: Phase, *, delay_s: float, stopped: st
 
 
 async def put_back(tx: Tx, fence: int, *, delay_s: float) -> None:
-    """Give the lease back; the pass goes on where it stands in `delay_s`."""
-    await tx.execute(
-        """
-        UPDATE reconciliation SET leased_by = NULL, lease_until = NULL, due_at = now() + make_interval(secs => $2)
-         WHERE fence = $1
-        """,
-        fence,
-        delay_s,
-    )
+    """Give the lease back, to go on from the cursor in `delay_s` seconds."""
+    await LEASES.release(tx, ROW, fence, "due_at = now() + make_interval(secs => $3)", delay_s)
 
 
 async def finish(tx: Tx, fence: int, *, next_in_s: float) -> bool:
-    """The pass has ended; the next one is due in `next_in_s`. False if another process has taken over."""
-    tag: str = await tx.execute(
-        """
-        UPDATE reconciliation
-           SET phase = 'idle', cursor_key = '', fix = false, leased_by = NULL, lease_until = NULL, finished_at = now(),
-               due_at = now() + make_interval(secs => $2)
-         WHERE fence = $1
-        """,
+    """End the pass; the next one is due in `next_in_s` seconds. Returns False if the lease was lost."""
+    return await LEASES.release(
+        tx,
+        ROW,
         fence,
+        "phase = 'idle', cursor_key = '', fix = false, finished_at = now(), due_at = now() + make_interval(secs => $3)",
         next_in_s,
     )
-    return tag == "UPDATE 1"
 
 
 async def request(tx: Tx, *, fix: bool = False) -> None:
-    """Have a pass begin now; one that is under way begins again. `fix`: an operator has decided."""
+    """Begin a pass now, also if one is under way. `fix`: an operator has allowed what would stop the pass."""
     await tx.execute(
-        """
+        f"""
         UPDATE reconciliation
-           SET phase = 'idle', fence = fence + 1, leased_by = NULL, lease_until = NULL, due_at = now(), fix = fix OR $1
+           SET phase = 'idle', fence = fence + 1, {LEASES.released}, due_at = now(), fix = fix OR $1
         """,
         fix,
     )
 
 
 async def last(tx: Tx) -> Audit | None:
-    """The last pass, unless one is under way."""
+    """The last pass; None while one is under way."""
     row = await tx.fetchrow(f"SELECT {_COLUMNS} FROM reconciliation WHERE phase = 'idle'")
     return Audit(**row) if row is not None else None

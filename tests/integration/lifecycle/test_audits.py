@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,8 @@ from libs.contracts import ObjectAuditRequested, ObjectFound, ObjectMissing, Obj
 from libs.contracts.keys import file_key, part_key
 from services.lifecycle import metrics
 from services.lifecycle.store import objects
-from tests.integration.lifecycle.conftest import Lifecycle
-from tests.integration.lifecycle.given import (
+from tests.integration.lifecycle.harness import Lifecycle
+from tests.integration.lifecycle.uploads import (
     NOON,
     PROJECT,
     aborted,
@@ -34,7 +35,7 @@ async def keys_of(lifecycle: Lifecycle, kind: type[ObjectUnclaimed | ObjectMissi
 async def given_model(lifecycle: Lifecycle, files: int) -> list[str]:
     """A registered model whose objects are all in storage, and nothing else of its upload. Returns its keys."""
     upload_id = await given_upload(lifecycle.blobs, files=files, parts=0)
-    await lifecycle.handle(registered(upload_id, members(upload_id, files)))
+    await lifecycle.deliver(registered(upload_id, members(upload_id, files)))
     await lifecycle.purge()
     return sorted(members(upload_id, files))
 
@@ -43,10 +44,10 @@ async def test_what_no_event_named_is_asked_about(lifecycle: Lifecycle) -> None:
     """Neither what is live, nor what is about to be purged, nor anything of a project that no event named."""
     await given_model(lifecycle, 3)
     ending = await given_upload(lifecycle.blobs)
-    await lifecycle.handle(aborted(ending))
+    await lifecycle.deliver(aborted(ending))
     going = file_key(PROJECT, "up", 0, "a")
     await lifecycle.blobs.put_bytes(going, b"x")
-    await lifecycle.handle(dropped(going))
+    await lifecycle.deliver(dropped(going))
     await lifecycle.pool.execute("UPDATE object SET changed_at = now() WHERE state = 'dropped'")
     lost, elsewhere = file_key(PROJECT, "lost", 0, "a"), file_key("proj_b", "lost", 0, "a")
     for key in (lost, elsewhere):
@@ -62,12 +63,12 @@ async def test_the_registrys_answer_removes_it(lifecycle: Lifecycle) -> None:
     """Also what came back after it was deleted: a writer that was stuck for longer than the last pass."""
     upload_id = await given_upload(lifecycle.blobs, files=1, parts=0)
     [key] = members(upload_id, 1)
-    await lifecycle.handle(aborted(upload_id))
+    await lifecycle.deliver(aborted(upload_id))
     await lifecycle.purge()
     await lifecycle.blobs.put_bytes(key, b"late")
     await lifecycle.audit()
     assert await keys_of(lifecycle, ObjectUnclaimed) == [key]
-    await lifecycle.handle(dropped(key))
+    await lifecycle.deliver(dropped(key))
     await lifecycle.purge()
     assert await keys_in(lifecycle.blobs) == set()
 
@@ -97,7 +98,7 @@ async def test_what_is_claimed_meanwhile_is_not_asked_about(lifecycle: Lifecycle
     late = await given_upload(lifecycle.blobs, files=1, parts=0)
     await lifecycle.audit()
     assert await keys_of(lifecycle, ObjectUnclaimed) == members(late, 1)
-    await lifecycle.handle(registered(late, members(late, 1)))
+    await lifecycle.deliver(registered(late, members(late, 1)))
     await lifecycle.audit(fix=True)
     assert await keys_of(lifecycle, ObjectUnclaimed) == members(late, 1)
     assert await lifecycle.pool.fetchval("SELECT count(*) FROM unclaimed") == 0
@@ -117,7 +118,7 @@ async def test_young_objects_may_still_be_registered(lifecycle: Lifecycle) -> No
 async def test_what_is_dropped_and_has_no_purge_is_asked_about(lifecycle: Lifecycle) -> None:
     """A purge that never succeeded is forgotten after a month; what it left is not."""
     [key] = await given_model(lifecycle, 1)
-    await lifecycle.handle(dropped(key))
+    await lifecycle.deliver(dropped(key))
     await lifecycle.pool.execute("UPDATE purge SET scheduled_at = now() - interval '31 days'")
     await lifecycle.pool.execute("UPDATE object SET changed_at = now() - interval '2 days'")
     await lifecycle.audit()
@@ -159,17 +160,17 @@ async def test_a_missing_object_is_looked_for_twice(lifecycle: Lifecycle) -> Non
     """Minutes apart: what is there at the second look was never missing for anybody."""
     [kept, lost] = await given_model(lifecycle, 2)
     await lifecycle.blobs.delete([kept, lost])
-    await lifecycle.handle(ObjectAuditRequested(at=NOON))
-    reconciler, stop = lifecycle.reconciler(missing_confirm_s=300), asyncio.Event()
-    assert await reconciler.next_slice(stop)
-    assert not await reconciler.next_slice(stop), "the second look has its time"
+    await lifecycle.deliver(ObjectAuditRequested(at=NOON))
+    worker, stop = lifecycle.audit_worker(missing_confirm_s=300), asyncio.Event()
+    assert await worker.next_slice(stop)
+    assert not await worker.next_slice(stop), "the second look has its time"
     due_in_s = await lifecycle.pool.fetchval("SELECT extract(epoch FROM due_at - now())::float FROM reconciliation")
     assert 290 < due_in_s <= 300
     await lifecycle.blobs.put_bytes(kept, b"x")
     await lifecycle.pool.execute("UPDATE reconciliation SET due_at = now()")
     await lifecycle.pool.execute("UPDATE object SET missing_since = missing_since - interval '300 s'")
     while not await lifecycle.audited():
-        assert await reconciler.next_slice(stop)
+        assert await worker.next_slice(stop)
     assert await keys_of(lifecycle, ObjectMissing) == [lost]
     assert await keys_of(lifecycle, ObjectFound) == []
 
@@ -179,7 +180,7 @@ async def test_dropping_a_missing_object_ends_the_matter(lifecycle: Lifecycle) -
     [key] = await given_model(lifecycle, 1)
     await lifecycle.blobs.delete([key])
     await lifecycle.audit()
-    await lifecycle.handle(dropped(key))
+    await lifecycle.deliver(dropped(key))
     await lifecycle.purge()
     assert (await lifecycle.audit()).missing == 0
     assert await state_of(lifecycle.pool, key) == "deleted"
@@ -188,7 +189,7 @@ async def test_dropping_a_missing_object_ends_the_matter(lifecycle: Lifecycle) -
 
 async def test_an_empty_bucket_is_missing_everything(lifecycle: Lifecycle) -> None:
     """Also where the listing has no page at all."""
-    await lifecycle.handle(registered("up", members("up", 3)))
+    await lifecycle.deliver(registered("up", members("up", 3)))
     assert (await lifecycle.audit()).missing == 3
 
 
@@ -197,10 +198,10 @@ async def test_slices_see_what_one_pass_would(lifecycle: Lifecycle) -> None:
     keys = await given_model(lifecycle, 1700)
     lost = {keys[0], keys[399], keys[400], keys[401], *keys[600:1200], keys[-1]}
     await lifecycle.blobs.delete(lost)
-    await lifecycle.handle(ObjectAuditRequested(fix=True, at=NOON))
+    await lifecycle.deliver(ObjectAuditRequested(fix=True, at=NOON))
     stop, slices = asyncio.Event(), 0
     while not await lifecycle.audited():
-        one = lifecycle.reconciler(slice_objects=400, slice_pause_s=0, missing_confirm_s=0)
+        one = lifecycle.audit_worker(slice_objects=400, slice_pause_s=0, missing_confirm_s=0)
         assert await one.next_slice(stop)
         slices += 1
     [audited] = await lifecycle.audited()
@@ -212,13 +213,13 @@ async def test_slices_see_what_one_pass_would(lifecycle: Lifecycle) -> None:
 async def test_an_interrupted_audit_goes_on_where_it_stood(lifecycle: Lifecycle) -> None:
     """A process is killed in the middle: after its lease another one goes on, and nothing counts twice."""
     await given_model(lifecycle, 900)
-    await lifecycle.handle(ObjectAuditRequested(at=NOON))
+    await lifecycle.deliver(ObjectAuditRequested(at=NOON))
     stop = asyncio.Event()
-    assert await lifecycle.reconciler(slice_objects=400).next_slice(stop)
+    assert await lifecycle.audit_worker(slice_objects=400).next_slice(stop)
     await lifecycle.pool.execute(
         "UPDATE reconciliation SET leased_by = 'dead', lease_until = now() + interval '1 minute', due_at = now()"
     )
-    other = lifecycle.reconciler(slice_pause_s=0)
+    other = lifecycle.audit_worker(slice_pause_s=0)
     assert not await other.next_slice(stop)
     await lifecycle.pool.execute("UPDATE reconciliation SET lease_until = now() - interval '1 second'")
     while not await lifecycle.audited():
@@ -232,49 +233,49 @@ async def test_who_was_overtaken_changes_nothing(lifecycle: Lifecycle, monkeypat
     await given_model(lifecycle, 3)
     absent = objects.absent
 
-    async def overtaken(*given: object, **named: object) -> list[str]:
+    async def overtaken(*args: Any, **named: Any) -> list[str]:
         await lifecycle.pool.execute("UPDATE reconciliation SET fence = fence + 1")
-        return await absent(*given, **named)  # type: ignore[arg-type]
+        return await absent(*args, **named)
 
-    await lifecycle.handle(ObjectAuditRequested(at=NOON))
+    await lifecycle.deliver(ObjectAuditRequested(at=NOON))
     monkeypatch.setattr(objects, "absent", overtaken)
-    assert await lifecycle.reconciler().next_slice(asyncio.Event())
+    assert await lifecycle.audit_worker().next_slice(asyncio.Event())
     row = await lifecycle.pool.fetchrow("SELECT phase, objects, cursor_key FROM reconciliation")
     assert tuple(row) == ("scan", 0, "")
     monkeypatch.undo()
     await lifecycle.pool.execute("UPDATE reconciliation SET lease_until = NULL, leased_by = NULL")
     while not await lifecycle.audited():
-        assert await lifecycle.reconciler(slice_pause_s=0).next_slice(asyncio.Event())
+        assert await lifecycle.audit_worker(slice_pause_s=0).next_slice(asyncio.Event())
     assert [audited.objects for audited in await lifecycle.audited()] == [3]
 
 
 async def test_it_comes_every_hour_and_at_request(lifecycle: Lifecycle) -> None:
     """One process at a time, and not again before its time."""
-    one, other, stop = lifecycle.reconciler(), lifecycle.reconciler(), asyncio.Event()
+    one, other, stop = lifecycle.audit_worker(), lifecycle.audit_worker(), asyncio.Event()
     assert sorted(await asyncio.gather(one.next_slice(stop), other.next_slice(stop))) == [False, True]
     while not await lifecycle.audited():
         await one.next_slice(stop)
     assert not await other.next_slice(stop)
     due_in_s = await lifecycle.pool.fetchval("SELECT extract(epoch FROM due_at - now())::float FROM reconciliation")
     assert 3500 < due_in_s <= 3600
-    await lifecycle.handle(ObjectAuditRequested(at=NOON))
+    await lifecycle.deliver(ObjectAuditRequested(at=NOON))
     assert await other.next_slice(stop)
 
 
 async def test_an_operator_begins_it_anew(lifecycle: Lifecycle) -> None:
     """What counts is what is there from now on; the pass under way ends without a word."""
     await given_model(lifecycle, 900)
-    await lifecycle.handle(ObjectAuditRequested(at=NOON))
-    assert await lifecycle.reconciler(slice_objects=400).next_slice(asyncio.Event())
+    await lifecycle.deliver(ObjectAuditRequested(at=NOON))
+    assert await lifecycle.audit_worker(slice_objects=400).next_slice(asyncio.Event())
     assert (await lifecycle.audit()).objects == 900
     assert len(await lifecycle.audited()) == 1
 
 
 async def test_storage_that_is_away_postpones_it(lifecycle: Lifecycle, stack: Stack) -> None:
     """Nothing is taken for missing because storage did not answer."""
-    await lifecycle.handle(registered("up", members("up")), ObjectAuditRequested(at=NOON))
+    await lifecycle.deliver(registered("up", members("up")), ObjectAuditRequested(at=NOON))
     await stack.stop("s3")
-    assert await lifecycle.reconciler().next_slice(asyncio.Event())
+    assert await lifecycle.audit_worker().next_slice(asyncio.Event())
     assert await lifecycle.pool.fetchval("SELECT count(*) FROM object WHERE missing_since IS NOT NULL") == 0
     due_in_s = await lifecycle.pool.fetchval("SELECT extract(epoch FROM due_at - now())::float FROM reconciliation")
     assert 50 < due_in_s <= 60
@@ -282,8 +283,8 @@ async def test_storage_that_is_away_postpones_it(lifecycle: Lifecycle, stack: St
 
 async def test_deleted_keys_are_forgotten_in_batches(lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not before the last event that could name them is gone; then some in each transaction, until none is left."""
-    monkeypatch.setattr("services.lifecycle.reconciling.FORGOTTEN_AT_ONCE", 2)
-    await lifecycle.handle(dropped(*(file_key(PROJECT, "up", number, "a") for number in range(30))))
+    monkeypatch.setattr("services.lifecycle.audit_worker.FORGOTTEN_AT_ONCE", 2)
+    await lifecycle.deliver(dropped(*(file_key(PROJECT, "up", number, "a") for number in range(30))))
     await lifecycle.purge()
     await lifecycle.audit()
     assert await lifecycle.pool.fetchval("SELECT count(*) FROM object") == 30
@@ -297,9 +298,9 @@ async def test_an_audit_stops_at_once(lifecycle: Lifecycle) -> None:
     await given_model(lifecycle, 1)
     await given_upload(lifecycle.blobs, parts=500, files=0)
     for number in range(20):
-        await lifecycle.handle(ObjectAuditRequested(at=NOON))
+        await lifecycle.deliver(ObjectAuditRequested(at=NOON))
         stop = asyncio.Event()
-        running = asyncio.create_task(lifecycle.reconciler().run(stop))
+        running = asyncio.create_task(lifecycle.audit_worker().run(stop))
         asyncio.get_running_loop().call_later(number * 0.005, stop.set)
         async with asyncio.timeout(10):
             await running
@@ -309,12 +310,12 @@ async def test_an_audit_stops_at_once(lifecycle: Lifecycle) -> None:
 
 async def test_gauges_show_the_last_audit(lifecycle: Lifecycle) -> None:
     """Kept in its row, not counted again."""
-    from services.lifecycle.app import _show
+    from services.lifecycle.app import _set_gauges
 
     keys = await given_model(lifecycle, 3)
     await lifecycle.blobs.delete(keys[:2])
     await lifecycle.blobs.put_bytes(file_key("proj_b", "up", 0, "a"), b"x")
     await lifecycle.audit()
-    await _show(lifecycle.pool)
+    await _set_gauges(lifecycle.pool)
     shown = (metrics.objects_missing, metrics.objects_foreign, metrics.objects_unclaimed, metrics.audit_stopped)
     assert [gauge._value.get() for gauge in shown] == [2, 1, 0, 0]

@@ -1,4 +1,4 @@
-"""Storage and the table of objects, compared range by range in order of keys."""
+"""Compares storage with the table of objects, range by range in order of keys."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import msgspec
 from libs.blobs import Blobs, ObjectInfo
 from libs.contracts.keys import upload_of
 from libs.db import Pool, Tx, connection, transaction
-from services.lifecycle.batches import BATCH, batched, each
 from services.lifecycle.config import LifecycleConfig
-from services.lifecycle.loop import Interrupted
+from services.lifecycle.errors import Interrupted
+from services.lifecycle.groups import GROUP_SIZE, call_each, grouped
 from services.lifecycle.ownership import MARK_KEY
-from services.lifecycle.store import objects, projects, reconciliation, unclaimed
-from services.lifecycle.store.reconciliation import Audit, Counts
+from services.lifecycle.store import audits, objects, projects, unclaimed
+from services.lifecycle.store.audits import Audit, Counts
 from services.lifecycle.store.unclaimed import Unclaimed
 
 RECORDED_AT_MOST = 100_000  # unclaimed objects a pass; what is beyond is counted, and recorded by a later pass
-DROPPED_FOR_S = 86_400.0  # what is dropped, stored, and not touched for so long has no purge any more
+DROPPED_FOR_S = 86_400.0  # an object that is stored and was dropped longer ago has no purge any more
 
 
 class Unordered(Exception):
-    """The store lists keys in another order than that of their bytes, which S3 promises."""
+    """The store does not list keys in the order of their bytes, as S3 does."""
 
 
 class Scanner:
-    """Does the phase `scan` of an audit: counts, and records what is unclaimed and what is missing. Deletes nothing."""
+    """The phase `scan` of an audit: counts, and records unclaimed and missing objects. Deletes nothing."""
 
     def __init__(self, pool: Pool, blobs: Blobs, config: LifecycleConfig) -> None:
         self._pool = pool
@@ -37,14 +37,14 @@ class Scanner:
         self._config = config
 
     async def scan(self, audit: Audit, stop: asyncio.Event) -> tuple[Audit, bool]:
-        """Compare up to `slice_objects` from the cursor on. Returns where the pass stands, and whether that is the end.
+        """Compare up to `slice_objects` from the cursor on. Returns the pass, and whether it is at its end.
 
-        What was compared when an error is raised stays done.
+        When an error is raised, the ranges compared before stay recorded.
         Raises: Unavailable; Interrupted; Unordered.
         """
         seen = 0
-        async with aclosing(batched(self._blobs.list(after=audit.cursor_key))) as batches:
-            async for infos in batches:
+        async with aclosing(grouped(self._blobs.list(after=audit.cursor_key))) as groups:
+            async for infos in groups:
                 audit, all_compared = await self._compare(audit, infos, stop, at_end=False)
                 seen += len(infos)
                 if not all_compared or seen >= self._config.slice_objects:
@@ -56,7 +56,7 @@ class Scanner:
     ) -> tuple[Audit, bool]:
         """Compare the range of keys from the cursor to the last of `infos` (or `at_end`, all beyond the cursor).
 
-        Where more registered objects are absent than fit a batch, the range ends with the last of those; then the
+        Where more registered objects are absent than a group has, the range ends with the last of those, and the
         second value returned is False.
         """
         keys = [info.key for info in infos]
@@ -64,11 +64,11 @@ class Scanner:
             raise Unordered
         up_to = None if at_end else keys[-1]
         absent = await self._absent(audit, keys, up_to)
-        all_compared = len(absent) < BATCH
+        all_compared = len(absent) < GROUP_SIZE
         if not all_compared:
             up_to = absent[-1]
             infos = [info for info in infos if info.key <= up_to]
-        heads = await each(self._blobs.head, absent)
+        heads = await call_each(self._blobs.head, absent)
         missing = [key for key, head in zip(absent, heads, strict=True) if head is None]
         if stop.is_set():
             raise Interrupted
@@ -77,7 +77,7 @@ class Scanner:
             counts = await self._count(tx, audit, infos)
             marked, newly = await objects.mark_missing(tx, missing)
             counts = msgspec.structs.replace(counts, missing=marked, newly_missing=newly)
-            advanced = await reconciliation.advance(tx, audit.fence, cursor, self._config.lease_s, counts)
+            advanced = await audits.advance(tx, audit.fence, cursor, self._config.lease_s, counts)
             if advanced is None:
                 raise Interrupted
         return advanced, all_compared
@@ -85,11 +85,11 @@ class Scanner:
     async def _absent(self, audit: Audit, keys: Sequence[str], up_to: str | None) -> list[str]:
         async with connection(self._pool) as tx:
             return await objects.absent(
-                tx, keys, after=audit.cursor_key, up_to=up_to, registered_before=audit.started_at, limit=BATCH
+                tx, keys, after=audit.cursor_key, up_to=up_to, registered_before=audit.started_at, limit=GROUP_SIZE
             )
 
     async def _count(self, tx: Tx, audit: Audit, infos: Sequence[ObjectInfo]) -> Counts:
-        """Count what is stored in a range, and record which of it no event named."""
+        """Count the objects stored in a range, and record those that no event has named."""
         stored = [info for info in infos if info.key != MARK_KEY]
         known = await projects.known(tx, {_project_of(info.key) for info in stored})
         ours = [info for info in stored if upload_of(info.key) is not None and _project_of(info.key) in known]
@@ -108,7 +108,7 @@ class Scanner:
         )
 
     def _is_old(self, info: ObjectInfo, audit: Audit) -> bool:
-        """Whether a registration would have come by now: what is younger may belong to an upload under way."""
+        """Whether a registration would have arrived by now: a younger object may belong to an upload under way."""
         config = self._config
         grace_s = config.unclaimed_files_after_s if _is_file(info.key) else config.unclaimed_parts_after_s
         return info.modified_at <= audit.started_at - timedelta(seconds=grace_s)
@@ -124,5 +124,5 @@ def _is_file(key: str) -> bool:
 
 
 def _upload_prefix(key: str) -> str:
-    """What a purge of the key's upload would name: the first three steps of the key."""
+    """The prefix of a purge of the key's upload: the first three steps of the key."""
     return "/".join(key.split("/", 3)[:3]) + "/"

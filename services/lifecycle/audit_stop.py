@@ -1,9 +1,9 @@
-"""When an audit does nothing about what it has found, and why: too much of it at once is not what it looks like."""
+"""When an audit stops without acting on its findings: too many at once mean another fault than they seem to."""
 
 from __future__ import annotations
 
 from services.lifecycle.config import LifecycleConfig
-from services.lifecycle.store.reconciliation import Audit
+from services.lifecycle.store.audits import Audit
 
 UNORDERED = (
     "The object store does not list keys in the order of their bytes, so that nothing can be compared. "
@@ -11,11 +11,11 @@ UNORDERED = (
 )
 
 
-def why_stop(audit: Audit, config: LifecycleConfig, *, at_end: bool) -> str | None:
-    """Why an operator has to decide about the pass; None if it may go on. Before its end only for what is missing.
+def reason_to_stop(audit: Audit, config: LifecycleConfig, *, at_end: bool) -> str | None:
+    """Why an operator has to decide about the pass; None if it may go on. Before its end only for missing objects.
 
-    Parts of uploads do not count as unclaimed here: those of one slow upload may well be most of what is stored, and a
-    registry that does not know the upload can do nothing with them.
+    Parts of uploads do not count as unclaimed here: the parts of one slow upload may be most of what is stored, and
+    a registry that does not know the upload can do nothing with them.
     """
     expected = audit.objects + audit.missing
     if not at_end:
