@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 import msgspec
 
-from libs.contracts import ObjectAuditRequested, UploadResumeRequested
+from libs.contracts import ObjectAuditRequested
 from libs.db import connection, transaction
 from libs.errors import Invalid, ModelNotFound, WrongState
 from libs.outbox import emit
@@ -20,8 +20,8 @@ from services.gateway.dependencies import Dependencies
 from services.gateway.models import registration
 from services.gateway.models.store import models
 from services.gateway.projects.access import OPERATOR
-from services.gateway.uploads.states import LIVE
-from services.gateway.uploads.store import deadlines, sessions, streams
+from services.gateway.uploads import transitions
+from services.gateway.uploads.store import uploads
 
 WAIT_S = 1.0  # for the processes to answer; one that takes longer is shown as silent
 PARKED_AT_MOST = 1000  # of each kind
@@ -70,16 +70,12 @@ async def resume_upload(request: Request[Dependencies]) -> schemas.Resumed:
     """
     dependencies = request.dependencies
     async with transaction(dependencies.pool) as tx:
-        upload = await sessions.lock(tx, request.params["id"])
-        if upload.status not in LIVE:
-            raise sessions.why_closed(upload)
-        waiting = [stream.id for stream in await streams.of_upload(tx, upload.id) if not stream.unpacked]
-        if not waiting:
-            raise WrongState("Nothing of this upload waits to be unpacked.", retryable=False)
+        upload = await uploads.lock(tx, request.params["id"])
         now = datetime.now(UTC)
-        await deadlines.resume(tx, upload.id, now)
-        await emit(tx, [UploadResumeRequested(upload_id=upload.id, stream_ids=waiting, at=now)])
-    return schemas.Resumed(id=upload.id, stream_ids=waiting)
+        stale_after = timedelta(seconds=dependencies.config.stale_after_s)
+        events = await transitions.resume(tx, upload, due_at=now - stale_after, at=now)
+        await emit(tx, events)
+    return schemas.Resumed(id=upload.id, stream_ids=events[0].stream_ids)
 
 
 async def resume_model(request: Request[Dependencies]) -> schemas.Resumed:
