@@ -6,18 +6,23 @@ and carried on in the events that the work emits.
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
+import random
 import re
-import secrets
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import TextIO
 
+import msgspec
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
 
 # Trace context
@@ -63,19 +68,28 @@ def bind(*, request_id: str | None = None, traceparent: str | None = None) -> It
 
 def new_request_id() -> str:
     """A random request id, e.g. "req_1f0c…" (128 bits)."""
-    return f"req_{secrets.token_hex(16)}"
+    return f"req_{_hex(16)}"
 
 
 def child_traceparent(parent: str | None) -> str:
     """A span of our own: in the trace of `parent` if that is valid, else in a new one."""
     if parent is not None and _TRACEPARENT.fullmatch(parent):
         _, trace_id, _, flags = parent.split("-")
-        return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+        return f"00-{trace_id}-{_hex(8)}-{flags}"
+    return f"00-{_hex(16)}-{_hex(8)}-01"
+
+
+_random = random.Random()  # noqa: S311  # ids are no secrets, and asking the system for each costs a system call
+
+
+def _hex(size_bytes: int) -> str:
+    return f"{_random.getrandbits(8 * size_bytes):0{2 * size_bytes}x}"
 
 
 # Logs
 
+WRITE_AFTER_S = 0.02
+_MOST_LINES = 256
 _STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -105,13 +119,68 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack"] = record.stack_info
-        # Escaping everything beyond ASCII lets a lone surrogate from a file name through, which UTF-8 would refuse.
-        return json.dumps(line, default=str, skipkeys=True)
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except (TypeError, ValueError):
+            # Keys that JSON does not have, or a lone surrogate from a file name, which only an escape lets through.
+            return json.dumps(line, default=str, skipkeys=True)
+
+
+class LineBuffer(io.TextIOBase):
+    """Writes lines that come shortly after each other in one system call, where an event loop runs.
+
+    A line waits for at most `WRITE_AFTER_S`; without a loop (another thread, the end of the process) for nothing.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: list[str] = []
+        self._lock = threading.Lock()  # the loop drains what other threads write too
+        self._planned: asyncio.TimerHandle | None = None
+
+    def write(self, line: str) -> int:
+        """Take a line."""
+        with self._lock:
+            self._lines.append(line)
+        return len(line)
+
+    def flush(self) -> None:
+        """Write what waits, soon."""
+        if len(self._lines) < _MOST_LINES:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                pass
+            else:
+                self._planned = self._planned or loop.call_later(WRITE_AFTER_S, self.drain)
+                return
+        self.drain()
+
+    def drain(self) -> None:
+        """Write what waits, now."""
+        self._planned = None
+        with self._lock:
+            lines, self._lines = self._lines, []
+        self._stream.write("".join(lines))
+        self._stream.flush()
+
+
+class LogHandler(logging.StreamHandler[LineBuffer]):
+    """Through a LineBuffer; from the level of warnings on a line is written at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(LineBuffer(stream))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line."""
+        super().emit(record)
+        if record.levelno >= logging.WARNING:
+            self.stream.drain()
 
 
 def setup(service: str, level: str = "info") -> None:
     """Send every log record of this process, warnings and uncaught exceptions too, to stderr as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LogHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
     for old in root.handlers[:]:

@@ -6,8 +6,8 @@ import json
 
 from libs.service import Service
 from libs.web.openapi import openapi_document
-from services.gateway.app import ROUTES
 from services.gateway.config import GatewayConfig
+from services.gateway.routes import ROUTES
 
 _NOWHERE = GatewayConfig(database_url="", nats_url="", s3_url="", operator_key="")  # nothing is connected to
 

@@ -7,7 +7,7 @@ the speed of zlib, and each member's length and CRC are checked; its headers are
 from __future__ import annotations
 
 import bz2
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -17,7 +17,8 @@ from libs.archives import gzipheader
 from libs.archives.errors import BadArchive, refusal
 from libs.archives.gzipheader import HeaderError
 from libs.archives.limits import MIB, ArchiveLimits
-from libs.archives.signatures import SIGNATURE_BYTES, looks_like
+from libs.archives.signatures import looks_like
+from libs.contracts.formats import SIGNATURE_BYTES, Format
 
 SLICE_BYTES = MIB  # at most so much comes out of one `take`
 _PIECE_BYTES = 128 * 1024  # goes in at once; what is left of it behind a stream's end is copied, so not more
@@ -189,6 +190,9 @@ class Streams:
         return refusal(f"{self._codec.name}-garbage-after-end", found, fix)
 
 
+_GZIP_ERROR = cast("type[Exception]", igzip_lib.IsalError)  # the stub has the wrong type
+
+
 def _gzip_engine(header: bytes) -> Engine:
     engine: Engine = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP_NO_HDR_VER)  # checks CRC and length
     return engine
@@ -207,7 +211,8 @@ def _bzip2_missing(start: bytes) -> int:
     return 4 - len(start)
 
 
-GZIP = Codec(
-    "gzip", gzipheader.missing, _gzip_engine, cast("type[Exception]", igzip_lib.IsalError)
-)  # the stub has the wrong type
-BZIP2 = Codec("bzip2", _bzip2_missing, _bzip2_engine, OSError)
+CODECS: Mapping[Format, Codec | None] = {  # None: not compressed
+    "tar": None,
+    "tar.gz": Codec("gzip", gzipheader.missing, _gzip_engine, _GZIP_ERROR),
+    "tar.bz2": Codec("bzip2", _bzip2_missing, _bzip2_engine, OSError),
+}

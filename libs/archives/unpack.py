@@ -15,11 +15,12 @@ import hashlib
 from collections.abc import Iterable
 from typing import Protocol
 
-from libs.archives.decompress import BZIP2, GZIP, Stored, Streams
+from libs.archives.decompress import CODECS, Stored, Streams
 from libs.archives.errors import BadArchive, refusal
 from libs.archives.limits import MIB, ArchiveLimits
 from libs.archives.tar import Content, MemberEnded, MemberEvent, MemberStarted, TarCheckpoint, TarReader
 from libs.contracts import Format
+from libs.contracts.rules import ARCHIVE_CHECKSUM
 
 STEP_BYTES = MIB  # a step ends after so much content, or one slice later
 
@@ -98,7 +99,7 @@ class Unpacker:
         events = self._reader.close()
         if self._sha256 not in (None, self._digest.hexdigest()):
             found = f"the SHA-256 of what was sent is {self._digest.hexdigest()}, not {self._sha256} as declared."
-            raise refusal("archive-checksum", found, "Send it again; compare the file's checksum before.")
+            raise refusal(ARCHIVE_CHECKSUM, found, "Send it again; compare the file's checksum before.")
         return events
 
 
@@ -106,7 +107,7 @@ def unpack_archive(
     format_: Format, limits: ArchiveLimits, *, size_bytes: int | None = None, sha256: str | None = None
 ) -> Unpacker:
     """The unpacker of an archive in one of the tar formats; its size, where it is known, tells of truncation early."""
-    codec = {"tar.gz": GZIP, "tar.bz2": BZIP2}.get(format_)
+    codec = CODECS[format_]
     if codec is None:
         return Unpacker(Stored(), TarReader(limits, size_bytes=size_bytes), sha256=sha256)
     return Unpacker(Streams(codec, limits), TarReader(limits), sha256=sha256)

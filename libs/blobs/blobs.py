@@ -85,8 +85,8 @@ class Blobs:
     async def writer(self, key: str, size_bytes: int | None) -> AsyncIterator[Writer]:
         """Store what is written inside; visible when the block ends well, and aborted when it does not.
 
-        `size_bytes`, where it is known, is checked, and chooses the size of the parts: objects of up to 8 MiB are one
-        request, above 78 GiB parts grow beyond 8 MiB.
+        `size_bytes`, where it is known, is checked, and chooses the size of the parts: objects of up to 16 MiB are one
+        request, above 156 GiB parts grow beyond 16 MiB.
         Raises: Unavailable; Invalid if what was written is not of `size_bytes`.
         """
         writer = Writer(self._transport, key, size_bytes)

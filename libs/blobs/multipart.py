@@ -19,7 +19,8 @@ MIB = 1024 * 1024
 MIN_PART_BYTES = 5 * MIB  # of every part but the last
 MAX_PART_BYTES = 5 * 1024 * MIB
 MAX_PARTS = 10_000
-PART_BYTES = 8 * MIB
+# JuiceFS keeps an object in chunks of 64 MiB, and writes a chunk of five or more parts again when it is first read.
+PART_BYTES = 16 * MIB
 LOOK_AFTER_S = (0.0, 0.1, 0.3, 0.9)  # for an object that another attempt may be completing
 
 
@@ -28,12 +29,12 @@ class MultipartGone(Unavailable):
 
 
 def part_bytes(size_bytes: int | None) -> int:
-    """The size of every part but the last (R2 wants them equal): 8 MiB, or what 10,000 parts of a larger object take.
+    """The size of every part but the last (R2 wants them equal): 16 MiB, or what 10,000 parts of a larger object take.
 
-    A size that is not known gets 16 MiB, that is at most 156 GiB.
+    An object whose size is not known has at most 156 GiB.
     """
     if size_bytes is None:
-        return 2 * PART_BYTES
+        return PART_BYTES
     smallest = -(-size_bytes // MAX_PARTS)
     return max(PART_BYTES, -(-smallest // MIB) * MIB)
 

@@ -1,4 +1,4 @@
-"""The bus: a session with NATS whenever there can be one."""
+"""The bus: one connection to NATS, made again after each loss."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import nats.errors
 from libs.bus.backlog import Backlog, backlogs
 from libs.bus.messages import Listener, Receive, Respond, ask
 from libs.bus.session import Session
+from libs.contracts.limits import MAX_EVENT_BYTES
 from libs.errors import Unavailable
-from libs.outbox import MAX_EVENT_BYTES
 from libs.tasks import end
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
-MIN_PAYLOAD_BYTES = MAX_EVENT_BYTES * 4 // 3 + 64 * 1024  # an event as its dead letter has it: base64, and the reason
+MIN_PAYLOAD_BYTES = MAX_EVENT_BYTES * 4 // 3 + 64 * 1024  # a dead letter: the event in base64, and the reason
 
 log = logging.getLogger(__name__)
 
 
 class Bus:
-    """Connects in the background, for ever. While it cannot, publishing raises Unavailable at once."""
+    """Keeps a session with NATS in the background. While there is none, publishing raises Unavailable at once."""
 
     def __init__(self, url: str, namespace: str = "", *, replicas: int = 1) -> None:
         """`url`: nats://host:port[,nats://host:port…]; `replicas`: of each stream, at least."""
@@ -37,7 +37,7 @@ class Bus:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, namespace: str = "", *, replicas: int = 1) -> AsyncIterator[Bus]:
-        """A bus that is connected, or is trying to be: a start never waits for NATS."""
+        """Open a bus that connects in the background: a service starts without waiting for NATS."""
         bus = cls(url, namespace, replicas=replicas)
         task = asyncio.create_task(bus._run(), name="bus")
         try:
@@ -50,11 +50,11 @@ class Bus:
         return self._session is not None and not self._session.lost.is_set()
 
     def carries_events(self) -> bool:
-        """Whether the broker that is connected takes the largest event, and its dead letter."""
+        """Whether the connected broker accepts the largest event and its dead letter."""
         return self._session is not None and self._session.max_payload >= MIN_PAYLOAD_BYTES
 
     def advice(self) -> str | None:
-        """What the operator should set, if the broker does not take all events; None while it is not connected."""
+        """A setting for the operator to change if the broker does not accept all events; None while not connected."""
         if self._session is None or self.carries_events():
             return None
         return (
@@ -70,7 +70,7 @@ class Bus:
         return self.ready()
 
     async def session(self) -> Session:
-        """The present session, or the next one."""
+        """Return the present session, or wait for the next one."""
         while True:
             await self._connected.wait()
             if self._session is not None:
@@ -82,36 +82,39 @@ class Bus:
         """Store a message on the stream of `subject` (without namespace); returns after the broker's PubAck.
 
         Of messages with the same `msg_id` within two minutes the broker keeps one.
-        Raises: Unavailable at once where there is no connection, within seconds where there is no answer; Invalid if
-        the message is too large.
+        Raises: Unavailable, at once without a connection and within seconds without an answer; Invalid if the message
+        is too large.
         """
         if self._session is None or self._session.lost.is_set():
             raise Unavailable("The message broker is not connected.")
         await self._session.publish(subject, body, headers or {}, msg_id)
 
-    async def tell(self, subject: str, body: bytes) -> None:
-        """Send to whoever listens to `subject` (without namespace) now: at most once, and not while not connected."""
+    async def send(self, subject: str, body: bytes) -> None:
+        """Send to the present listeners of `subject` (without namespace), at most once.
+
+        Does nothing without a connection.
+        """
         if self._session is not None:
             with suppress(OSError, nats.errors.Error):
                 await self._session.send(subject, body)
 
     @asynccontextmanager
     async def listen(self, subject: str, receive: Receive, group: str = "") -> AsyncIterator[None]:
-        """Call `receive(body)` for what is told to `subject` while the block lasts, again after each reconnection.
+        """Call `receive(body)` for each message sent to `subject` while the block lasts, also after reconnections.
 
-        Of the listeners of one `group` one gets each message; without, each does. What `receive` raises is logged.
+        Of the listeners of one `group`, one gets each message; without a group, each does. Errors are logged.
         """
         async with self._listening(Listener(subject, group, receive)):
             yield
 
     @asynccontextmanager
     async def answer(self, subject: str, respond: Respond, group: str = "") -> AsyncIterator[None]:
-        """Answer `ask` with `await respond(body)` while the block lasts; whatever it raises is logged, not answered."""
+        """Answer `ask` with `await respond(body)` while the block lasts. An error is logged, and not answered."""
         async with self._listening(Listener(subject, group, respond)):
             yield
 
     async def ask(self, subject: str, body: bytes, wait_s: float) -> list[bytes]:
-        """Every answer that comes within `wait_s` seconds; none, at once, where nobody listens.
+        """Ask all listeners. Returns the answers of `wait_s` seconds; an empty list, at once, if there is no listener.
 
         Raises: Unavailable without a connection.
         """
@@ -123,7 +126,7 @@ class Bus:
             raise Unavailable(f"The message broker is not answering ({error or type(error).__name__}).") from error
 
     async def backlogs(self) -> list[Backlog]:
-        """What waits for each service that ever consumed events. Raises: Unavailable without a connection."""
+        """The backlog of every service that has a consumer of events. Raises: Unavailable without a connection."""
         if self._session is None:
             raise Unavailable("The message broker is not connected.")
         try:
@@ -144,7 +147,7 @@ class Bus:
             await listener.leave()
 
     async def _run(self) -> None:
-        """Hold a session, and when it is lost, the next."""
+        """Open a session, and after each loss the next one."""
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
@@ -152,19 +155,19 @@ class Bus:
                     pause_s = _FIRST_PAUSE_S
                     await self._hold(session)
             except (OSError, nats.errors.Error) as error:
-                first = pause_s == _FIRST_PAUSE_S  # an outage of hours is not to fill the log
+                first = pause_s == _FIRST_PAUSE_S  # one warning for each outage
                 log.log(
                     logging.WARNING if first else logging.DEBUG,
                     "NATS cannot be used: %s",
                     error or type(error).__name__,
                 )
-            except Exception:  # the client library's own faults are not to end the bus
+            except Exception:  # a fault of the client library must not end the bus
                 log.exception("NATS session failed")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _hold(self, session: Session) -> None:
-        """Be ready for as long as the session lasts."""
+        """Be ready until the session is lost."""
         while waiting := [each for each in self._listeners if each.session is not session]:
             await waiting[0].join(session)
         log.info("NATS connected")

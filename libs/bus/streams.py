@@ -12,6 +12,8 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
+from libs.contracts import EVENT_FAMILIES
+
 _DAY_S = 86_400.0
 
 
@@ -37,10 +39,8 @@ class Stream:
         )
 
 
-_EVENT_FAMILIES = ("upload", "archive", "model", "object", "file", "batch", "endpoint", "replica", "shard")
-
 STREAMS = (
-    Stream("EVENTS", tuple(f"{family}.>" for family in _EVENT_FAMILIES), RetentionPolicy.LIMITS, 7 * _DAY_S),
+    Stream("EVENTS", tuple(f"{family}.>" for family in EVENT_FAMILIES), RetentionPolicy.LIMITS, 7 * _DAY_S),
     Stream("WORK", ("work.>",), RetentionPolicy.WORK_QUEUE, 0),
     Stream("DEAD", ("dead.>",), RetentionPolicy.LIMITS, 30 * _DAY_S),
 )

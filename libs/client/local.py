@@ -8,23 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libs.client.errors import LocalProblem
-from libs.contracts.entities import Format
+from libs.contracts.formats import (
+    ARCHIVES,
+    OTHER_ARCHIVES,
+    SIGNATURE_BYTES,
+    ArchiveFormat,
+    format_by_content,
+    format_by_name,
+)
 
-_TAR_MAGIC_AT = 257  # POSIX.1-1988 ustar header, field `magic`
-_BY_NAME: tuple[tuple[str, Format], ...] = (
-    (".tar", "tar"),
-    (".tar.gz", "tar.gz"),
-    (".tgz", "tar.gz"),
-    (".tar.bz2", "tar.bz2"),
-    (".tbz2", "tar.bz2"),
-)
-_FOREIGN = (
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
-    (b"\xfd7zXZ\x00", "compressed with xz"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (b"Rar!", "a RAR archive"),
-)
+_SUFFIXES = ", ".join(archive.suffixes[0] for archive in ARCHIVES.values())
 _JUNK_DIRS = frozenset({".git", "__pycache__"})
 _JUNK_FILES = frozenset({".DS_Store"})
 _DOWNLOAD_CACHE = (".cache", "huggingface")  # what `hf download --local-dir` leaves beside the files
@@ -35,7 +28,7 @@ class LocalArchive:
     """An archive of a model directory."""
 
     path: Path
-    format: Format
+    format: ArchiveFormat
     size_bytes: int
 
 
@@ -76,7 +69,7 @@ def inspect(path: Path) -> LocalArchive | LocalDirectory:
 def _archive(path: Path) -> LocalArchive:
     try:
         with path.open("rb") as file:
-            head = file.read(512)
+            head = file.read(SIGNATURE_BYTES)
         size_bytes = path.stat().st_size
     except OSError as error:
         raise LocalProblem(f"Cannot read {path}: {error.strerror}.") from error
@@ -85,26 +78,20 @@ def _archive(path: Path) -> LocalArchive:
     return LocalArchive(path, archive_format(path.name, head), size_bytes)
 
 
-def archive_format(name: str, head: bytes) -> Format:
+def archive_format(name: str, head: bytes) -> ArchiveFormat:
     """The format of an archive by its first 512 bytes, then by its name.
 
     Raises: LocalProblem, saying how to pack it anew.
     """
-    if head.startswith(b"\x1f\x8b"):  # RFC 1952
-        return "tar.gz"
-    if head.startswith(b"BZh"):
-        return "tar.bz2"
-    if head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
-        return "tar"
-    for magic, what in _FOREIGN:
-        if head.startswith(magic):
+    if found := format_by_content(head):
+        return found
+    for signature, what in OTHER_ARCHIVES.items():
+        if head.startswith(signature):
             raise LocalProblem(f"{name} is {what}. Unpack it, then upload the directory: slipway upload DIRECTORY.")
-    lowered = name.lower()
-    for suffix, known in _BY_NAME:
-        if lowered.endswith(suffix):
-            return known
+    if found := format_by_name(name):
+        return found
     raise LocalProblem(
-        f"{name} is neither a directory nor an archive (.tar, .tar.gz, .tar.bz2). "
+        f"{name} is neither a directory nor an archive ({_SUFFIXES}). "
         "Upload the directory that holds it, with its config.json."
     )
 

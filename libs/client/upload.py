@@ -199,7 +199,7 @@ class Upload:
 
     async def _verdict(self, model_id: str) -> Model:
         """The model, once it is ready or in error."""
-        pause_s = 0.05
+        pause_s = 0.02  # a verdict on a small model takes less than a tenth of a second
         waited_for: str | None = None
         with self._progress.step("validating", 0, ""):
             while True:
@@ -208,7 +208,7 @@ class Upload:
                     return model
                 waited_for = self._tell_wait(model.status_reason, waited_for)
                 await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 1.5, 1.0)
+                pause_s = min(pause_s * 1.3, 1.0)
 
     def _tell_wait(self, waiting_for: str | None, told: str | None) -> str | None:
         """Say once why the server does not go on; it keeps what it has. Returns: what is waited for."""

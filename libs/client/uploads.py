@@ -18,7 +18,7 @@ from libs.client.answers import (
 from libs.client.errors import ApiError
 from libs.client.files import FileSlice
 from libs.client.transport import Body, Transport
-from libs.contracts.entities import Format
+from libs.contracts.formats import ArchiveFormat
 
 T = TypeVar("T", ArchiveOpened, DirectoryOpened)
 
@@ -40,7 +40,7 @@ class Uploads:
         self,
         model_name: str,
         archive_size: int,
-        archive_format: Format,
+        archive_format: ArchiveFormat,
         *,
         version: str | None = None,
         idempotency_key: str | None = None,

@@ -1,8 +1,15 @@
-"""The wire language: events between services, the values they share, and where bytes are kept."""
+"""The wire language: events between services, and what services and the client share.
+
+events    every event, and how one is written and read
+entities  values that events and answers share
+formats   how an upload's bytes are packed
+limits    numbers that two services share, or a service and the client
+rules     ids of findings that two services name
+keys      where bytes are kept
+"""
 
 from libs.contracts.entities import (
     Finding,
-    Format,
     MemoryNeed,
     ModelMetadata,
     Part,
@@ -14,6 +21,7 @@ from libs.contracts.entities import (
     WorkloadType,
 )
 from libs.contracts.events import (
+    EVENT_FAMILIES,
     EVENT_TYPES,
     ArchiveExtracted,
     ArchiveParked,
@@ -45,10 +53,13 @@ from libs.contracts.events import (
     id_of,
     new_id,
 )
+from libs.contracts.formats import ArchiveFormat, Format
 
 __all__ = [
+    "EVENT_FAMILIES",
     "EVENT_TYPES",
     "ArchiveExtracted",
+    "ArchiveFormat",
     "ArchiveParked",
     "ArchiveProgressed",
     "ArchiveRejected",

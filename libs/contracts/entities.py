@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-# raw: the parts of one file, to be joined; object: one file that is one object already, to be hashed
-Format = Literal["tar", "tar.gz", "tar.bz2", "raw", "object"]
+from libs.contracts.formats import Format
+
 Severity = Literal["error", "warning", "info"]
 WorkloadType = Literal["chat", "code", "reasoning", "embedding", "multilingual"]
 
@@ -21,7 +21,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PartStream(msgspec.Struct, frozen=True, kw_only=True):
-    """An ordered sequence of parts to be unpacked: an archive, one file sent in chunks (`raw`), or one to be hashed."""
+    """An ordered sequence of parts: an archive to unpack, a file sent in chunks (`raw`), or a stored file to hash."""
 
     id: str  # "{upload_id}-{number}"
     upload_id: str
@@ -37,11 +37,11 @@ class PartStream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the extractor is with one stream. Not an event: it is only worth knowing now, and may get lost."""
+    """How far the extractor is with one stream. Not an event: it goes by plain NATS, and may get lost."""
 
     upload_id: str
     stream_id: str
-    parts_known: int  # how many of its parts the extractor has been told of
+    parts_known: int  # parts that the extractor knows to be stored
     parts_done: int
     members: int
     bytes_out: int
@@ -76,8 +76,8 @@ class MemoryNeed(msgspec.Struct, frozen=True, kw_only=True):
     """What serving the model takes."""
 
     weights_bytes: int
-    kv_bytes_per_token: int | None = None  # None where the config does not tell
-    smallest_gpu: str | None = None  # of a table, for the weights and one sequence of full context; None if none fits
+    kv_bytes_per_token: int | None = None  # None where the configuration does not say
+    smallest_gpu: str | None = None  # with room for the weights and one sequence of full context; None if there is none
 
 
 class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,10 +105,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[Finding]
     metadata: ModelMetadata
     files_read: int
-    bytes_read: int  # how little of the weights was touched
+    bytes_read: int  # headers and small files; the weights are not read
     validator: str  # name and version of the rules, e.g. "slipway 0.1.0, vLLM 0.32.0"
 
     @property
     def passed(self) -> bool:
-        """No finding is an error."""
+        """Whether no finding is an error."""
         return not any(finding.severity == "error" for finding in self.findings)

@@ -1,6 +1,6 @@
-"""Every event: a frozen Struct in the past tense; its tag is the JSON `type` and the NATS subject's stem.
+"""Every event: a frozen Struct named in the past tense; its tag is the JSON `type` and the stem of the NATS subject.
 
-New fields have defaults; a new meaning is a new version. tests/contracts holds one golden JSON per event.
+New fields have defaults; a new meaning is a new version. tests/contracts/golden holds one JSON per event.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ def new_id() -> str:
 
 
 def id_of(*what: object) -> str:
-    """The identifier of an event that asks for `what`: the same for the same, so that repeats collapse."""
-    return str(uuid.uuid5(_ASKED, "/".join(str(each) for each in what)))
+    """The identifier of an event that asks for `what`: equal for equal arguments, so that repeats collapse into one."""
+    return str(uuid.uuid5(_NAMESPACE, "/".join(str(each) for each in what)))
 
 
-_ASKED = uuid.UUID("6f1d3f0a-5d0c-4b62-9c6b-3d1f4f1f9f55")
+_NAMESPACE = uuid.UUID("6f1d3f0a-5d0c-4b62-9c6b-3d1f4f1f9f55")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """Something that happened, told once or more, in any order."""
+    """Something that happened. It may arrive more than once, and in any order."""
 
     id: str = msgspec.field(default_factory=new_id)
     at: datetime  # UTC
 
 
-# The gateway tells of uploads
+# Uploads: emitted by the gateway
 
 
 class UploadOpened(Event, tag="upload.opened.v1"):
-    """A stream has parts to unpack: sent with its first part, and again by the sweeper while it waits.
+    """A stream has parts to unpack. Emitted with its first part, and again by the sweeper while the stream waits.
 
-    It carries every part known so far, so that a repeat repairs whatever was lost before it.
+    It carries every part stored so far, so that a repeat repairs whatever was lost before it.
     """
 
     stream: PartStream
@@ -55,7 +55,7 @@ class UploadPartStored(Event, tag="upload.part_stored.v1"):
 
 
 class UploadCompleted(Event, tag="upload.completed.v1"):
-    """The client says that it has sent everything, and it has; `stream_ids` are still to be unpacked."""
+    """The client has completed the upload and every part is stored; `stream_ids` are still to be unpacked."""
 
     upload_id: str
     project_id: str
@@ -64,7 +64,7 @@ class UploadCompleted(Event, tag="upload.completed.v1"):
 
 
 class UploadAborted(Event, tag="upload.aborted.v1"):
-    """The client gave the upload up; what it left is to be removed."""
+    """The client cancelled the upload; its parts and files are to be removed."""
 
     upload_id: str
     project_id: str
@@ -72,7 +72,7 @@ class UploadAborted(Event, tag="upload.aborted.v1"):
 
 
 class UploadExpired(Event, tag="upload.expired.v1"):
-    """The upload was not completed in time; what it left is to be removed."""
+    """The upload was not completed in time; its parts and files are to be removed."""
 
     upload_id: str
     project_id: str
@@ -80,7 +80,7 @@ class UploadExpired(Event, tag="upload.expired.v1"):
 
 
 class UploadFailed(Event, tag="upload.failed.v1"):
-    """The upload was refused for `reason`; what it left is to be removed."""
+    """The upload was refused for `reason`; its parts and files are to be removed."""
 
     upload_id: str
     project_id: str
@@ -89,17 +89,17 @@ class UploadFailed(Event, tag="upload.failed.v1"):
 
 
 class UploadResumeRequested(Event, tag="upload.resume_requested.v1"):
-    """An operator wants what is parked of this upload to be tried again now."""
+    """An operator asks for the parked streams of this upload to be tried again now."""
 
     upload_id: str
     stream_ids: list[str]
 
 
-# The extractor tells of streams
+# Streams: emitted by the extractor
 
 
 class ArchiveProgressed(Event, tag="archive.progressed.v1"):
-    """How far a stream has been unpacked. Release 0.1 sent it; since then StreamProgress does without the outbox."""
+    """How far a stream has been unpacked. Only the previous release emits it; now StreamProgress goes by plain NATS."""
 
     upload_id: str
     stream_id: str
@@ -109,18 +109,18 @@ class ArchiveProgressed(Event, tag="archive.progressed.v1"):
 
 
 class ArchiveExtracted(Event, tag="archive.extracted.v1"):
-    """Every file of the stream is in storage, hashed."""
+    """Every file of the stream is in storage and has its SHA-256."""
 
     upload_id: str
     stream_id: str
     files: list[StoredFile]
-    stripped_prefix: str | None = None  # the one folder that held every member, without its slash
+    stripped_prefix: str | None = None  # the only folder at the top, without its slash
     dropped: list[str] = []  # AppleDouble and .DS_Store members that were left out
     bytes_in: int = 0
 
 
 class ArchiveRejected(Event, tag="archive.rejected.v1"):
-    """The stream cannot be unpacked; nothing of it is kept."""
+    """The stream cannot be unpacked; none of its files is kept."""
 
     upload_id: str
     stream_id: str
@@ -128,9 +128,9 @@ class ArchiveRejected(Event, tag="archive.rejected.v1"):
 
 
 class ArchiveParked(Event, tag="archive.parked.v1"):
-    """The stream cannot be unpacked now, for a reason that is not its client's; nothing of it is lost.
+    """The stream cannot be unpacked now, by no fault of the client; no part of it is lost.
 
-    It is tried again at `retry_at`, or when an operator says so.
+    It is tried again at `retry_at`, or when an operator asks for it.
     """
 
     upload_id: str
@@ -139,11 +139,11 @@ class ArchiveParked(Event, tag="archive.parked.v1"):
     retry_at: datetime  # UTC
 
 
-# The gateway tells of models, the validator answers
+# Models: the gateway emits the first two, the validator the others
 
 
 class ModelRegistered(Event, tag="model.registered.v1"):
-    """The registry refers to these objects; whatever else the upload left may go."""
+    """The registry refers to these objects; any other object of the upload may be deleted."""
 
     model_id: str
     upload_id: str
@@ -152,17 +152,17 @@ class ModelRegistered(Event, tag="model.registered.v1"):
 
 
 class ModelValidationRequested(Event, tag="model.validation_requested.v1"):
-    """A model waits for its verdict; asked again with the same `validation_id` until it comes."""
+    """A model waits for its verdict. Repeated with the same `validation_id` until the verdict comes."""
 
     model_id: str
     project_id: str
     validation_id: str
     files: list[StoredFile]
-    resume: bool = False  # an operator wants it to be tried again now, if it is parked
+    resume: bool = False  # an operator asks for it to be tried again now, if it is parked
 
 
 class ModelValidated(Event, tag="model.validated.v1"):
-    """No finding is an error."""
+    """The model passed: no finding is an error."""
 
     model_id: str
     validation_id: str
@@ -170,7 +170,7 @@ class ModelValidated(Event, tag="model.validated.v1"):
 
 
 class ModelRejected(Event, tag="model.rejected.v1"):
-    """At least one finding is an error."""
+    """The model did not pass: at least one finding is an error."""
 
     model_id: str
     validation_id: str
@@ -178,7 +178,7 @@ class ModelRejected(Event, tag="model.rejected.v1"):
 
 
 class ModelValidationParked(Event, tag="model.validation_parked.v1"):
-    """The model cannot be checked now, for a reason that is not its client's; it is tried again at `retry_at`."""
+    """The model cannot be checked now, by no fault of the client; it is tried again at `retry_at`."""
 
     model_id: str
     validation_id: str
@@ -186,11 +186,11 @@ class ModelValidationParked(Event, tag="model.validation_parked.v1"):
     retry_at: datetime  # UTC
 
 
-# Objects: the gateway drops, lifecycle deletes and asks
+# Objects: the gateway emits the first, and the audit request; lifecycle emits the others
 
 
 class ObjectDropped(Event, tag="object.dropped.v1"):
-    """Nothing in the registry refers to these objects any more, or ever did."""
+    """The registry does not refer to these objects, or no longer does."""
 
     project_id: str
     keys: list[str]
@@ -198,14 +198,14 @@ class ObjectDropped(Event, tag="object.dropped.v1"):
 
 
 class ObjectUnclaimed(Event, tag="object.unclaimed.v1"):
-    """Lifecycle found objects that it was never told of; the gateway drops those it does not know either."""
+    """Objects are in storage that no event has named; the gateway drops those that it does not know either."""
 
     project_id: str
     keys: list[str]
 
 
 class ObjectMissing(Event, tag="object.missing.v1"):
-    """Registered objects are not in storage: their models lack files, and nothing new may rely on them."""
+    """Registered objects are not in storage: their models lack files, and no new model may refer to them."""
 
     project_id: str
     keys: list[str]
@@ -219,67 +219,44 @@ class ObjectFound(Event, tag="object.found.v1"):
 
 
 class ObjectAuditRequested(Event, tag="object.audit_requested.v1"):
-    """An operator wants storage to be compared with the registry now.
+    """An operator asks for storage to be compared with the registry now.
 
-    With `fix`, what no model is known to have goes, however much it is; without, it is only counted.
+    With `fix`, objects that belong to no model are removed, however many there are; without, they are only counted.
     """
 
     fix: bool = False
 
 
 class ObjectAudited(Event, tag="object.audited.v1"):
-    """Storage was compared with what is registered."""
+    """Storage was compared with the registry."""
 
     objects: int  # in storage, below this installation's projects
     size_bytes: int
-    unclaimed: int  # objects that no model is known to have
+    unclaimed: int  # objects that belong to no known model
     missing: int  # registered objects that are not in storage
-    foreign: int  # objects below what is no project of this installation; never touched
+    foreign: int  # objects below a prefix that is no project of this installation; never touched
     stopped: str | None = None  # why nothing was deleted, where an operator has to decide
-    keys: list[str] = []  # some of the unclaimed ones, for people to look at
+    keys: list[str] = []  # a sample of the unclaimed objects, for people to look at
 
 
 class ObjectDeleted(Event, tag="object.deleted.v1"):
-    """The objects are gone from storage."""
+    """The objects have been deleted from storage."""
 
     project_id: str
     keys: list[str]
 
 
-EVENT_TYPES: tuple[type[Event], ...] = (
-    UploadOpened,
-    UploadPartStored,
-    UploadCompleted,
-    UploadAborted,
-    UploadExpired,
-    UploadFailed,
-    UploadResumeRequested,
-    ArchiveProgressed,
-    ArchiveExtracted,
-    ArchiveRejected,
-    ArchiveParked,
-    ModelRegistered,
-    ModelValidationRequested,
-    ModelValidated,
-    ModelRejected,
-    ModelValidationParked,
-    ObjectDropped,
-    ObjectUnclaimed,
-    ObjectMissing,
-    ObjectFound,
-    ObjectAuditRequested,
-    ObjectAudited,
-    ObjectDeleted,
-)
-
-_BY_TYPE = {str(kind.__struct_config__.tag): kind for kind in EVENT_TYPES}
-_encoder = msgspec.json.Encoder()
-_decoders = {name: msgspec.json.Decoder(kind) for name, kind in _BY_TYPE.items()}
-
-
 def event_type(event: Event | type[Event]) -> str:
     """The tag, e.g. "upload.opened.v1"."""
     return str(event.__struct_config__.tag)
+
+
+# Every class above: what is defined here is an event of this release
+EVENT_TYPES: tuple[type[Event], ...] = tuple(Event.__subclasses__())
+EVENT_FAMILIES: tuple[str, ...] = tuple(sorted({event_type(kind).partition(".")[0] for kind in EVENT_TYPES}))
+
+_encoder = msgspec.json.Encoder()
+_decoders = {event_type(kind): msgspec.json.Decoder(kind) for kind in EVENT_TYPES}
 
 
 def encode_event(event: Event) -> bytes:

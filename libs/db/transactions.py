@@ -98,7 +98,7 @@ def schema_of(tx: Tx) -> str | None:
 async def _acquired(pool: Pool) -> AsyncIterator[Tx]:
     """A connection of the pool, whose faults are Unavailable, and which does not come back to the pool if spoiled."""
     try:
-        tx = await pool.acquire(timeout=_ACQUIRE_TIMEOUT_S)
+        tx = await pool.acquire(timeout=None if pool.get_idle_size() else _ACQUIRE_TIMEOUT_S)  # none: no timer either
     except FAULTS as error:  # InterfaceError: the pool is closing
         raise unavailable(error) from error
     try:

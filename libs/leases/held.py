@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 class HeldLeases(Generic[C]):
     """Runs a task under each lease, and renews the leases while the tasks run."""
 
-    def __init__(self, table: LeaseTable[str], pool: Pool, lease_s: float, changed: Callable[[], object]) -> None:
-        """`lease_s`: seconds that a lease is valid; `changed` is called when a task has begun or ended."""
+    def __init__(self, table: LeaseTable[str], pool: Pool, lease_s: float, ended: Callable[[Lease[C]], object]) -> None:
+        """`lease_s`: seconds that a lease is valid; `ended` is called when the task of a lease has ended."""
         self.holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._table = table
         self._pool = pool
         self._lease_s = lease_s
-        self._changed = changed
+        self._on_end = ended
         self._leases: dict[Lease[C], None] = {}  # a set that keeps its order
 
     def __iter__(self) -> Iterator[Lease[C]]:
@@ -44,7 +44,6 @@ class HeldLeases(Generic[C]):
         lease.task = asyncio.create_task(work, name=f"{self._table.table} {lease.claim.key}")
         lease.task.add_done_callback(lambda task: self._ended(lease, task))
         self._leases[lease] = None
-        self._changed()
 
     async def keep(self, stop: asyncio.Event, wake: Subscription | None = None) -> None:
         """Renew the leases three times in their duration, and after each signal on `wake`, until `stop` is set."""
@@ -80,7 +79,7 @@ class HeldLeases(Generic[C]):
 
     def _ended(self, lease: Lease[C], task: asyncio.Task[None]) -> None:
         del self._leases[lease]
-        self._changed()
+        self._on_end(lease)
         if not task.cancelled() and (error := task.exception()):
             # The task could not even record its outcome; its lease expires, and it counts as an attempt.
             log.error("%s broke", task.get_name(), extra={"key": lease.claim.key}, exc_info=error)

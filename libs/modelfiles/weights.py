@@ -8,12 +8,10 @@ and Mistral's own format goes before all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
-
-from libs.contracts import Finding
 
 WeightFormat = Literal["safetensors", "pytorch", "gguf", "exl2"]
 
@@ -35,8 +33,6 @@ _PATTERNS: tuple[tuple[WeightFormat, str], ...] = (
     ("exl2", ".exl2"),
     ("gguf", ".gguf"),
 )
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<suffix>\.\w+)")
-_NAMED = 5  # of what is missing, spelled out in a message
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -69,24 +65,3 @@ def select(paths: Iterable[str]) -> Selection:
 
 def _if_there(name: str | None, top: list[str]) -> str | None:
     return name if name in top else None
-
-
-def missing_shards(files: Iterable[str]) -> Iterator[Finding]:
-    """One error for each set of numbered files (model-00001-of-00003.safetensors) that is not whole."""
-    sets: dict[tuple[str, str, str], set[int]] = {}
-    for path in files:
-        if match := _SHARD.fullmatch(path):
-            stem, number, count, suffix = match.group("stem", "number", "count", "suffix")
-            sets.setdefault((stem, count, suffix), set()).add(int(number))
-    for (stem, count, suffix), numbers in sorted(sets.items()):
-        wanted = range(int(count)) if 0 in numbers else range(1, int(count) + 1)
-        absent = [number for number in wanted if number not in numbers]
-        if absent:
-            names = [f"{stem}-{number:0{len(count)}}-of-{count}{suffix}" for number in absent[:_NAMED]]
-            more = f" and {len(absent) - _NAMED:,} more" if len(absent) > _NAMED else ""
-            yield Finding(
-                rule="shard-missing",
-                severity="error",
-                message=f"{len(absent):,} of {len(wanted):,} shards are missing: {', '.join(names)}{more}.",
-                fix="Upload every shard; the numbers in their names say how many there are.",
-            )

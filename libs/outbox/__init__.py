@@ -12,7 +12,6 @@ from pathlib import Path
 from libs.outbox.inbox import Handler, apply_idempotent, apply_once, begin_attempt, excuse_attempt, seen
 from libs.outbox.outbox import (
     CHANNEL,
-    MAX_EVENT_BYTES,
     depth,
     depth_and_refused,
     emit,
@@ -29,7 +28,6 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 __all__ = [
     "CHANNEL",
-    "MAX_EVENT_BYTES",
     "MIGRATIONS",
     "REQUEST_ID_HEADER",
     "TRACEPARENT_HEADER",

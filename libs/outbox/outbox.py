@@ -8,6 +8,7 @@ from functools import partial
 
 from libs import telemetry
 from libs.contracts import Event, encode_event, event_type
+from libs.contracts.limits import MAX_EVENT_BYTES
 from libs.db import Pool, Tx, after_commit, connection, pool_of, transaction
 from libs.errors import Invalid
 from libs.outbox import store
@@ -16,7 +17,6 @@ from libs.outbox.store import Refused
 from libs.signals import notify
 
 CHANNEL = "outbox"
-MAX_EVENT_BYTES = 4 * 1024 * 1024  # half of the max_payload that NATS runs with: a dead letter's base64 is to fit too
 
 _REOPEN_BATCH = 5_000
 

@@ -37,8 +37,8 @@ def make_app(
 ) -> web.Application:
     """An application that serves `routes`, and their description at `/openapi.json`.
 
-    `authenticate` turns a bearer token into a Principal, or raises Unauthenticated; every handler gets `dependencies`;
-    bodies that do not keep `limits` are ended, in either direction.
+    `authenticate` returns the principal of a bearer token, or raises Unauthenticated. Every handler is given
+    `dependencies`. `limits` hold for the bodies of requests and of responses.
     Raises: ValueError if two routes claim the same method and path.
     """
     document = msgspec.json.encode(openapi_document(routes, title))
@@ -110,9 +110,9 @@ async def _json_body(request: web.Request, kind: type[msgspec.Struct], limits: B
 
 
 async def _never(_: web.Request) -> web.StreamResponse:
-    """aiohttp wants a handler to a route; ours is the middleware, which calls no further."""
+    """aiohttp wants a handler for a route; the middleware handles everything and never calls it."""
     raise NotFound
 
 
 async def _later(_: web.Request) -> None:
-    """Instead of aiohttp's `100 Continue` before anything is known: Request.content() and _json_body() send it."""
+    """Keeps aiohttp from sending `100 Continue` at once: Request.content() and _json_body() send it later."""

@@ -1,4 +1,4 @@
-"""JSON bodies and query strings -> Structs; what does not fit is the client's error, explained by field."""
+"""Decodes JSON bodies and query strings into Structs; errors name the field."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def decode_query(kind: type[T], query_string: str) -> T:
 
 
 def _may_be_json(content_type: str) -> bool:
-    """Whether a body so declared was meant as JSON: it says so, or it is what clients send when not told."""
+    """Whether a body of this type may be JSON: it is declared as JSON, or by a default of common clients."""
     plain = content_type.split(";")[0].strip().lower()
     return plain.endswith(("/json", "+json")) or plain in (
         "text/plain",

@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP, and the envelope that every error is sent in."""
+"""The table from errors to HTTP statuses, and the envelope that every error is sent in."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def status_of(error: errors.SlipwayError) -> int:
     return _row(error)[1]
 
 
-def error_answer(error: errors.SlipwayError) -> web.Response:
-    """The answer that tells a client of `error`; its `details` stand beside the four fields.
+def error_response(error: errors.SlipwayError) -> web.Response:
+    """The response for `error`; its `details` are added to the four fields of the envelope.
 
-    Which dependency is down, and how it said so, is for the log, as are keys of storage: clients learn that one is.
+    Which dependency is down, its message, and keys of storage are for the log only: the client reads that one is down.
     """
     _, status, kind = _row(error)
     message = _message(error)
@@ -82,20 +82,20 @@ def error_answer(error: errors.SlipwayError) -> web.Response:
     return web.Response(body=body, status=status, headers=headers, content_type=JSON)
 
 
-def http_error_answer(error: web.HTTPError) -> web.Response:
+def http_error_response(error: web.HTTPError) -> web.Response:
     """aiohttp's own error (a route may raise one for a status that the hierarchy has no word for) in our envelope."""
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     code = re.sub(r"[^a-z]+", "_", error.reason.lower())
     body = ErrorEnvelope(ErrorBody(message=f"{error.reason}.", type=kind, param=None, code=code))
-    answer = web.Response(body=msgspec.json.encode(body), status=error.status, headers=error.headers)
-    answer.content_type = JSON
-    return answer
+    response = web.Response(body=msgspec.json.encode(body), status=error.status, headers=error.headers)
+    response.content_type = JSON
+    return response
 
 
-def internal_error() -> web.Response:
-    """The answer to what nobody foresaw: it tells nothing of the inside; the log has it under the request's id."""
+def internal_error_response() -> web.Response:
+    """The response for an unexpected error: it shows nothing of it; the log has it under the request's id."""
     message = "Something went wrong on our side. It is logged under the id in the header x-request-id."
-    return error_answer(errors.SlipwayError(message))
+    return error_response(errors.SlipwayError(message))
 
 
 def _message(error: errors.SlipwayError) -> str:

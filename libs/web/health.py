@@ -1,4 +1,4 @@
-"""What machines ask every few seconds: /livez, /readyz, /metrics."""
+"""The routes for orchestrators and Prometheus: /livez, /readyz, /metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 def health_routes(readiness: Callable[[], Awaitable[Readiness]]) -> list[Route[Any]]:
-    """The routes of any service."""
+    """/livez, /readyz and /metrics, which every service has; `readiness` is what /readyz shows."""
 
     async def livez(_: Request[Any]) -> Liveness:
         return Liveness("ok")

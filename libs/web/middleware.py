@@ -1,4 +1,4 @@
-"""The outermost edge of HTTP: request id, trace, errors to answers, one access-log line and the metrics."""
+"""What is done about every request, around its route: id, trace, errors to responses, the access log, the metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from libs import telemetry
 from libs.errors import Invalid, SlipwayError, TooSlow
 from libs.web.access import Principal
 from libs.web.body import BodyLimits
-from libs.web.errors import error_answer, http_error_answer, internal_error, status_of
+from libs.web.errors import error_response, http_error_response, internal_error_response, status_of
 from libs.web.request import awaits_continue
 
 log = logging.getLogger("web")
@@ -28,7 +28,8 @@ CLIENT_GONE = 499  # nginx' number for it, in logs and metrics only
 # A client like `requests` sends all of its body before it reads that we refused it; we read that much of it away.
 LINGER_S = 60.0
 LINGER_IDLE_S = 5.0  # but wait no longer for a piece of it
-ABORT_S = 5.0  # for the answer to one that is too slow to leave
+BUFFER_BYTES = 32 * 1024  # half of what a transport of asyncio takes before it makes its writers wait
+ABORT_S = 5.0  # for the last response to be sent, before the connection is closed
 UNMATCHED = "unmatched"  # the route label of what is no route: anybody's paths must not become labels
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -37,15 +38,15 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is to be told of one request when it ends."""
+    """What the access log and the metrics show of one request."""
 
     request_id: str
     route: str = UNMATCHED  # template of the path
-    quiet: bool = False  # asked every few seconds by a machine; logged at debug level
+    quiet: bool = False  # sent every few seconds by a machine; logged at debug level
     principal: Principal | None = None
     response: web.StreamResponse | None = None  # as soon as its headers are on their way
-    status: int = CLIENT_GONE  # until there is an answer
-    too_slow: bool = False  # the client is not worth a further wait
+    status: int = CLIENT_GONE  # until there is a response
+    too_slow: bool = False  # the client did not keep the limits; nothing more is waited for
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -58,10 +59,10 @@ Inner = Callable[[web.Request, RequestRecord], Awaitable[web.StreamResponse]]
 
 
 def edge(inner: Inner, limits: BodyLimits) -> Middleware:
-    """`inner` as the whole of an aiohttp application: whatever it raises becomes an answer, logged and counted.
+    """A middleware that has `inner` handle each request; what that raises becomes a response.
 
-    Sends the answer too, and reads what is left of the request's body away. A middleware, since it alone is also given
-    what aiohttp's router finds no route for (`OPTIONS *`).
+    It sends the response, logs and counts the request, and then reads the rest of the request's body. It is a
+    middleware and not a handler, since aiohttp's router finds no handler for `OPTIONS *`.
     """
 
     @web.middleware
@@ -69,28 +70,28 @@ def edge(inner: Inner, limits: BodyLimits) -> Middleware:
         record = RequestRecord(_request_id(request))
         request[RECORD] = record
         traceparent = telemetry.child_traceparent(request.headers.get("traceparent"))
-        answer: web.StreamResponse | None = None
+        response: web.StreamResponse | None = None
         with telemetry.bind(request_id=record.request_id, traceparent=traceparent):
             try:
-                answer = await _answer(inner, request, record)
-                record.status = answer.status
+                response = await _respond(inner, request, record)
+                record.status = response.status
             finally:
-                _record(request, record, (answer and answer.content_length) or 0)
-            await _send(request, answer, limits)
+                _record(request, record, (response and response.content_length) or 0)
+            await _send(request, response, limits)
             if record.too_slow:
                 _hang_up(request)
             elif not request.content.is_eof() and not awaits_continue(request):
                 await _read_away(request)
-            return answer
+            return response
 
     return handle
 
 
 async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Just before an answer's headers are sent: put the request's id there.
+    """Add the request's id to the headers of a response, just before they are sent.
 
-    A client that still holds its body back (`Expect: 100-continue`) is told that the connection ends here, since
-    nobody could know whether the next bytes on it are that body or another request.
+    For a client that still holds its body back (`Expect: 100-continue`), add that the connection is closed: nobody
+    could know whether the next bytes on it are that body or another request.
     """
     record = request[RECORD]
     record.response = response
@@ -100,23 +101,34 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.headers["Connection"] = "close"
 
 
-async def _send(request: web.Request, answer: web.StreamResponse, limits: BodyLimits) -> None:
-    """Send an answer that is whole; one that was streamed has been sent, and nothing happens.
+async def _send(request: web.Request, response: web.StreamResponse, limits: BodyLimits) -> None:
+    """Send a response, unless its handler has streamed it already.
 
-    Raises: ConnectionResetError, if the client does not take it.
+    Raises: ConnectionResetError, if the client does not receive it in time.
     """
+    if _is_taken_at_once(request, response):
+        await response.prepare(request)
+        await response.write_eof()
+        return
     try:
-        async with asyncio.timeout(limits.longest_s(answer.content_length or 0)):
-            await answer.prepare(request)
-            await answer.write_eof()
+        async with asyncio.timeout(limits.longest_s(response.content_length or 0)):
+            await response.prepare(request)
+            await response.write_eof()
     except TimeoutError:
         log.info("the answer to %s %s is not taken; closing the connection", request.method, request[RECORD].route)
         _abort(request.transport)
         raise ConnectionResetError("the client does not take the answer") from None
 
 
+def _is_taken_at_once(request: web.Request, response: web.StreamResponse) -> bool:
+    """Whether the whole response fits into the connection's empty buffer, so that sending cannot wait."""
+    transport = request.transport
+    size = response.content_length
+    return transport is not None and size is not None and size <= BUFFER_BYTES and not transport.get_write_buffer_size()
+
+
 async def _read_away(request: web.Request) -> None:
-    """Receive what is left of a body that nobody wants, so that its client gets to reading the answer."""
+    """Receive and forget the rest of a body: many clients read the response only after they have sent everything."""
     try:
         async with asyncio.timeout(LINGER_S):
             while not request.content.is_eof():
@@ -129,7 +141,7 @@ async def _read_away(request: web.Request) -> None:
 
 
 def _hang_up(request: web.Request) -> None:
-    """Close the connection; what is left to be sent has some seconds."""
+    """Close the connection; what has not been sent yet has ABORT_S seconds."""
     transport = request.transport
     if transport is not None:
         asyncio.get_running_loop().call_later(ABORT_S, _abort, transport)
@@ -142,35 +154,35 @@ def _abort(transport: asyncio.Transport | None) -> None:
         transport.abort()
 
 
-async def _answer(inner: Inner, request: web.Request, record: RequestRecord) -> web.StreamResponse:
-    """What `inner` answers, or the answer that its error stands for.
+async def _respond(inner: Inner, request: web.Request, record: RequestRecord) -> web.StreamResponse:
+    """What `inner` returns, or the response for the error that it raises.
 
-    Raises: ConnectionResetError (which makes aiohttp close the connection) where no answer can be given any more.
+    Raises: ConnectionResetError (which makes aiohttp close the connection) where no response can be sent any more.
     """
     try:
         return await inner(request, record)
     except SlipwayError as error:
         _log_refusal(error)
-        answer = error_answer(error)
+        response = error_response(error)
         if isinstance(error, TooSlow):
             record.too_slow = True
-            answer.force_close()
+            response.force_close()
     except web.HTTPError as error:
-        answer = http_error_answer(error)
+        response = http_error_response(error)
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
-        answer = error_answer(Invalid(f"The body broke off, or is not framed as its headers say: {error}"))
-    except Exception as error:  # the edge: logged in full here, answered without a word of the inside
+        response = error_response(Invalid(f"The body broke off, or is not framed as its headers say: {error}"))
+    except Exception as error:  # logged in full here; the response shows nothing of it
         if _client_is_gone(request):
             raise ConnectionResetError("the client is gone") from error
         log.exception("unforeseen error in %s %s", request.method, record.route)
-        answer = internal_error()
+        response = internal_error_response()
     if record.response is not None:
-        record.status = answer.status
+        record.status = response.status
         log.warning("answer to %s %s broken off", request.method, record.route)
         if record.too_slow:
             _abort(request.transport)
         raise ConnectionResetError("the answer had begun; breaking off is all that can still tell the client")
-    return answer
+    return response
 
 
 def _log_refusal(error: SlipwayError) -> None:
@@ -188,12 +200,12 @@ def _request_id(request: web.Request) -> str:
     return given if _SANE_ID.fullmatch(given) else telemetry.new_request_id()
 
 
-def _record(request: web.Request, record: RequestRecord, answer_bytes: int) -> None:
-    """Log and count a request whose answer is made (a short one, of `answer_bytes`) or sent (a streamed one)."""
+def _record(request: web.Request, record: RequestRecord, response_bytes: int) -> None:
+    """Log and count a request whose response is made (a short one, of `response_bytes`) or sent (a streamed one)."""
     seconds = time.perf_counter() - record.started
     method = request.method if request.method in _METHODS else "OTHER"
     received = request.content.total_bytes
-    sent = request.writer.output_size if record.response is not None else answer_bytes
+    sent = request.writer.output_size if record.response is not None else response_bytes
     requests, duration, bytes_in, bytes_out = _meters(record.route, method, record.status)
     requests.inc()
     duration.observe(seconds)
@@ -221,7 +233,7 @@ def _record(request: web.Request, record: RequestRecord, answer_bytes: int) -> N
 
 @lru_cache(maxsize=4096)  # routes, methods and statuses are few
 def _meters(route: str, method: str, status: int) -> tuple[Counter, Histogram, Counter, Counter]:
-    """The metrics of one kind of answer; finding them by their labels costs more than counting."""
+    """The metrics of one kind of response; looking them up by their labels costs more than counting."""
     return (
         telemetry.http_requests.labels(route, method, str(status)),
         telemetry.http_seconds.labels(route),

@@ -75,7 +75,7 @@ def _operation(
         ],
         "security": _security(route),
         "responses": {
-            **_answers(route, schema_of),
+            **_responses(route, schema_of),
             "default": {"description": "It failed; `error.message` says why.", **_json(schema_of[ErrorEnvelope])},
         },
     }
@@ -90,13 +90,13 @@ def _operation(
     return operation
 
 
-def _answers(route: Route[Any], schema_of: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
-    """The answers of `route` that are no errors, by status."""
-    answers: dict[int, dict[str, Any]] = {route.status: _json(schema_of[route.returns]) if route.returns else {}}
+def _responses(route: Route[Any], schema_of: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:
+    """The responses of `route` that are no errors, by status."""
+    responses: dict[int, dict[str, Any]] = {route.status: _json(schema_of[route.returns]) if route.returns else {}}
     for status, kind in route.also.items():
         either = [schema_of[kind], *([schema_of[route.returns]] if status == route.status and route.returns else [])]
-        answers[status] = _json({"anyOf": either} if len(either) > 1 else either[0])
-    return {str(status): {"description": "Done.", **answer} for status, answer in answers.items()}
+        responses[status] = _json({"anyOf": either} if len(either) > 1 else either[0])
+    return {str(status): {"description": "Done.", **response} for status, response in responses.items()}
 
 
 def _operation_id(route: Route[Any]) -> str:

@@ -1,4 +1,4 @@
-"""From a raw path to its route: pure, and decoded once, so that `%2F` in a name is a slash and `%25` a per cent."""
+"""Finds the route of a raw path, and decodes its parameters once: `%2F` is a slash in a name, `%25` a per cent sign."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A route, and what the path says for its parameters."""
+    """A route, and the values of its path parameters."""
 
     route: Route[Any]
     params: dict[str, str]
@@ -26,7 +26,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class WrongMethod:
-    """There is such a path, but not with this method."""
+    """The path exists, but not with this method."""
 
     allowed: tuple[str, ...]
 
@@ -58,7 +58,7 @@ class PathTable:
         ]
 
     def find(self, method: str, raw_path: str) -> Match | WrongMethod | None:
-        """The route for a request, or why there is none.
+        """The route for a request; WrongMethod if its path has other methods only, None if no route has its path.
 
         Raises: Invalid if the path is not percent-encoded UTF-8, or has a NUL in it.
         """

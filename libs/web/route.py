@@ -37,7 +37,7 @@ class Route(Generic[D]):
     body: type[msgspec.Struct] | None = None  # JSON
     query: type[msgspec.Struct] | None = None
     returns: type[msgspec.Struct] | None = None
-    also: Mapping[int, type[msgspec.Struct]] = field(default_factory=dict)  # what else it may answer, by status
+    also: Mapping[int, type[msgspec.Struct]] = field(default_factory=dict)  # further responses, by status
     status: int = 200
     stream: bool = False  # the handler reads the body itself, by Request.content()
     base: Literal["project", "root"] = "project"

@@ -1,4 +1,4 @@
-"""An application on a socket: opened, and closed without cutting off anybody who is being answered."""
+"""Serves an application on a socket; at the end, requests under way are finished first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiohttp import web
 
 from libs import telemetry
 from libs.errors import Invalid
-from libs.web.errors import error_answer, internal_error
+from libs.web.errors import error_response, internal_error_response
 
 log = logging.getLogger("web")
 
@@ -34,20 +34,20 @@ class _Protocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer where there was no request, or where it failed outside of our edge; then the connection ends."""
+        """The response where there was no valid request, or the middleware failed; then the connection is closed."""
         if request.writer.output_size > 0:
             raise ConnectionResetError("the answer had begun")
         with telemetry.bind(request_id=telemetry.new_request_id()) as context:
             if status < 500:
                 reason = (message or "it could not be parsed").strip().splitlines()[0].rstrip(":")
                 log.info("malformed request: %s", reason, extra={"remote": request.remote})
-                answer = error_answer(Invalid(f"This is not a valid HTTP request: {reason}.", retryable=False))
+                response = error_response(Invalid(f"This is not a valid HTTP request: {reason}.", retryable=False))
             else:
                 log.error("unforeseen error outside of any route", exc_info=exc)
-                answer = internal_error()
-        answer.headers["x-request-id"] = str(context.request_id)
-        answer.force_close()
-        return answer
+                response = internal_error_response()
+        response.headers["x-request-id"] = str(context.request_id)
+        response.force_close()
+        return response
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109  # as aiohttp calls it
         """Let the request under way end within `timeout`; then cut it off: aiohttp would wait that long once more."""
@@ -64,7 +64,7 @@ class _Protocol(web.RequestHandler):
 async def serve(app: web.Application, host: str, port: int, *, drain_s: float = 30.0) -> AsyncIterator[int]:
     """Serve `app` on host:port (0: a free one); yields the port.
 
-    At the end no new connection is accepted, idle ones are closed, and requests being answered have `drain_s` to
+    At the end no new connection is accepted, idle ones are closed, and requests under way have `drain_s` to
     finish, then are cancelled. A client that vanishes cancels its handler too.
     """
     loop = asyncio.get_running_loop()

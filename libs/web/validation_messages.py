@@ -1,4 +1,4 @@
-"""What msgspec finds wrong with a value, in a client's words: which field, what is expected, what came instead."""
+"""Messages for values that do not fit their type: which field, what was expected, what came instead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
 
 
 def explain(text: str, kind: type[msgspec.Struct], value: object) -> Invalid:
-    """msgspec's complaint `text` about `value`, which should have been a `kind`, in a client's words."""
+    """The error for `value`, which is no valid `kind`; `text` is msgspec's own message."""
     what, path = _split(text)
     if missing := _MISSING.match(what):
         name = f"{path}.{missing.group(1)}".lstrip(".")
@@ -37,7 +37,7 @@ def explain(text: str, kind: type[msgspec.Struct], value: object) -> Invalid:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """What is wrong, and the path to where: ("Expected `int`, got `str`", ".files[1].size")."""
+    """The problem, and the path to the field: ("Expected `int`, got `str`", ".files[1].size")."""
     found = _AT.match(text)
     return (found["what"], found["path"]) if found else (text, "")
 
@@ -52,7 +52,7 @@ def _out_of_bounds(subject: str, operator: str, bound: int, given: object, param
 
 
 def _plain(what: str, given: object) -> str:
-    """`what` without its marks, beginning in lower case, and with the value where msgspec leaves it out."""
+    """`what` without backquotes, in lower case at its beginning, and with the value if msgspec left it out."""
     sentence = what.replace("`", "")
     sentence = sentence[:1].lower() + sentence[1:]
     return sentence if ", got " in sentence else f"{sentence}, but got {_short(given)} instead"
@@ -64,7 +64,7 @@ def _short(value: object) -> str:
 
 
 def _value_at(value: object, path: str) -> object:
-    """What stands at msgspec's `path` (".files[1].size") in a decoded value; None where that cannot be told."""
+    """The part of a decoded value at msgspec's `path` (".files[1].size"); None if the path does not lead to one."""
     for step in _STEP.finditer(path):
         if isinstance(value, Mapping) and step["name"] is not None:
             value = value.get(step["name"])
@@ -87,7 +87,7 @@ def _choices(kind: type[msgspec.Struct], path: str) -> list[Any]:
 
 
 def _description(kind: type[msgspec.Struct], path: str) -> str | None:
-    """What the type at `path` says of itself (Meta(description=…)), which people read better than its pattern."""
+    """The description of the type at `path` (Meta(description=…)), which is easier to read than its pattern."""
     for node in _types_at(kind, path):
         options = node.types if isinstance(node, msgspec.inspect.UnionType) else (node,)
         for option in options:

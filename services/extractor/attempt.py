@@ -1,14 +1,14 @@
-"""One try at one stream, and what follows from how it ends.
+"""One try at one stream, and what follows from its outcome.
 
 everything stored        -> extracted, ArchiveExtracted
 BadArchive               -> rejected, ArchiveRejected, at the first bad byte: the content's own fault
-GaveWay                  -> the place is others' until twice the parts are there
+GaveWay                  -> its place goes to others until twice the parts are there
 any other error          -> again after a pause; from `max_attempts` on without a further file: parked, ArchiveParked
-killed                   -> taken over when its lease has run out; counts as such an error
-cancelled                -> the process ends: again at once, elsewhere; or the lease is lost: nothing
+killed                   -> taken over when its lease has expired; counts as such an error
+cancelled                -> the process ends: again at once, in another one; or the lease is lost: nothing
 
-Each file that is stored is recorded at once, so that the next attempt goes on behind it. While Postgres is away
-everything waits, and nothing fails.
+Each stored file is recorded at once, so that the next attempt goes on after it. While Postgres is away everything
+waits, and nothing fails.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -27,73 +26,68 @@ from libs import telemetry
 from libs.archives.errors import BadArchive, refusal
 from libs.archives.paths import displayable
 from libs.archives.unpack import Unpacker, join_parts, resume_tar, unpack_archive
-from libs.blobs import Blobs
 from libs.contracts import ArchiveExtracted, ArchiveParked, ArchiveRejected, StoredFile, StreamProgress
-from libs.db import Pool, Tx, connection, transaction
+from libs.contracts.rules import FILE_CHECKSUM
+from libs.db import Tx, connection, transaction
 from libs.errors import ObjectNotFound, SlipwayError, Unavailable
+from libs.leases import Lease, LeaseLost
 from libs.outbox import emit
-from libs.signals import Signals, notify
+from libs.signals import notify
 from libs.tasks import end
-from services.extractor import metrics, store
-from services.extractor.config import ExtractorConfig
-from services.extractor.handlers import CLAIMABLE
+from services.extractor import metrics
+from services.extractor.dependencies import Dependencies
 from services.extractor.layout import common_folder
-from services.extractor.leases import Lease, LeaseLost
 from services.extractor.parts import GaveWay, Parts
 from services.extractor.progress import progress
+from services.extractor.store import files, leases, streams
+from services.extractor.store.leases import CLAIMABLE, Claim
 from services.extractor.unpacking import Unpacking
 
 ONE_FILE = ("raw", "object")  # formats of streams that are no archives
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between attempts
 FIRST_PARKED_S, LONGEST_PARKED_S = 60.0, 4 * 3600.0  # between attempts of what is parked
 LOOK_AGAIN_S = 0.5
-HAND_OVER_S = 2.0  # whoever ends a process does not wait for long
+HAND_OVER_S = 2.0  # a process that is told to stop is killed soon after
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What attempts work with."""
-
-    config: ExtractorConfig
-    owner: str
-    pool: Pool
-    blobs: Blobs
-    signals: Signals
-    threads: ThreadPoolExecutor
-
-
 class Attempt:
-    """Works under one lease; raises nothing but its own cancellation."""
+    """One try at one stream, under a lease. Its `run` raises nothing but its own cancellation."""
 
-    def __init__(self, lease: Lease, tools: Tools) -> None:
+    def __init__(
+        self, lease: Lease[Claim], dependencies: Dependencies, *, owner: str, threads: ThreadPoolExecutor
+    ) -> None:
+        """`owner`: the process as holder of leases; `threads`: for decompression and hashing."""
         self._lease = lease
+        self._config = dependencies.config
+        self._pool = dependencies.pool
+        self._blobs = dependencies.blobs
+        self._threads = threads
         self._claim = lease.claim
         self._stream = lease.claim.stream
-        self._tools = tools
         self._attempts = lease.claim.attempts
         self._unpacking: Unpacking | None = None
         self._recorded = 0  # files
         self.parts = Parts(
             self._stream,
-            owner=tools.owner,
-            pool=tools.pool,
-            blobs=tools.blobs,
-            signals=tools.signals,
-            config=tools.config,
+            owner=owner,
+            pool=dependencies.pool,
+            blobs=dependencies.blobs,
+            signals=dependencies.signals,
+            config=dependencies.config,
         )
 
     async def run(self) -> None:
-        """Try, and record how it went."""
+        """Try, and record the outcome."""
         claim = self._claim
         with (
             telemetry.bind(request_id=claim.request_id, traceparent=claim.traceparent),
-            progress.attempt(claim.id, self._progress),
+            progress.attempt(claim.key, self._progress),
         ):
-            log.info("extraction begins", extra={"stream_id": claim.id, "fence": claim.fence})
+            log.info("extraction begins", extra={"stream_id": claim.key, "fence": claim.fence})
             try:
                 await self._try_and_record()
             except asyncio.CancelledError:
@@ -102,7 +96,7 @@ class Attempt:
                 raise
             except LeaseLost:
                 metrics.attempts.labels("lost").inc()
-                log.warning("extraction lost its lease", extra={"stream_id": claim.id})
+                log.warning("extraction lost its lease", extra={"stream_id": claim.key})
 
     def _progress(self) -> StreamProgress:
         unpacking = self._unpacking
@@ -118,22 +112,22 @@ class Attempt:
         try:
             await self._try()
         except GaveWay:
-            log.info("extraction gives way", extra={"stream_id": self._claim.id, "parts_done": self.parts.done})
+            log.info("extraction gives way", extra={"stream_id": self._claim.key, "parts_done": self.parts.done})
             await self._record("gave_way", self._give_way)
         except BadArchive as bad:
             found = bad.finding
-            await self._finish("rejected", ArchiveRejected(**self._ids(), finding=found, at=datetime.now(UTC)))
+            await self._finish(ArchiveRejected(**self._ids(), finding=found, at=datetime.now(UTC)))
         except (LeaseLost, asyncio.CancelledError):
             raise
         except Unavailable as unavailable:
-            log.warning("extraction is put off: %s", unavailable, extra={"stream_id": self._claim.id})
+            log.warning("extraction is put off: %s", unavailable, extra={"stream_id": self._claim.key})
             await self._put_off(str(unavailable))
         except Exception as error:  # the edge of an attempt: whatever it is, the stream is tried again
-            log.exception("extraction failed", extra={"stream_id": self._claim.id, "fence": self._claim.fence})
+            log.exception("extraction failed", extra={"stream_id": self._claim.key, "fence": self._claim.fence})
             await self._put_off(self._reason(error))
 
     async def _try(self) -> None:
-        if self._claim.taken_over and self._claim.attempts > self._tools.config.max_attempts:
+        if self._claim.taken_over and self._claim.attempts > self._config.max_attempts:
             raise ProcessDied(f"the extractor did not survive unpacking it ({self._claim.attempts - 1} times in a row)")
         stored = await self._stored_before()
         checkpoint = self._claim.checkpoint if self._can_skip() else None
@@ -143,8 +137,8 @@ class Attempt:
             self._unpacker(stored),
             stored=stored,
             passed=checkpoint.files if checkpoint else 0,
-            blobs=self._tools.blobs,
-            threads=self._tools.threads,
+            blobs=self._blobs,
+            threads=self._threads,
         )
         start = checkpoint.next_at if checkpoint else 0
         recording = asyncio.create_task(self._record_files(self._unpacking))
@@ -158,7 +152,7 @@ class Attempt:
             await end(recording, working)
         metrics.unpacked_bytes.inc(self._unpacking.bytes_out)
         dropped = [*(checkpoint.dropped if checkpoint else ()), *self._unpacking.dropped]
-        await self._finish("extracted", self._extracted(self._unpacking.files, dropped))
+        await self._finish(self._extracted(self._unpacking.files, dropped))
 
     # Going on where an earlier attempt was
 
@@ -167,20 +161,17 @@ class Attempt:
             return []
 
         async def read() -> list[StoredFile]:
-            async with connection(self._tools.pool) as tx:
-                return await store.files(tx, self._claim.id)
+            async with connection(self._pool) as tx:
+                return await files.stored_files(tx, self._claim.key)
 
         return await self._once_there(read)
 
     def _can_skip(self) -> bool:
-        """Whether what precedes the checkpoint need not be read again.
-
-        The digest of the whole archive, where it was declared, needs every byte of it.
-        """
+        """Whether reading may start at the checkpoint: not if a digest of the whole archive was declared."""
         return self._stream.format == "tar" and self._stream.sha256 is None
 
     def _unpacker(self, stored: list[StoredFile]) -> Unpacker:
-        stream, limits = self._stream, self._tools.config.archive_limits()
+        stream, limits = self._stream, self._config.archive_limits()
         if stream.format in ONE_FILE:
             return join_parts(stream.path or "", stream.size_bytes)
         if self._claim.checkpoint is not None and self._can_skip():
@@ -189,7 +180,7 @@ class Attempt:
         return unpack_archive(stream.format, limits, size_bytes=stream.size_bytes, sha256=stream.sha256)
 
     async def _record_files(self, unpacking: Unpacking) -> None:
-        """Record files as they are stored: those of one statement are those that came during the last one."""
+        """Record files as they are stored; one statement records those that were stored during the last one."""
         while True:
             await unpacking.grown.wait()
             unpacking.grown.clear()
@@ -200,8 +191,8 @@ class Attempt:
         if self._unpacking is None or not new or self._stream.format in ONE_FILE:
             return
         checkpoint = self._unpacking.checkpoint() if self._can_skip() else None
-        async with connection(self._tools.pool) as tx:
-            if not await store.add_files(tx, self._claim, self._recorded, new, checkpoint):
+        async with connection(self._pool) as tx:
+            if not await files.add_files(tx, self._claim, self._recorded, new, checkpoint):
                 raise LeaseLost
         self._recorded += len(new)
         self._attempts = 1
@@ -231,31 +222,31 @@ class Attempt:
             return f"part {self.parts.done} is not in storage"
         return displayable(str(error) if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}")
 
-    async def _finish(self, state: Literal["extracted", "rejected"], result: store.Result) -> None:
+    async def _finish(self, result: leases.Result) -> None:
         async def finish(tx: Tx) -> None:
-            if not await store.finish(tx, self._claim, state, result):
+            if not await leases.finish(tx, self._claim, result):
                 raise LeaseLost
-            await store.forget_progress(tx, self._claim.id)
+            await files.delete_of(tx, self._claim.key)
             await emit(tx, [result])
 
-        await self._record(state, finish)
+        await self._record("extracted" if isinstance(result, ArchiveExtracted) else "rejected", finish)
 
     async def _give_way(self, tx: Tx) -> None:
-        await store.recount(tx, self._claim.id)  # the previous release adds parts without counting them in `landed`
-        await store.give_way(tx, self._claim)
+        await streams.recount(tx, self._claim.key)  # the previous release adds parts without counting them in `landed`
+        await leases.give_way(tx, self._claim)
 
     async def _put_off(self, reason: str) -> None:
-        """Nothing of what was sent is lost, whatever went wrong."""
+        """Give the lease back for a pause, or park the extraction. Keeps every part and file."""
         await self._once_there(self._add_files)
-        beyond = self._attempts - self._tools.config.max_attempts
+        beyond = self._attempts - self._config.max_attempts
         if beyond < 0:
             pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._attempts - 1, 10))
-            await self._record("put_off", lambda tx: store.postpone(tx, self._claim, pause_s))
+            await self._record("put_off", lambda tx: leases.postpone(tx, self._claim, pause_s))
             return
         parked_s = min(LONGEST_PARKED_S, FIRST_PARKED_S * 2 ** min(beyond, 10))
 
         async def park(tx: Tx) -> None:
-            if not await store.park(tx, self._claim, parked_s):
+            if not await leases.park(tx, self._claim, parked_s):
                 raise LeaseLost
             now = datetime.now(UTC)
             retry_at = now + timedelta(seconds=parked_s)
@@ -264,44 +255,44 @@ class Attempt:
         await self._record("parked", park)
 
     async def _record(self, outcome: str, change: Callable[[Tx], Awaitable[None]]) -> None:
-        """Make the change that ends the attempt."""
+        """Make the change that ends the attempt, in one transaction."""
 
         async def record() -> None:
-            async with transaction(self._tools.pool) as tx:
+            async with transaction(self._pool) as tx:
                 await change(tx)
 
         await self._once_there(record)
         metrics.attempts.labels(outcome).inc()
-        log.info("extraction attempt ended", extra={"stream_id": self._claim.id, "outcome": outcome})
+        log.info("extraction attempt ended", extra={"stream_id": self._claim.key, "outcome": outcome})
 
     async def _once_there(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do it under the lease, as soon as Postgres is there. Raises: LeaseLost."""
+        """Await `work()` under the lease, repeatedly while Postgres is away. Raises: LeaseLost."""
         while True:
             await self._lease.held()
             try:
                 return await work()
             except Unavailable as unavailable:
-                log.warning("waiting for Postgres: %s", unavailable, extra={"stream_id": self._claim.id})
-                await asyncio.sleep(LOOK_AGAIN_S)  # nothing tells when it is back
+                log.warning("waiting for Postgres: %s", unavailable, extra={"stream_id": self._claim.key})
+                await asyncio.sleep(LOOK_AGAIN_S)  # nothing signals that it is back
 
     async def _hand_over(self) -> None:
-        """Let another process go on at once; if Postgres is away, the lease runs out by itself."""
+        """Let another process go on at once; if Postgres is away, the lease expires by itself."""
         try:
             async with asyncio.timeout(HAND_OVER_S):
                 await self._add_files()
-                async with transaction(self._tools.pool) as tx:
-                    await store.release(tx, self._claim)
-                    await notify(tx, CLAIMABLE, self._claim.id)
+                async with transaction(self._pool) as tx:
+                    await leases.release(tx, self._claim)
+                    await notify(tx, CLAIMABLE, self._claim.key)
         except (LeaseLost, Unavailable, TimeoutError) as error:
             log.warning("cannot give the lease back: %s", error or type(error).__name__)
 
 
 class ProcessDied(SlipwayError):
-    """The extractor did not survive unpacking it."""
+    """The extractor died while it unpacked this stream."""
 
 
 def _verify(file: StoredFile, declared_sha256: str | None) -> None:
     """Raises: BadArchive if the file is not what was declared."""
     if declared_sha256 not in (None, file.sha256):
         found = f"its SHA-256 is {file.sha256}, not {declared_sha256} as declared."
-        raise refusal("file-checksum", found, "Send the file again.", file=file.path)
+        raise refusal(FILE_CHECKSUM, found, "Send the file again.", file=file.path)

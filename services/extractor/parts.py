@@ -1,4 +1,4 @@
-"""The bytes of a stream in order, read ahead while its parts are landing in any order."""
+"""Reads the bytes of a stream in order, ahead of the caller, while its parts are stored in any order."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from libs.db import Pool, connection
 from libs.errors import SlipwayError, Unavailable
 from libs.signals import Signals, Subscription
 from libs.tasks import end
-from services.extractor import store
 from services.extractor.config import ExtractorConfig
-from services.extractor.handlers import PARTS
 from services.extractor.readers import reading
+from services.extractor.store import files
+from services.extractor.store.streams import READABLE
 
-SLICE_BYTES = 2 * 1024 * 1024  # one request, and what a thread is given at once: much work for one switch
-SLICES_AHEAD = 4  # in flight or waiting to be unpacked: a store that is 50 ms away still gives 100 MB/s
+SLICE_BYTES = 2 * 1024 * 1024  # one request, and the unit of work of a thread
+SLICES_AHEAD = 4  # requested or waiting to be unpacked: 100 MB/s from a store with 50 ms of latency
 
 log = logging.getLogger(__name__)
 
 
 class GaveWay(Exception):
-    """The next part does not come, and the place is needed."""
+    """The next part does not arrive, and the place is needed for another stream."""
 
 
 class PartDamaged(SlipwayError):
@@ -50,12 +50,12 @@ class Slice:
 
 
 class Parts:
-    """Reads each part once, as it becomes the next one; waits for those that are not there yet."""
+    """Reads each part once, in order; waits for those that are not stored yet."""
 
     def __init__(
         self, stream: PartStream, *, owner: str, pool: Pool, blobs: Blobs, signals: Signals, config: ExtractorConfig
     ) -> None:
-        """`owner` holds the stream's lease."""
+        """`owner`: the process that holds the stream's lease."""
         self._stream = stream
         self._owner = owner
         self._pool = pool
@@ -64,28 +64,28 @@ class Parts:
         self._config = config
         self._signal: Subscription | None = None
         self._wanted_by_others = False
-        self._slices: deque[Slice] = deque()  # of parts that are there, to be asked for
-        self._skip = 0  # bytes that are not wanted any more
-        self.known = 0  # parts that are there, from the first one on
+        self._slices: deque[Slice] = deque()  # of stored parts, not requested yet
+        self._skip = 0  # bytes before the first one that is wanted
+        self.known = 0  # stored parts, from the first one on
         self.done = 0  # parts read to their end
         self.idle_since: float | None = None  # monotonic; None while there is something to read
 
     def give_way(self) -> None:
-        """Let go, if it waits; somebody needs the place."""
+        """Raise GaveWay from `chunks` if it is waiting: another stream needs the place."""
         self._wanted_by_others = True
         if self._signal is not None:
             self._signal.signal()
 
     async def chunks(self, start: int = 0) -> AsyncGenerator[bytes, None]:
-        """All bytes of the stream from `start` on, at most SLICE_BYTES at a time.
+        """Yield all bytes of the stream from `start` on, at most SLICE_BYTES at a time.
 
-        Up to SLICES_AHEAD are being read, also of the next parts, while the first of them is with the caller.
+        Up to SLICES_AHEAD slices are read ahead, also of the next parts.
         Raises: GaveWay; PartDamaged; Unavailable, ObjectNotFound.
         """
         self._skip = start
         ahead: deque[tuple[Slice, asyncio.Task[bytes]]] = deque()
         with (
-            self._signals.subscribe(PARTS, self._stream.id) as self._signal,
+            self._signals.subscribe(READABLE, self._stream.id) as self._signal,
             reading(self._owner, self._stream.id, self._signal),
         ):
             await self._look()
@@ -128,16 +128,16 @@ class Parts:
             self.idle_since = None
 
     async def _look(self) -> bool:
-        """See which parts have come; whether there is one to be read."""
+        """Look for newly stored parts. Returns whether there is one to read."""
         if self.known >= self._stream.total_parts:
             return False
         try:
             async with connection(self._pool) as tx:
-                parts = await store.parts_from(tx, self._stream.id, self.known)
+                parts = await files.parts_from(tx, self._stream.id, self.known)
         except Unavailable as unavailable:
             log.warning("cannot look for parts: %s", unavailable)
             if self.idle_since is not None:
-                self.idle_since = time.monotonic()  # parts may have come: it does not count as idle
+                self.idle_since = time.monotonic()  # parts may have been stored: it does not count as idle
             return False
         for part in parts:
             self._cut(part)
@@ -145,7 +145,7 @@ class Parts:
         return bool(self._slices)
 
     def _cut(self, part: Part) -> None:
-        """Queue what is wanted of the part, at least one slice of it, so that its size is checked."""
+        """Queue the wanted slices of a part; at least one, so that its size is checked."""
         start = min(self._skip, part.size_bytes)
         self._skip -= start
         if start and start == part.size_bytes:
@@ -175,7 +175,7 @@ class Parts:
 
 
 async def _give_up(reads: list[asyncio.Task[bytes]]) -> None:
-    """End what nobody waits for any more."""
+    """Cancel reads whose results are not needed."""
     await end(*reads)
     for read in reads:
         if not read.cancelled():

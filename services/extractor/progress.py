@@ -1,4 +1,4 @@
-"""How far streams are, for whoever wants to know now: plain NATS, no event of the outbox; some of it may get lost."""
+"""Progress of streams, published over plain NATS without the outbox; messages may be lost."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ STREAMS_AT_ONCE = 1000  # in one message, which NATS limits to 1 MiB
 
 
 class Progress:
-    """Of all streams of this process: what its handlers learn of them, and what its attempts do."""
+    """Collects the progress of all streams of this process, from its handlers and its attempts."""
 
     def __init__(self) -> None:
-        self._known: dict[str, StreamProgress] = {}  # more parts since the last time; by stream
+        self._known: dict[str, StreamProgress] = {}  # streams with more parts since the last message; by id
         self._attempts: dict[str, Callable[[], StreamProgress]] = {}
-        self._sent: dict[str, StreamProgress] = {}  # last, of each attempt
+        self._sent: dict[str, StreamProgress] = {}  # the last message of each attempt
 
     def parts_known(self, upload_id: str, stream_id: str, parts_known: int) -> None:
-        """So many of the stream's parts are in storage, whether or not anybody reads them yet."""
+        """Note how many of the stream's parts are in storage, whether or not it is being read."""
         self._known[stream_id] = StreamProgress(
             upload_id=upload_id, stream_id=stream_id, parts_known=parts_known, parts_done=0, members=0, bytes_out=0
         )
 
     @contextmanager
     def attempt(self, stream_id: str, look: Callable[[], StreamProgress]) -> Iterator[None]:
-        """Ask `look` how far the stream is, until the block ends."""
+        """Call `look` for the stream's progress until the block ends."""
         self._attempts[stream_id] = look
         try:
             yield
@@ -40,7 +40,7 @@ class Progress:
             self._sent.pop(stream_id, None)
 
     def changed(self) -> list[StreamProgress]:
-        """Of every stream that has got further since the last call."""
+        """The progress of every stream that has advanced since the last call."""
         known, self._known = self._known, {}
         for stream_id, look in self._attempts.items():
             now = look()
@@ -50,11 +50,11 @@ class Progress:
                 self._sent[stream_id] = known[stream_id] = now
         return list(known.values())
 
-    async def tell(self, bus: Bus) -> None:
-        """Send what has changed, in few messages."""
+    async def publish(self, bus: Bus) -> None:
+        """Send the progress that has changed, in few messages."""
         changed = self.changed()
         for at in range(0, len(changed), STREAMS_AT_ONCE):
-            await bus.tell(SUBJECT, msgspec.json.encode(changed[at : at + STREAMS_AT_ONCE]))
+            await bus.send(SUBJECT, msgspec.json.encode(changed[at : at + STREAMS_AT_ONCE]))
 
 
 progress = Progress()

@@ -1,4 +1,4 @@
-"""Who reads streams in this process: woken by a commit of this process without asking Postgres to pass it on."""
+"""Which streams are read in this process: their readers are signalled without a NOTIFY of Postgres."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _readers: dict[tuple[str, str], Subscription] = {}  # by the lease's owner and t
 
 @contextmanager
 def reading(owner: str, stream_id: str, subscription: Subscription) -> Iterator[None]:
-    """The stream is read here, under a lease of `owner`, until the block ends."""
+    """Register the reader of a stream, under a lease of `owner`, until the block ends."""
     _readers[owner, stream_id] = subscription
     try:
         yield
@@ -22,5 +22,5 @@ def reading(owner: str, stream_id: str, subscription: Subscription) -> Iterator[
 
 
 def reader(owner: str, stream_id: str) -> Subscription | None:
-    """What to signal when more of the stream can be read; None if it is not read in this process."""
+    """The subscription to signal when more of the stream can be read; None if this process does not read it."""
     return _readers.get((owner, stream_id))

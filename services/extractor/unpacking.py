@@ -23,7 +23,7 @@ from libs.archives.unpack import Unpacker
 from libs.blobs import Blobs
 from libs.contracts import StoredFile
 from libs.contracts.keys import member_key
-from services.extractor.store import Claim
+from services.extractor.store.leases import Claim
 
 STEPS_AHEAD = 2
 SMALL_BYTES = 1024 * 1024  # files up to this size are held whole and written beside the next ones

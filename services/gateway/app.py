@@ -7,20 +7,16 @@ from pathlib import Path
 
 from libs.admission import Slots
 from libs.service import Service, connect, open_blobs
-from libs.web import BodyLimits, Route, make_app
-from services.gateway.admin.routes import ROUTES as ADMIN
+from libs.web import BodyLimits, make_app
 from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
 from services.gateway.handlers import handlers
-from services.gateway.models.routes import ROUTES as MODELS
 from services.gateway.projects.authentication import authenticate_by
-from services.gateway.projects.routes import ROUTES as PROJECTS
+from services.gateway.routes import ROUTES
 from services.gateway.sweepers import sweep
 from services.gateway.uploads.progress import SUBJECT, WRITE_EVERY_S, Progress
-from services.gateway.uploads.routes import ROUTES as UPLOADS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-ROUTES: list[Route[Dependencies]] = [*UPLOADS, *MODELS, *PROJECTS, *ADMIN]
 
 
 async def build(config: GatewayConfig, service: Service) -> None:

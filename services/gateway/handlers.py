@@ -1,13 +1,10 @@
-"""The gateway's table of contents: what each of its resources does about each event."""
+"""What the gateway does about each event: the tables of its resources in one."""
 
 from __future__ import annotations
 
 from libs.bus import Handlers
-from services.gateway.admin.handlers import handlers as admin
-from services.gateway.models.handlers import handlers as models
-from services.gateway.uploads.handlers import handlers as uploads
+from services.gateway.resources import modules
 
 handlers = Handlers("gateway")
-handlers.include(uploads)
-handlers.include(models)
-handlers.include(admin)
+for _module in modules("handlers"):
+    handlers.include(_module.handlers)

@@ -1,28 +1,19 @@
-"""Deadlines: whatever waits too long is asked for again, or ended. Postgres is the truth, events are the hurry."""
+"""Deadlines: the rounds of all resources, one after the other."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import Final
 
 from libs.db import Pool
 from services.gateway.config import GatewayConfig
-from services.gateway.models.sweepers import ask_verdicts_again, give_verdicts_up
-from services.gateway.uploads.lifetimes import lifetime
-from services.gateway.uploads.sweepers import (
-    ask_extractor_again,
-    end_stuck_sessions,
-    expire_sessions,
-    forget_ended_sessions,
-)
+from services.gateway.resources import modules
+
+_SWEEPERS: Final = tuple(modules("sweepers"))
 
 
 async def sweep(pool: Pool, config: GatewayConfig) -> None:
-    """One round: expire sessions, ask again for what waits beyond its deadline, and end what has waited for days."""
+    """One round over everything that has a deadline."""
     now = datetime.now(UTC)
-    give_up_after = timedelta(seconds=config.give_up_after_s)
-    await expire_sessions(pool, now, lifetime(config))
-    await end_stuck_sessions(pool, now, give_up_after)
-    await forget_ended_sessions(pool, now, timedelta(seconds=config.retain_ended_s))
-    await ask_extractor_again(pool, now)
-    await ask_verdicts_again(pool, now)
-    await give_verdicts_up(pool, now, give_up_after)
+    for module in _SWEEPERS:
+        await module.sweep(pool, config, now)

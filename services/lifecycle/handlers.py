@@ -1,4 +1,4 @@
-"""What lifecycle does about each event: rows, and a signal to whoever works on them."""
+"""Handlers of lifecycle's events: each records rows, and signals the worker that acts on them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ from libs.contracts.keys import objects_prefix, parts_prefix
 from libs.db import Tx
 from libs.errors import Invalid
 from libs.signals import notify
-from services.lifecycle.store import objects, projects, purges, reconciliation
-
-# Channels
-PURGES = "purge"
-AUDITS = "reconcile"
+from services.lifecycle.store import audits, objects, projects, purges
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +28,16 @@ handlers = Handlers("lifecycle")
 
 @handlers.on(ModelRegistered)
 async def keep_registered(event: ModelRegistered, tx: Tx) -> list[Event]:
-    """The model's objects are live; whatever else its upload left is purged.
+    """Record the model's objects as live, and purge everything else of its upload.
 
-    Early or repeated, it does not bring a dropped object back (see the package's docstring).
+    Does not bring a dropped object back when it arrives late or twice (see the package's docstring).
     """
     await projects.add(tx, event.project_id)
     live = await objects.register(tx, event.project_id, event.files, at=event.at)
     await objects.add_references(tx, sorted(live), "model", event.model_id)
     gone = sorted({file.key for file in event.files} - live)
     if gone:
-        # The usual reason is harmless: the model was deleted again, and the event that says so came first.
+        # Usually harmless: the model was deleted again, and that event arrived first.
         log.warning("registered objects were dropped before", extra={"model_id": event.model_id, "keys": gone})
     await _purge_upload(event, tx)
     return []
@@ -49,7 +45,7 @@ async def keep_registered(event: ModelRegistered, tx: Tx) -> list[Event]:
 
 @handlers.on(UploadAborted, UploadExpired, UploadFailed)
 async def purge_ended_upload(event: UploadAborted | UploadExpired | UploadFailed, tx: Tx) -> list[Event]:
-    """Nothing that the upload brought will be registered: its parts go, and its files."""
+    """Purge the parts and files of an upload that ended without a model."""
     await projects.add(tx, event.project_id)
     await _purge_upload(event, tx)
     return []
@@ -57,7 +53,7 @@ async def purge_ended_upload(event: UploadAborted | UploadExpired | UploadFailed
 
 @handlers.on(ObjectDropped)
 async def purge_dropped(event: ObjectDropped, tx: Tx) -> list[Event]:
-    """Nothing in the registry refers to these objects: they are purged, and their references go.
+    """Purge objects that no model has any more.
 
     Raises: Invalid for a key of another project.
     """
@@ -68,19 +64,19 @@ async def purge_dropped(event: ObjectDropped, tx: Tx) -> list[Event]:
     await objects.drop(tx, event.project_id, event.keys, reason=event.reason, at=event.at)
     await objects.remove_references(tx, event.keys)
     await purges.schedule_keys(tx, event.project_id, event.keys, reason=event.reason, at=event.at)
-    await notify(tx, PURGES)
+    await notify(tx, purges.CHANNEL)
     return []
 
 
 @handlers.on(ObjectAuditRequested)
 async def begin_audit(event: ObjectAuditRequested, tx: Tx) -> list[Event]:
-    """Storage is compared now; one that is under way begins again. With `fix` it does not stop for an operator."""
-    await reconciliation.request(tx, fix=event.fix)
-    await notify(tx, AUDITS)
+    """Begin an audit now, also if one is under way. With `fix` it does not stop for an operator."""
+    await audits.request(tx, fix=event.fix)
+    await notify(tx, audits.CHANNEL)
     return []
 
 
 async def _purge_upload(event: ModelRegistered | UploadAborted | UploadExpired | UploadFailed, tx: Tx) -> None:
     prefixes = [parts_prefix(event.project_id, event.upload_id), objects_prefix(event.project_id, event.upload_id)]
     await purges.schedule_prefixes(tx, event.project_id, prefixes, reason=event_type(event), at=event.at)
-    await notify(tx, PURGES)
+    await notify(tx, purges.CHANNEL)

@@ -1,4 +1,4 @@
-"""Whose bucket it is: an installation writes its id there, and deletes nothing where it finds another one."""
+"""Whose bucket it is: an installation writes its id into it, and deletes nothing where it finds another id."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 class Ownership:
     """Whether this installation may delete in its bucket.
 
-    Not every store knows a condition on a PUT, so a mark is written, read back, and looked at again before each audit
-    and, while something is deleted, every `check_every_s`. Of two installations that begin at once the later writer
-    stays; the other one sees it with its next look, and has deleted nothing but what its own events named.
+    Not every store has conditional PUTs, so a mark is written, read back, and read again before each audit and, while
+    something is deleted, every `check_every_s`. Of two installations that begin at once, the later writer keeps the
+    bucket; the other one finds that out at its next check, and has deleted only what its own events named.
     """
 
     def __init__(self, pool: Pool, blobs: Blobs, namespace: str, check_every_s: float) -> None:
@@ -60,11 +60,11 @@ class Ownership:
             return self._stopped
 
     async def holds(self) -> bool:
-        """For readiness. Raises: Unavailable."""
+        """Whether the bucket is this installation's, for /readyz. Raises: Unavailable."""
         return await self.stopped() is None
 
     async def renew(self) -> None:
-        """Begin the next generation, in the database and then in the bucket. For whoever holds the bucket.
+        """Begin the next generation, in the database and then in the bucket. Only if the bucket is this installation's.
 
         Raises: Unavailable.
         """
@@ -73,7 +73,7 @@ class Ownership:
         await self._write(own)
 
     async def take_over(self) -> None:
-        """Write this installation's id, whosever the bucket was, and whatever state of the database wrote it last.
+        """Take the bucket over: write this installation's id and a generation above the one that is there.
 
         Raises: Unavailable.
         """
@@ -108,7 +108,7 @@ class Ownership:
         await self._blobs.put_bytes(MARK_KEY, msgspec.json.encode(mark))
 
     def _set(self, stopped: str | None, now: float) -> None:
-        """Remember, and say it once."""
+        """Remember the result, and log a change of it."""
         if stopped is not None and stopped != self._stopped:
             log.error("%s", stopped)
         if stopped is None and self._stopped is not None:

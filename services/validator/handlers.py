@@ -1,4 +1,4 @@
-"""What the validator does about each event: a row, and a signal to whoever works on it; a verdict is told again."""
+"""What the validator does about each event: it writes a row, and signals the worker; a known verdict is sent again."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from libs.contracts import Event, ModelRejected, ModelValidated, ModelValidation
 from libs.db import Tx
 from libs.signals import notify
 from services.validator import store
-from services.validator.store import Parked, Verdict
-
-WAITING = "validation"  # signalled when there is something to claim
+from services.validator.store import WAITING, Parked, Verdict
 
 handlers = Handlers("validator")
 
 
 @handlers.on(ModelValidationRequested)
 async def queue_validation(event: ModelValidationRequested, tx: Tx) -> list[Event]:
-    """Let the model wait for its verdict; with `resume` now, if it is put off.
+    """Queue the validation; with `resume`, a postponed or parked one can be claimed at once.
 
-    Emits: for a repeated request ModelValidated or ModelRejected as at first, or ModelValidationParked.
+    Emits: for a repeated request, ModelValidated or ModelRejected as the first time, or ModelValidationParked.
     """
     if await store.queue(tx, event):
         await notify(tx, WAITING)
         return []
     verdict = await store.find(tx, event.validation_id)
     if verdict is not None:
-        return [decided(event.model_id, event.validation_id, verdict)]
+        return [verdict_event(event.model_id, event.validation_id, verdict)]
     if event.resume:
         await store.resume(tx, event.validation_id)
         await notify(tx, WAITING)
         return []
     parked = await store.find_parked(tx, event.validation_id)
-    return [put_off(event.model_id, event.validation_id, parked, event.at)] if parked else []
+    return [parked_event(event.model_id, event.validation_id, parked, event.at)] if parked else []
 
 
-def decided(model_id: str, validation_id: str, verdict: Verdict) -> Event:
-    """The event that tells of a verdict."""
-    kind = ModelValidated if verdict.report.passed else ModelRejected
-    return kind(at=verdict.decided_at, model_id=model_id, validation_id=validation_id, report=verdict.report)
+def verdict_event(model_id: str, validation_id: str, verdict: Verdict) -> Event:
+    """The event of a verdict. Emits: ModelValidated, ModelRejected."""
+    at, report = verdict.decided_at, verdict.report
+    if report.passed:
+        return ModelValidated(at=at, model_id=model_id, validation_id=validation_id, report=report)
+    return ModelRejected(at=at, model_id=model_id, validation_id=validation_id, report=report)
 
 
-def put_off(model_id: str, validation_id: str, parked: Parked, at: datetime) -> Event:
-    """The event that tells why there is no verdict yet."""
+def parked_event(model_id: str, validation_id: str, parked: Parked, at: datetime) -> Event:
+    """The event that says why there is no verdict yet. Emits: ModelValidationParked."""
     return ModelValidationParked(
         at=at,
         model_id=model_id,

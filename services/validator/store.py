@@ -14,10 +14,24 @@ import msgspec
 from libs import telemetry
 from libs.contracts import ModelValidationRequested, Report, StoredFile
 from libs.db import Tx, columns
-from services.validator import pieces
-from services.validator.pieces import Reading
+from libs.leases import LeaseTable
+from libs.retention import Retention
+from services.validator import facts
+from services.validator.facts import FactsKey
 
 MAX_REASON = 1_000  # characters
+WAITING = "validation"  # channel, signalled when there is a validation to claim
+
+# A lease ends when the next claim is possible: both are one column.
+LEASES = LeaseTable[str](
+    table="validation", key="validation_id", key_type="text", until="not_before", clears_until=False
+)
+
+VERDICTS = Retention(table="verdict", key="validation_id", age="decided_at")
+VALIDATIONS = Retention(  # such as those of models that were deleted
+    table="validation", key="validation_id", age="created_at", condition="leased_by IS NULL"
+)
+FACTS = Retention(table="inspected", key="ctid", age="kept_at")
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +60,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     parks: int  # how often it was parked
     request_id: str | None
     traceparent: str | None
+
+    @property
+    def key(self) -> str:
+        """The validation's id."""
+        return self.validation_id
 
 
 # What the event says
@@ -100,7 +119,7 @@ async def resume(tx: Tx, validation_id: str) -> None:
 
 # Leases
 
-CLAIM = """
+CLAIM = f"""
     WITH RECURSIVE project (id) AS (
         (SELECT project_id FROM validation ORDER BY project_id LIMIT 1)
          UNION ALL
@@ -133,8 +152,7 @@ CLAIM = """
            FOR UPDATE OF v SKIP LOCKED
     )
     UPDATE validation v
-       SET leased_by = $1, not_before = now() + make_interval(secs => $3), fence = fence + 1,
-           attempts = attempts + 1
+       SET {LEASES.claimed("$1", "$3")}, attempts = attempts + 1
       FROM mine WHERE v.validation_id = mine.validation_id
     RETURNING v.validation_id, model_id, project_id, files, fence, attempts, parks, request_id, traceparent
 """
@@ -158,67 +176,40 @@ async def next_claim_s(tx: Tx) -> float | None:
     return None if seconds is None else max(0.0, seconds)
 
 
-async def renew(tx: Tx, owner: str, claims: Sequence[Claim], lease_s: float) -> set[tuple[str, int]]:
-    """Keep the leases, also those that ran out and nobody took: (validation id, fence) of those still ours."""
-    rows = await tx.fetch(
-        """
-        UPDATE validation v SET not_before = now() + make_interval(secs => $4)
-          FROM unnest($2::text[], $3::bigint[]) AS mine (validation_id, fence)
-         WHERE v.validation_id = mine.validation_id AND v.fence = mine.fence AND v.leased_by = $1
-        RETURNING v.validation_id, v.fence
-        """,
-        owner,
-        [claim.validation_id for claim in claims],
-        [claim.fence for claim in claims],
-        lease_s,
-    )
-    return {(row["validation_id"], row["fence"]) for row in rows}
-
-
 async def release(tx: Tx, claim: Claim) -> None:
-    """Give the lease back in good order, to be claimed again at once."""
-    await tx.execute(
-        """
-        UPDATE validation SET leased_by = NULL, not_before = now(), attempts = attempts - 1
-         WHERE validation_id = $1 AND fence = $2 AND leased_by IS NOT NULL
-        """,
-        claim.validation_id,
-        claim.fence,
-    )
+    """Give the lease back, to be claimed again at once; the attempt does not count."""
+    await LEASES.release(tx, claim.key, claim.fence, "not_before = now(), attempts = attempts - 1")
 
 
 async def postpone(tx: Tx, claim: Claim, reason: str, pause_s: float) -> None:
-    """Give the lease back, to be claimed again in `pause_s`."""
-    await tx.execute(
-        """
-        UPDATE validation
-           SET leased_by = NULL, not_before = now() + make_interval(secs => $4), reason = left($3, $5)
-         WHERE validation_id = $1 AND fence = $2 AND leased_by IS NOT NULL
-        """,
-        claim.validation_id,
+    """Give the lease back, to be claimed again in `pause_s` seconds."""
+    await LEASES.release(
+        tx,
+        claim.key,
         claim.fence,
-        reason,
+        "not_before = now() + make_interval(secs => $3), reason = left($4, $5)",
         pause_s,
+        reason,
         MAX_REASON,
     )
 
 
 async def park(tx: Tx, claim: Claim, reason: str, pause_s: float, attempts: int) -> Parked | None:
-    """Give the lease back for a long while, with `attempts` behind it; None if the lease was lost."""
+    """Give the lease back for a long pause, with `attempts` counted. Returns None if the lease was lost."""
     row = await tx.fetchrow(
         f"""
         UPDATE validation
-           SET state = 'parked', leased_by = NULL, not_before = now() + make_interval(secs => $4),
-               reason = left($3, $6), parks = parks + 1, attempts = $5
-         WHERE validation_id = $1 AND fence = $2 AND leased_by IS NOT NULL
+           SET {LEASES.released}, state = 'parked', not_before = now() + make_interval(secs => $3),
+               reason = left($4, $5), parks = parks + 1, attempts = $6
+         WHERE {LEASES.held}
         RETURNING {columns(Parked)}
         """,
-        claim.validation_id,
+        claim.key,
         claim.fence,
-        reason,
         pause_s,
-        attempts,
+        reason,
         MAX_REASON,
+        attempts,
     )
     return row and msgspec.convert(dict(row), Parked)
 
@@ -227,9 +218,9 @@ async def finish(tx: Tx, claim: Claim, verdict: Verdict) -> Verdict | None:
     """Write the verdict down and end the validation. Returns: the verdict that stands, since the first one stays; None
     if the lease was lost."""
     held = await tx.fetchval(
-        """
+        f"""
         WITH ended AS (
-            DELETE FROM validation WHERE validation_id = $1 AND fence = $2 AND leased_by IS NOT NULL
+            DELETE FROM validation WHERE {LEASES.held}
             RETURNING validation_id
         ), written AS (
             INSERT INTO verdict (validation_id, model_id, passed, report, decided_at)
@@ -254,8 +245,8 @@ async def finish(tx: Tx, claim: Claim, verdict: Verdict) -> Verdict | None:
 # What was read of files
 
 
-async def known_pieces(tx: Tx, project_id: str, readings: Sequence[Reading]) -> dict[Reading, bytes]:
-    """What is kept of these readings."""
+async def kept_facts(tx: Tx, project_id: str, keys: Sequence[FactsKey]) -> dict[FactsKey, bytes]:
+    """The facts that are kept under these keys, encoded."""
     rows = await tx.fetch(
         """
         SELECT inspected.sha256, inspected.size_bytes, inspected.kind, piece
@@ -265,81 +256,28 @@ async def known_pieces(tx: Tx, project_id: str, readings: Sequence[Reading]) -> 
            AND inspected.kind = wanted.kind
         """,
         project_id,
-        pieces.READER,
-        *_by_column(readings),
+        facts.READER,
+        *_by_column(keys),
     )
-    return {Reading(row["sha256"], row["size_bytes"], row["kind"]): row["piece"] for row in rows}
+    return {FactsKey(row["sha256"], row["size_bytes"], row["kind"]): row["piece"] for row in rows}
 
 
-async def keep_pieces(tx: Tx, project_id: str, fresh: Mapping[Reading, bytes]) -> None:
-    """Keep what was read; in order, so that two who keep the same wait for each other and never cross."""
+async def keep_facts(tx: Tx, project_id: str, new: Mapping[FactsKey, bytes]) -> None:
+    """Keep encoded facts; in order, so that two transactions that keep the same ones cannot deadlock."""
     await tx.execute(
         """
         INSERT INTO inspected (project_id, reader, sha256, size_bytes, kind, piece)
         SELECT $1, $2, sha256, size_bytes, kind, piece
-          FROM unnest($3::text[], $4::bigint[], $5::text[], $6::bytea[]) AS fresh (sha256, size_bytes, kind, piece)
+          FROM unnest($3::text[], $4::bigint[], $5::text[], $6::bytea[]) AS new (sha256, size_bytes, kind, piece)
          ORDER BY sha256, size_bytes, kind
         ON CONFLICT DO NOTHING
         """,
         project_id,
-        pieces.READER,
-        *_by_column(list(fresh)),
-        list(fresh.values()),
+        facts.READER,
+        *_by_column(list(new)),
+        list(new.values()),
     )
 
 
-def _by_column(readings: Sequence[Reading]) -> tuple[list[str], list[int], list[str]]:
-    return (
-        [reading.sha256 for reading in readings],
-        [reading.size_bytes for reading in readings],
-        [reading.kind for reading in readings],
-    )
-
-
-# What nobody asks about any more, up to `limit` rows in one statement
-
-
-async def forget_verdicts(tx: Tx, older_than_s: float, limit: int) -> int:
-    """Returns: how many."""
-    status = await tx.execute(
-        """
-        DELETE FROM verdict
-         WHERE validation_id IN (SELECT validation_id FROM verdict
-                                  WHERE decided_at < now() - make_interval(secs => $1) LIMIT $2)
-        """,
-        older_than_s,
-        limit,
-    )
-    return _count(status)
-
-
-async def forget_validations(tx: Tx, older_than_s: float, limit: int) -> int:
-    """Those that wait without end, perhaps for a model that is deleted. Returns: how many."""
-    status = await tx.execute(
-        """
-        DELETE FROM validation
-         WHERE validation_id IN (SELECT validation_id FROM validation
-                                  WHERE created_at < now() - make_interval(secs => $1) AND leased_by IS NULL LIMIT $2)
-        """,
-        older_than_s,
-        limit,
-    )
-    return _count(status)
-
-
-async def forget_pieces(tx: Tx, older_than_s: float, limit: int) -> int:
-    """Returns: how many."""
-    status = await tx.execute(
-        """
-        DELETE FROM inspected
-         WHERE ctid = ANY (ARRAY (SELECT ctid FROM inspected
-                                   WHERE kept_at < now() - make_interval(secs => $1) LIMIT $2))
-        """,
-        older_than_s,
-        limit,
-    )
-    return _count(status)
-
-
-def _count(status: str) -> int:
-    return int(status.rpartition(" ")[2])
+def _by_column(keys: Sequence[FactsKey]) -> tuple[list[str], list[int], list[str]]:
+    return [key.sha256 for key in keys], [key.size_bytes for key in keys], [key.kind for key in keys]

@@ -6,7 +6,9 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -38,7 +40,7 @@ BEGIN
 END $$
 """
 # A copy of a row that is there, in a state that this release does not know
-_ROWS = {
+_ROWS: dict[str, dict[str, tuple[str, dict[str, object]]]] = {
     "gateway": {
         "model": ("status", {"version": "9.9.9", "serial": 10**6, "is_latest": False}),
         "upload": ("status", {"serial": 10**6, "kind": "directory"}),
@@ -93,13 +95,13 @@ async def publish(place: Place) -> list[str]:
         for consumer in await js.consumers_info(stream):
             config = consumer.config
             filters = [
-                *(config.filter_subjects or [config.filter_subject]),
+                *(config.filter_subjects or ([config.filter_subject] if config.filter_subject else [])),
                 prefixed(place.namespace, f"model.{UNKNOWN}.v1"),
             ]
             config.filter_subject, config.filter_subjects = None, filters
             await js.add_consumer(stream, config)
         at = datetime.now(UTC)
-        unknown = {"type": f"model.{UNKNOWN}.v1", "id": new_id(), "at": at, "model_id": "m"}
+        unknown: dict[str, Any] = {"type": f"model.{UNKNOWN}.v1", "id": new_id(), "at": at, "model_id": "m"}
         golden = json.loads((Path(__file__).parent / "golden" / "model.rejected.v1.json").read_text())
         severity = golden | {"id": new_id()}
         severity["report"]["findings"] = [severity["report"]["findings"][0] | {"severity": UNKNOWN}]
@@ -121,7 +123,7 @@ def test_this_release_works_on_the_next_ones_schema_rows_and_events(place: Place
         first = upload(client, "before")
         expand(place)
         for event_id in asyncio.run(publish(place)):
-            eventually_sync(lambda event_id=event_id: seen(place, services, event_id), 60)
+            eventually_sync(partial(seen, place, services, event_id), 60)
 
         second = upload(client, "after")
 

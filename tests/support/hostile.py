@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 
-from libs.contracts import Format
+from libs.contracts import ArchiveFormat
 from tests.support.tarblocks import BLOCK, END, gnu_long, header, member, padded, pax, pax_record
 
 ANY = "*"  # the finding names some member
@@ -31,7 +31,7 @@ class Hostile:
     message: str  # is part of the finding's message
     fix: str  # is part of the finding's advice
     file: str | None = None  # the member that the finding names
-    format: Format = "tar"
+    format: ArchiveFormat = "tar"
 
 
 GOOD = member("config.json") + END

@@ -54,6 +54,50 @@ def test_a_line_says_when_who_what_and_for_whom(log: logging.Logger, written: io
     }
 
 
+class Writes(io.StringIO):
+    """Remembers what each call of `write` brought."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each: list[str] = []
+        self.written = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self.each.append(text)
+        self.written.set()
+        return super().write(text)
+
+
+@pytest.fixture
+def writes(log: logging.Logger) -> Writes:
+    """What the handler of a service writes, at `log` instead of the plain one."""
+    writes = Writes()
+    handler = telemetry.LogHandler(writes)
+    handler.setFormatter(telemetry.JsonFormatter("tester"))
+    log.handlers = [handler]
+    return writes
+
+
+async def test_lines_of_one_moment_are_one_write(log: logging.Logger, writes: Writes) -> None:
+    for number in range(100):
+        log.info("%d", number)
+    assert writes.each == []
+    await writes.written.wait()
+    assert [line["message"] for line in lines(writes)] == [str(number) for number in range(100)]
+    assert len(writes.each) == 1
+
+
+async def test_a_warning_is_written_at_once_with_what_came_before(log: logging.Logger, writes: Writes) -> None:
+    log.info("before")
+    log.warning("now")
+    assert [line["message"] for line in lines(writes)] == ["before", "now"]
+
+
+def test_without_a_loop_each_line_is_written(log: logging.Logger, writes: Writes) -> None:
+    log.info("here")
+    assert [line["message"] for line in lines(writes)] == ["here"]
+
+
 def test_an_exception_is_in_its_line_whole(log: logging.Logger, written: io.StringIO) -> None:
     try:
         raise ValueError("first\nsecond")

@@ -17,7 +17,7 @@ from libs.status import REPLAY, RETRY, STATUS
 from libs.web import Request, Route
 from services.gateway.admin import schemas, store
 from services.gateway.dependencies import Dependencies
-from services.gateway.models import validation
+from services.gateway.models import registration
 from services.gateway.models.store import models
 from services.gateway.presentation import timestamp
 from services.gateway.projects.access import OPERATOR
@@ -91,7 +91,7 @@ async def resume_model(request: Request[Dependencies]) -> schemas.Resumed:
     dependencies = request.dependencies
     model_id = request.params["id"]
     async with transaction(dependencies.pool) as tx:
-        question = await validation.ask_now(tx, model_id, at=datetime.now(UTC))
+        question = await registration.resume(tx, model_id, at=datetime.now(UTC))
         if question is None:
             status = await models.status_of(tx, model_id)
             if status is None:

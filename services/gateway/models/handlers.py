@@ -1,8 +1,6 @@
-"""What the registry does about each event: models follow the validator, their objects follow lifecycle."""
+"""What the registry does about each event: of the validator about verdicts, of lifecycle about objects."""
 
 from __future__ import annotations
-
-from datetime import timedelta
 
 from libs.bus import DeadLetter, Handlers
 from libs.contracts import (
@@ -19,14 +17,13 @@ from libs.contracts import (
 from libs.contracts.keys import upload_of
 from libs.db import Tx
 from services.gateway.deadletters import undeliverable
-from services.gateway.models import missing
+from services.gateway.models import registration, transitions
 from services.gateway.models.store import files as model_files
-from services.gateway.models.store import models, verdicts
+from services.gateway.models.store import validations
+from services.gateway.models.transitions import model_registered
 from services.gateway.projects import store as projects
-from services.gateway.uploads import session
 from services.gateway.uploads.store import sessions
 
-PATIENCE = timedelta(seconds=30)  # after the validator was to try again, until it is asked
 KEYS_AT_ONCE = 500  # in one statement, and in one event
 
 handlers = Handlers("gateway")
@@ -34,30 +31,15 @@ handlers = Handlers("gateway")
 
 @handlers.on(ModelValidated, ModelRejected)
 async def take_verdict(event: ModelValidated | ModelRejected, tx: Tx) -> list[Event]:
-    """validating -> ready or error; a version that is ready becomes the latest of its name."""
-    errors = [finding for finding in event.report.findings if finding.severity == "error"]
-    reason = None
-    if errors:
-        more = f" ({len(errors) - 1} more; see the report.)" if len(errors) > 1 else ""
-        reason = errors[0].sentence() + more
-    await models.lock_name(tx, event.model_id)
-    model = await verdicts.record(tx, event.model_id, event.validation_id, event.report, reason=reason, at=event.at)
-    if model is not None and reason is None:
-        await models.become_latest(tx, model)
+    """ACCEPT or REJECT; a version that is ready becomes the latest of its name."""
+    await registration.settle(tx, event)
     return []
 
 
 @handlers.on(ModelValidationParked)
 async def show_parked(event: ModelValidationParked, tx: Tx) -> list[Event]:
-    """The model stays 'validating' and says what it waits for, until its verdict comes."""
-    await verdicts.park(
-        tx,
-        event.model_id,
-        event.reason,
-        at=event.at,
-        validation_id=event.validation_id,
-        ask_at=event.retry_at + PATIENCE,
-    )
+    """Record why the validator cannot check the model now; it stays 'validating'."""
+    await registration.park(tx, event)
     return []
 
 
@@ -65,34 +47,34 @@ async def show_parked(event: ModelValidationParked, tx: Tx) -> list[Event]:
 async def park_undeliverable_model(
     letter: DeadLetter, event: ModelValidationRequested | ModelValidated | ModelRejected, tx: Tx
 ) -> list[Event]:
-    """An error of ours is no verdict: the model says what failed, and the sweeper asks again."""
+    """Record which event could not be handled: the model stays 'validating', and the sweeper asks again."""
     reason = f"{undeliverable(letter).message} It is tried again by itself."
-    await verdicts.park(tx, event.model_id, reason, at=letter.at, validation_id=event.validation_id)
+    await validations.park(tx, event.model_id, reason, at=letter.at, validation_id=event.validation_id)
     return []
 
 
 @handlers.on(ObjectMissing)
 async def lose_files(event: ObjectMissing, tx: Tx) -> list[Event]:
-    """Models that have these objects are in error and say which file is gone."""
+    """LOSE_FILES for the models that have these objects."""
     for keys in _slices(event.keys):
-        await missing.lose(tx, event.project_id, keys, at=event.at)
+        await transitions.lose_files(tx, event.project_id, keys, at=event.at)
     return []
 
 
 @handlers.on(ObjectFound)
 async def find_files(event: ObjectFound, tx: Tx) -> list[Event]:
-    """Models that lack nothing else are what they were."""
+    """FIND_FILES for the models that have these objects, and lack no other."""
     for keys in _slices(event.keys):
-        await missing.find(tx, event.project_id, keys, at=event.at)
+        await transitions.find_files(tx, event.project_id, keys, at=event.at)
     return []
 
 
 @handlers.on(ObjectUnclaimed)
 async def drop_unclaimed(event: ObjectUnclaimed, tx: Tx) -> list[Event]:
-    """Say which of the objects that lifecycle found belong to nothing: neither to a model nor to a live upload.
+    """Answer which of the objects that lifecycle has no reference for belong to no model and to no live upload.
 
-    Of those that models have it was never told, or the telling was lost: it is told again. Nothing is said of keys
-    that are not below the event's project, or whose project does not exist here: they may be another installation's.
+    Of an object that a model has, lifecycle missed the event: ModelRegistered is sent again. Keys that are not below
+    the event's project, or whose project does not exist here, may be another installation's: no answer for them.
     Emits: ObjectDropped, ModelRegistered.
     """
     if not await projects.exists(tx, event.project_id):
@@ -101,10 +83,11 @@ async def drop_unclaimed(event: ObjectUnclaimed, tx: Tx) -> list[Event]:
     for keys in _slices([key for key in event.keys if key.startswith(f"{event.project_id}/")]):
         kept = await model_files.claimed(tx, keys)
         live = await sessions.live_among(tx, [upload for key in keys if (upload := upload_of(key))])
-        events += [
-            await session.registered(tx, brought, at=event.at)
-            for brought in await sessions.that_brought(tx, sorted(kept))
-        ]
+        for brought in await sessions.that_brought(tx, sorted(kept)):
+            files = await model_files.of_model(tx, brought.model_id)
+            events.append(
+                model_registered(brought.project_id, brought.model_id, files, upload_id=brought.id, at=event.at)
+            )
         unclaimed = [key for key in keys if key not in kept and upload_of(key) not in live]
         if unclaimed:
             events.append(ObjectDropped(project_id=event.project_id, keys=unclaimed, reason="unclaimed", at=event.at))

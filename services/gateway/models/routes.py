@@ -12,12 +12,11 @@ from libs.db import connection
 from libs.errors import FileMissing, NotFound, ObjectNotFound
 from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
-from services.gateway.models import missing, schemas
+from services.gateway.models import responses, schemas
 from services.gateway.models.download import send_object
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
-from services.gateway.models.store.models import Created, Judged, ListedModel, Model, Version
-from services.gateway.presentation import content_type, size_in_words, timestamp
+from services.gateway.models.store.models import CreatedRow, ListedModelRow, ModelRow, ReportRow, VersionRow
 from services.gateway.projects.access import MODELS
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -31,7 +30,7 @@ async def list_models(request: Request[Dependencies]) -> schemas.ModelList:
         page = await models.page(
             tx,
             request.principal.project_id,
-            ListedModel,
+            ListedModelRow,
             name=query.name,
             status=query.status,
             after=query.after,
@@ -39,8 +38,8 @@ async def list_models(request: Request[Dependencies]) -> schemas.ModelList:
         )
     shown = page[: query.limit]
     return schemas.ModelList(
-        models=[_listed(model) for model in shown],
-        data=[_standard(request, model) for model in shown],
+        models=[responses.listed(model) for model in shown],
+        data=[responses.standard(model, request.principal.project_slug) for model in shown],
         has_more=len(page) > query.limit,
         first_id=shown[0].id if shown else None,
         last_id=shown[-1].id if shown else None,
@@ -49,9 +48,10 @@ async def list_models(request: Request[Dependencies]) -> schemas.ModelList:
 
 async def get_model(request: Request[Dependencies]) -> schemas.Standard:
     """One model by its id, or the latest version of a name. Raises: ModelNotFound."""
+    owner = request.principal.project_slug
     if request.query.extended:
-        return _extended(request, await _model(request, Model))
-    return _standard(request, await _model(request, Created))
+        return responses.extended(await _model(request, ModelRow), owner)
+    return responses.standard(await _model(request, CreatedRow), owner)
 
 
 async def list_versions(request: Request[Dependencies]) -> schemas.VersionList:
@@ -59,28 +59,20 @@ async def list_versions(request: Request[Dependencies]) -> schemas.VersionList:
     dependencies = request.dependencies
     project_id = request.principal.project_id
     async with connection(dependencies.pool) as tx:
-        model = await models.get(tx, project_id, request.params["model_id"], Version)
-        versions = await models.page(tx, project_id, Model, name=model.name, limit=1000)
-    return schemas.VersionList(data=[_extended(request, version) for version in versions])
+        model = await models.get(tx, project_id, request.params["model_id"], VersionRow)
+        versions = await models.page(tx, project_id, ModelRow, name=model.name, limit=1000)
+    return schemas.VersionList(
+        data=[responses.extended(version, request.principal.project_slug) for version in versions]
+    )
 
 
 async def list_files(request: Request[Dependencies]) -> schemas.FileList:
     """The model's files, hashed when they arrived. Raises: ModelNotFound."""
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
-        model = await models.get(tx, request.principal.project_id, request.params["model_id"], Version)
+        model = await models.get(tx, request.principal.project_id, request.params["model_id"], VersionRow)
         files = await model_files.of_model(tx, model.id)
-    return schemas.FileList(
-        data=[
-            schemas.ListedFile(
-                path=file.path,
-                size_bytes=file.size_bytes,
-                sha256=file.sha256,
-                content_type=content_type(file.path),
-            )
-            for file in files
-        ]
-    )
+    return schemas.FileList(data=[responses.listed_file(file) for file in files])
 
 
 async def download_file(request: Request[Dependencies]) -> web.StreamResponse:
@@ -90,7 +82,7 @@ async def download_file(request: Request[Dependencies]) -> web.StreamResponse:
     """
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
-        model = await models.get(tx, request.principal.project_id, request.params["model_id"], Version)
+        model = await models.get(tx, request.principal.project_id, request.params["model_id"], VersionRow)
         file = await model_files.get(tx, model.id, request.params["path"])
     if file is None:
         raise NotFound(
@@ -99,67 +91,18 @@ async def download_file(request: Request[Dependencies]) -> web.StreamResponse:
     try:
         return await send_object(request, file)
     except ObjectNotFound as error:
-        raise FileMissing(missing.reason([file.path]), retryable=False) from error
+        raise FileMissing(responses.missing_reason([file.path]), retryable=False) from error
 
 
 async def get_report(request: Request[Dependencies]) -> schemas.ModelReport:
     """What the validator found, or why there is no verdict. Raises: ModelNotFound."""
-    model = await _model(request, Judged)
-    report = model.report
-    return schemas.ModelReport(
-        model_id=model.id,
-        status=model.status,
-        status_reason=model.status_reason,
-        findings=report.findings if report else [],
-        metadata=report.metadata if report else None,
-        files_read=report.files_read if report else None,
-        bytes_read=report.bytes_read if report else None,
-        validator=report.validator if report else None,
-        validated_at=timestamp(model.validated_at) if model.validated_at else None,
-    )
+    return responses.report(await _model(request, ReportRow))
 
 
 async def _model(request: Request[Dependencies], row: type[R]) -> R:
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
         return await models.get(tx, request.principal.project_id, request.params["model_id"], row)
-
-
-def _standard(request: Request[Dependencies], model: Created | ListedModel) -> schemas.Standard:
-    return schemas.Standard(
-        id=model.id, created=int(model.created_at.timestamp()), owned_by=request.principal.project_slug
-    )
-
-
-def _listed(model: ListedModel) -> schemas.ListedModel:
-    return schemas.ListedModel(
-        id=model.id,
-        name=model.name,
-        format=model.format,
-        sizeBytes=model.size_bytes,
-        status=model.status,
-        createdAt=timestamp(model.created_at),
-        version=model.version,
-        isLatest=model.is_latest,
-    )
-
-
-_IN_OTHER_FORM = {"created_at", "updated_at", "deployable", "deployable_reason"}
-_AS_IN_ROW = set(schemas.Extended.__struct_fields__) & set(Model.__struct_fields__) - _IN_OTHER_FORM
-
-
-def _extended(request: Request[Dependencies], model: Model) -> schemas.Extended:
-    lacking = model.status_before_missing is not None
-    return schemas.Extended(
-        **{name: getattr(model, name) for name in _AS_IN_ROW},
-        created=int(model.created_at.timestamp()),
-        owned_by=request.principal.project_slug,
-        deployable=False if lacking else model.deployable,
-        deployable_reason=model.status_reason if lacking else model.deployable_reason,
-        size_formatted=size_in_words(model.size_bytes),
-        created_at=timestamp(model.created_at),
-        updated_at=timestamp(model.updated_at),
-    )
 
 
 _get = partial(Route, "GET", access=MODELS)

@@ -5,33 +5,36 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
-from libs.contracts import Event
 from libs.db import Pool, transaction
 from libs.outbox import emit
-from services.gateway.models import validation
-from services.gateway.models.store import verdicts
+from services.gateway.config import GatewayConfig
+from services.gateway.models import registration
 
-BATCH = 20  # models in one transaction: each question carries all files of its model
+ASKED_AT_ONCE = 20  # models in one transaction: each question has all files of its model
 
 log = logging.getLogger(__name__)
 
 
-async def ask_verdicts_again(pool: Pool, now: datetime) -> None:
-    """Models without a verdict past their deadline. Emits: ModelValidationRequested, with the same validation id."""
+async def sweep(pool: Pool, config: GatewayConfig, now: datetime) -> None:
+    """One round over all models."""
+    await ask_verdicts_again(pool, now, timedelta(seconds=config.stale_after_s))
+    await give_verdicts_up(pool, now, timedelta(seconds=config.give_up_after_s))
+
+
+async def ask_verdicts_again(pool: Pool, now: datetime, stale_after: timedelta) -> None:
+    """Ask again for each verdict that was due more than `stale_after` ago. Emits: ModelValidationRequested."""
     more = True
     while more:
         async with transaction(pool) as tx:
-            waiting = await verdicts.overdue(tx, now, validation.PAUSES, BATCH)
-            again: list[Event] = []
-            for model in waiting:
-                log.info("asking for a verdict again", extra={"model_id": model.id, "asked": model.asked})
-                again.append(await validation.ask_again(tx, model, at=now))
-            await emit(tx, again)
-        more = len(waiting) == BATCH
+            questions = await registration.ask_again(tx, now - stale_after, ASKED_AT_ONCE, at=now)
+            for question in questions:
+                log.info("asking for a verdict again", extra={"model_id": question.model_id})
+            await emit(tx, questions)
+        more = len(questions) == ASKED_AT_ONCE
 
 
 async def give_verdicts_up(pool: Pool, now: datetime, after: timedelta) -> None:
-    """Models that have waited for a verdict longer than `after`: in error, for the last reason that was told."""
+    """GIVE_UP models that have waited for a verdict longer than `after`, for the last reason that was recorded."""
     async with transaction(pool) as tx:
-        for model_id in await validation.give_up(tx, now, after):
+        for model_id in await registration.give_up(tx, now, after):
             log.error("no verdict, given up", extra={"model_id": model_id})

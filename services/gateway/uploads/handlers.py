@@ -16,6 +16,7 @@ from libs.contracts import (
     UploadOpened,
     UploadPartStored,
 )
+from libs.contracts.rules import CHECKSUM_RULES
 from libs.db import Tx
 from libs.errors import ArchiveRejected as ArchiveRejectedError
 from libs.errors import ChecksumMismatch
@@ -29,7 +30,6 @@ from services.gateway.uploads.store import deadlines, files, sessions, streams
 PATIENCE = timedelta(seconds=30)
 PARKED_PATIENCE = timedelta(minutes=30)  # beyond the time at which the extractor tries again by itself
 
-CHECKSUM_RULES = ("archive-checksum", "file-checksum")  # the extractor's, where not the format but the bytes are wrong
 
 handlers = Handlers("gateway")
 
@@ -76,7 +76,7 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
         await files.insert_unpacked(tx, upload.id, event.files)
     if upload.status == "open" or any(other.pending for other in await streams.of_upload(tx, upload.id)):
         return []
-    return await session.register(tx, upload, at=event.at, deadline_at=event.at + PATIENCE)
+    return await session.register(tx, upload, at=event.at)
 
 
 @handlers.on(ArchiveRejected)

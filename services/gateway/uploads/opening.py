@@ -11,18 +11,18 @@ import msgspec
 
 from libs.archives.paths import PathSet, check_path
 from libs.contracts import new_id
+from libs.contracts.limits import MAX_PARTS
 from libs.db import Tx, transaction
 from libs.errors import Conflict, Invalid, Unavailable
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
-from services.gateway.models.store import models
+from services.gateway.models import transitions as model_transitions
 from services.gateway.presentation import timestamp
 from services.gateway.uploads import describe, schemas
 from services.gateway.uploads.store import files, openings, sessions, streams
 from services.gateway.uploads.store.sessions import Upload
 from services.gateway.uploads.urls import base_path, base_url
 
-MAX_PARTS = 10_000
 MAX_KEY_CHARACTERS = 255
 OPENING_KEPT = timedelta(hours=24)  # how long an Idempotency-Key stands for its answer
 MIB = 1 << 20
@@ -162,7 +162,7 @@ async def _open(
 ) -> Upload:
     dependencies = request.dependencies
     project_id = request.principal.project_id
-    model_id, chosen = await models.create(tx, project_id, name, version)
+    model_id, chosen = await model_transitions.create(tx, project_id, name, version)
     upload_id = new_id()
     await sessions.insert(
         tx,

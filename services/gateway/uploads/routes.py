@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 from libs.db import connection, transaction
@@ -118,8 +118,7 @@ async def _complete(dependencies: Dependencies, project_id: str, upload_id: str)
     async with transaction(dependencies.pool) as tx:
         upload = await sessions.lock(tx, mine.id)
         if upload.status == "open":
-            deadline_at = now + timedelta(seconds=dependencies.config.stale_after_s)
-            await emit(tx, await session.complete(tx, upload, at=now, deadline_at=deadline_at))
+            await emit(tx, await session.complete(tx, upload, at=now))
 
 
 async def _completed(dependencies: Dependencies, project_id: str, upload_id: str) -> schemas.Completed | None:

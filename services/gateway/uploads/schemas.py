@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from libs.contracts import ArchiveFormat
 from services.gateway.patterns import NAME, SHA256, VERSION
 from services.gateway.uploads.states import UploadStatus
 
@@ -31,7 +32,7 @@ class CreateArchive(Struct, frozen=True, kw_only=True):
 
     model_name: ModelName
     archive_size: Annotated[int, Meta(ge=1, le=2**62)]
-    archive_format: Literal["tar", "tar.gz", "tar.bz2"]
+    archive_format: ArchiveFormat
     version: Version | None = None
     sha256: Sha256 | None = None  # of the archive; verified when it is unpacked
 

@@ -14,7 +14,6 @@ from libs.config import DAY_S
 from libs.contracts import (
     Event,
     Finding,
-    ModelRegistered,
     ObjectDropped,
     Part,
     StoredFile,
@@ -30,9 +29,8 @@ from libs.db import Tx
 from libs.errors import ArchiveRejected, FilesMissing, PartsMissing, ProcessingFailed
 from libs.modelfiles.required import missing_files
 from libs.signals import notify
-from services.gateway.models import missing, validation
-from services.gateway.models.store import files as model_files
-from services.gateway.models.store import models
+from services.gateway.models import registration
+from services.gateway.models import transitions as model_transitions
 from services.gateway.uploads.ranges import missing_ranges
 from services.gateway.uploads.store import deadlines, files, sessions, streams
 from services.gateway.uploads.store.deadlines import Overdue
@@ -45,7 +43,7 @@ NAMED_AT_MOST = 20  # files in one message
 VANISHED = "The stored copy that this file was to share was deleted, or lost by storage, during the upload."
 
 
-async def complete(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
+async def complete(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     """Take the client's word that everything has been sent, if it has: open -> processing (and on, if it can).
 
     Emits: UploadCompleted; or what `register` does, if nothing is left to unpack.
@@ -53,10 +51,10 @@ async def complete(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetim
     """
     all_streams = await require_everything(tx, upload)
     await sessions.move(tx, upload.id, "processing", only_from=("open",))
-    await models.process(tx, upload.model_id)
+    await model_transitions.process(tx, upload.model_id)
     waiting = [stream.id for stream in all_streams if stream.pending]
     if not waiting:
-        return await register(tx, upload, at=at, deadline_at=deadline_at)
+        return await register(tx, upload, at=at)
     completed = UploadCompleted(
         upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, stream_ids=waiting, at=at
     )
@@ -109,7 +107,7 @@ async def _require_files(tx: Tx, upload: Upload, all_streams: Sequence[Stream]) 
         )
 
 
-async def register(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetime) -> list[Event]:
+async def register(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     """Everything is unpacked: enter the files into the registry, each content once, and ask for the verdict.
 
     Models that had lost a file which this upload brings are whole again. Where the stored copy that a file was to share
@@ -129,28 +127,16 @@ async def register(tx: Tx, upload: Upload, *, at: datetime, deadline_at: datetim
     if findings:
         code = ArchiveRejected.code if upload.kind == "archive" else FilesMissing.code
         return await fail(tx, upload, findings[0], code=code, at=at)
-    claimed = await model_files.claim(tx, upload.project_id, brought)
-    kept = [msgspec.structs.replace(file, key=claimed.keys[file.sha256]) for file in brought]
-    healed = await missing.heal(tx, upload.project_id, claimed.replaced, upload_id=upload.id, at=at)
-    await model_files.insert(tx, upload.model_id, upload.project_id, kept)
-    requested = await validation.begin(tx, upload.project_id, upload.model_id, kept, at=at, deadline_at=deadline_at)
+    events = await registration.register(tx, upload.project_id, upload.model_id, brought, upload_id=upload.id, at=at)
     await sessions.move(tx, upload.id, "completed", only_from=("processing",))
     await notify(tx, CHANNEL, upload.id)
-    return [await registered(tx, upload, at=at), requested, *healed]
-
-
-async def registered(tx: Tx, upload: Upload, *, at: datetime) -> ModelRegistered:
-    """What the model of a completed upload refers to; for whoever was not told, to be told again."""
-    kept = await model_files.of_model(tx, upload.model_id)
-    return ModelRegistered(
-        model_id=upload.model_id, upload_id=upload.id, project_id=upload.project_id, files=kept, at=at
-    )
+    return events
 
 
 async def _reopen(tx: Tx, upload: Upload) -> None:
     """A file of a complete directory is to be sent again: processing -> open."""
     if await sessions.move(tx, upload.id, "open", only_from=("processing",)):
-        await models.reopen(tx, upload.model_id)
+        await model_transitions.reopen(tx, upload.model_id)
         await notify(tx, CHANNEL, upload.id)
 
 
@@ -189,7 +175,7 @@ async def fail(tx: Tx, upload: Upload, finding: Finding, *, code: str, at: datet
     if not await sessions.move(tx, upload.id, "failed", error=error):
         return []
     await deadlines.rest(tx, upload.id)
-    await models.fail(tx, upload.model_id, reason)
+    await model_transitions.fail(tx, upload.model_id, reason)
     await notify(tx, CHANNEL, upload.id)
     failed = UploadFailed(
         upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, reason=reason, at=at
@@ -205,7 +191,7 @@ async def abort(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     if not await sessions.move(tx, upload.id, "aborted"):
         return []
     await deadlines.rest(tx, upload.id)
-    await models.discard(tx, upload.model_id)
+    await model_transitions.discard(tx, upload.model_id)
     await notify(tx, CHANNEL, upload.id)
     return [UploadAborted(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
 
@@ -225,7 +211,7 @@ async def expire(tx: Tx, upload: Upload, lifetime: Lifetime, *, at: datetime) ->
     if not await sessions.move(tx, upload.id, "expired", only_from=("open",), error=error):
         return []
     await deadlines.rest(tx, upload.id)
-    await models.fail(tx, upload.model_id, reason)
+    await model_transitions.fail(tx, upload.model_id, reason)
     await notify(tx, CHANNEL, upload.id)
     return [UploadExpired(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
 

@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 
 from libs.db import Pool, transaction
 from libs.outbox import emit
+from services.gateway.config import GatewayConfig
 from services.gateway.uploads import session
+from services.gateway.uploads.lifetimes import lifetime
 from services.gateway.uploads.opening import OPENING_KEPT
 from services.gateway.uploads.store import deadlines, openings, sessions
 from services.gateway.uploads.store.expiry import Lifetime
@@ -16,6 +18,14 @@ from services.gateway.uploads.store.expiry import Lifetime
 PAUSES = tuple(timedelta(seconds=pause_s) for pause_s in (30, 60, 120, 300, 600, 1800))
 
 log = logging.getLogger(__name__)
+
+
+async def sweep(pool: Pool, config: GatewayConfig, now: datetime) -> None:
+    """One round over all uploads."""
+    await expire_sessions(pool, now, lifetime(config))
+    await end_stuck_sessions(pool, now, timedelta(seconds=config.give_up_after_s))
+    await forget_ended_sessions(pool, now, timedelta(seconds=config.retain_ended_s))
+    await ask_extractor_again(pool, now)
 
 
 async def expire_sessions(pool: Pool, now: datetime, lifetime: Lifetime) -> None:

@@ -10,7 +10,7 @@ from libs.db import Tx, columns
 
 
 class Installation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is written into the bucket, beside the namespace."""
+    """This installation, as its database knows it."""
 
     id: str
     generation: int  # audits begun
@@ -18,12 +18,12 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def load(tx: Tx) -> Installation:
-    """This installation, as this database knows it."""
+    """Read the installation's row."""
     return Installation(**await tx.fetchrow(f"SELECT {columns(Installation)} FROM installation"))
 
 
 async def advance(tx: Tx, *, beyond: int = 0) -> Installation:
-    """Begin the next generation, which is above `beyond` too."""
+    """Begin the next generation, with a number above `beyond`."""
     return Installation(
         **await tx.fetchrow(
             f"UPDATE installation SET generation = greatest(generation, $1) + 1 RETURNING {columns(Installation)}",

@@ -1,4 +1,4 @@
-"""Objects and references. The WHERE clauses are the state machine: live -> dropped -> deleted."""
+"""Objects and references. The guards of the states come from `states`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import msgspec
 
 from libs.contracts import StoredFile
 from libs.db import Tx, columns
+from libs.states import sql_in
+from services.lifecycle import states
 
 
 class MissingObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,18 +21,18 @@ class MissingObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def register(tx: Tx, project_id: str, files: Sequence[StoredFile], *, at: datetime) -> set[str]:
-    """Make new objects live. Returns the keys that are live now; a key that was dropped before stays so.
+    """Insert objects as live. Returns the keys that are live now; a key that was dropped before stays dropped.
 
-    Locks every row it returns. In order of keys, as every statement that locks several.
+    Locks every row that it returns, in order of keys, as every statement that locks several.
     """
     by_key = {file.key: file for file in files}
     rows = await tx.fetch(
-        """
+        f"""
         INSERT INTO object (key, project_id, size_bytes, sha256, state, registered_at, changed_at)
-        SELECT key, $2, size_bytes, sha256, 'live', $5, $5
+        SELECT key, $2, size_bytes, sha256, '{states.REGISTER.target}', $5, $5
           FROM unnest($1::text[], $3::bigint[], $4::text[]) AS file (key, size_bytes, sha256)
          ORDER BY key COLLATE "C"
-            ON CONFLICT (key) DO UPDATE SET state = 'live' WHERE object.state = 'live'
+            ON CONFLICT (key) DO UPDATE SET state = object.state WHERE object.state = '{states.REGISTER.target}'
         RETURNING key
         """,
         list(by_key),
@@ -43,7 +45,7 @@ async def register(tx: Tx, project_id: str, files: Sequence[StoredFile], *, at: 
 
 
 async def add_references(tx: Tx, keys: Sequence[str], holder_kind: str, holder_id: str) -> None:
-    """Record who refers to live objects."""
+    """Record that a holder has these live objects."""
     await tx.execute(
         """
         INSERT INTO reference (key, holder_kind, holder_id)
@@ -57,21 +59,21 @@ async def add_references(tx: Tx, keys: Sequence[str], holder_kind: str, holder_i
 
 
 async def remove_references(tx: Tx, keys: Sequence[str]) -> None:
-    """Nobody refers to these objects any more."""
+    """Delete all references to these objects."""
     await tx.execute("DELETE FROM reference WHERE key = ANY($1)", keys)
 
 
 async def drop(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str, at: datetime) -> None:
-    """live -> dropped; a key that was never registered is recorded as dropped, and will not be."""
+    """live -> dropped. A key that was never registered is inserted as dropped, so that it cannot be registered."""
     await tx.execute(
-        """
+        f"""
         INSERT INTO object (key, project_id, state, reason, changed_at)
-        SELECT DISTINCT key COLLATE "C", $2, 'dropped', $3, $4::timestamptz
+        SELECT DISTINCT key COLLATE "C", $2, '{states.DROP_UNREGISTERED.target}', $3, $4::timestamptz
           FROM unnest($1::text[]) AS key ORDER BY key COLLATE "C"
             ON CONFLICT (key) DO UPDATE
-           SET state = 'dropped', reason = excluded.reason, changed_at = excluded.changed_at,
+           SET state = '{states.DROP.target}', reason = excluded.reason, changed_at = excluded.changed_at,
                missing_since = NULL, missing_reported_at = NULL
-         WHERE object.state = 'live'
+         WHERE object.state {sql_in(states.DROP.sources)}
         """,
         keys,
         project_id,
@@ -80,17 +82,18 @@ async def drop(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str, at:
     )
 
 
-async def claim_for_deletion(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str) -> list[str]:
-    """Which of these may be deleted: all but the live ones. A key that no event named is recorded as dropped.
+async def mark_for_deletion(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str) -> list[str]:
+    """Mark these objects for deletion from storage. Returns those that may be deleted: all but the live ones.
 
-    A registration that is about to commit is waited for; one that comes later finds the key dropped.
+    A key that no event has named is inserted as dropped. Waits for a registration that is about to commit; a later one
+    finds the key dropped.
     """
     rows = await tx.fetch(
-        """
+        f"""
         INSERT INTO object (key, project_id, state, reason, changed_at)
-        SELECT DISTINCT key COLLATE "C", $2, 'dropped', $3, now()
+        SELECT DISTINCT key COLLATE "C", $2, '{states.DROP_UNREGISTERED.target}', $3, now()
           FROM unnest($1::text[]) AS key ORDER BY key COLLATE "C"
-            ON CONFLICT (key) DO UPDATE SET changed_at = now() WHERE object.state <> 'live'
+            ON CONFLICT (key) DO UPDATE SET changed_at = now() WHERE object.state <> '{states.LIVE}'
         RETURNING key
         """,
         keys,
@@ -101,11 +104,11 @@ async def claim_for_deletion(tx: Tx, project_id: str, keys: Sequence[str], *, re
 
 
 async def mark_deleted(tx: Tx, keys: Sequence[str]) -> list[str]:
-    """dropped -> deleted. Returns those that were not deleted before."""
+    """dropped -> deleted. Returns the keys that were dropped."""
     rows = await tx.fetch(
-        """
-        UPDATE object SET state = 'deleted', changed_at = now()
-         WHERE key = ANY($1) AND state = 'dropped'
+        f"""
+        UPDATE object SET state = '{states.DELETE.target}', changed_at = now()
+         WHERE key = ANY($1) AND state {sql_in(states.DELETE.sources)}
         RETURNING key
         """,
         keys,
@@ -114,14 +117,14 @@ async def mark_deleted(tx: Tx, keys: Sequence[str]) -> list[str]:
 
 
 async def dropped_under(tx: Tx, prefix: str, *, after: str, limit: int) -> list[str]:
-    """What is still to be deleted there, whether or not storage has it: a purge may have ended between the two.
+    """Dropped keys under a prefix and above `after`, in order.
 
-    Keys above `after`, in their order.
+    Storage may have deleted them already: a purge may have ended before it recorded that.
     """
     rows = await tx.fetch(
-        """
+        f"""
         SELECT key FROM object
-         WHERE key > greatest($2::text COLLATE "C", $1) AND key < $3 AND state = 'dropped'
+         WHERE key > greatest($2::text COLLATE "C", $1) AND key < $3 AND state = '{states.DROPPED}'
          ORDER BY key LIMIT $4
         """,
         prefix,
@@ -132,32 +135,18 @@ async def dropped_under(tx: Tx, prefix: str, *, after: str, limit: int) -> list[
     return [row["key"] for row in rows]
 
 
-async def forget(tx: Tx, older_than_s: float, *, limit: int) -> int:
-    """Remove up to `limit` rows of objects deleted so long ago that no event can name them any more."""
-    tag: str = await tx.execute(
-        """
-        DELETE FROM object WHERE key IN (
-            SELECT key FROM object
-             WHERE state = 'deleted' AND changed_at < now() - make_interval(secs => $1)
-             ORDER BY changed_at LIMIT $2)
-        """,
-        older_than_s,
-        limit,
-    )
-    return int(tag.split()[-1])
-
-
 async def unknown(tx: Tx, keys: Sequence[str], prefixes: Sequence[str], *, dropped_for_s: float) -> list[str]:
-    """Those of `keys` that are not live, nor about to be purged; `prefixes` are the purgeable ones that `keys` have.
+    """Those of `keys` that are neither live nor about to be purged.
 
-    What was dropped, and has been left alone for `dropped_for_s`, has no purge any more.
+    `prefixes`: for each key, the prefix that a purge of its upload has. An object that was dropped `dropped_for_s`
+    seconds ago counts as unknown: its purge is gone.
     """
     rows = await tx.fetch(
-        """
+        f"""
         SELECT key FROM unnest($1::text[], $2::text[]) AS found (key, prefix)
          WHERE NOT EXISTS (SELECT FROM object WHERE object.key = found.key
-                              AND (state = 'live'
-                                   OR state = 'dropped' AND changed_at > now() - make_interval(secs => $3)))
+                              AND (state = '{states.LIVE}'
+                                   OR state = '{states.DROPPED}' AND changed_at > now() - make_interval(secs => $3)))
            AND NOT EXISTS (SELECT FROM purge WHERE purge.prefix = found.prefix)
         """,
         keys,
@@ -170,12 +159,12 @@ async def unknown(tx: Tx, keys: Sequence[str], prefixes: Sequence[str], *, dropp
 async def absent(
     tx: Tx, keys: Sequence[str], *, after: str, up_to: str | None, registered_before: datetime, limit: int
 ) -> list[str]:
-    """Live objects with a key in (after, up_to] that are not among `keys`, which were all that is stored there."""
+    """Live objects with a key in (after, up_to] that are not among `keys`, which are all that storage has there."""
     rows = await tx.fetch(
-        """
+        f"""
         SELECT key FROM object
          WHERE key > $2 AND ($3::text IS NULL OR key <= $3)
-           AND state = 'live' AND registered_at < $4 AND key <> ALL($1)
+           AND state = '{states.LIVE}' AND registered_at < $4 AND key <> ALL($1)
          ORDER BY key LIMIT $5
         """,
         keys,
@@ -188,13 +177,13 @@ async def absent(
 
 
 async def mark_missing(tx: Tx, keys: Sequence[str]) -> tuple[int, int]:
-    """Note which live objects are not in storage. Returns how many, and how many of them are not reported yet."""
+    """Record live objects as missing in storage. Returns how many, and how many of them are not reported yet."""
     rows = await tx.fetch(
-        """
+        f"""
         UPDATE object
            SET missing_since = coalesce(missing_since, now()),
                missing_reported_at = CASE WHEN missing_since IS NOT NULL THEN missing_reported_at END
-         WHERE key = ANY($1) AND state = 'live'
+         WHERE key = ANY($1) AND state = '{states.LIVE}'
         RETURNING missing_reported_at
         """,
         keys,
@@ -211,11 +200,11 @@ async def missing(tx: Tx, *, after: str, limit: int) -> list[str]:
 
 
 async def report_missing(tx: Tx, keys: Sequence[str], *, missing_for_s: float) -> list[MissingObject]:
-    """Note that these are reported now. Returns those that were not before and are missing for `missing_for_s`."""
+    """Record that these are reported as missing. Returns those missing for `missing_for_s` and not reported before."""
     rows = await tx.fetch(
         f"""
         UPDATE object SET missing_reported_at = now()
-         WHERE key = ANY($1) AND state = 'live' AND missing_reported_at IS NULL
+         WHERE key = ANY($1) AND state = '{states.LIVE}' AND missing_reported_at IS NULL
            AND missing_since <= now() - make_interval(secs => $2)
         RETURNING {columns(MissingObject)}
         """,
@@ -226,7 +215,7 @@ async def report_missing(tx: Tx, keys: Sequence[str], *, missing_for_s: float) -
 
 
 async def unmark_missing(tx: Tx, keys: Sequence[str]) -> list[MissingObject]:
-    """These are in storage again. Returns those that were reported as missing."""
+    """Record that these are in storage. Returns those that were reported as missing."""
     rows = await tx.fetch(
         f"""
         WITH marked AS (

@@ -1,4 +1,4 @@
-"""Projects that an event has named: the only ones whose objects may be asked for or deleted."""
+"""Projects that an event has named. Only their objects may be asked about or deleted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from libs.db import Tx
 
 
 async def add(tx: Tx, project_id: str) -> None:
-    """Record a project; nothing if it is known."""
+    """Record a project, if it is not recorded."""
     await tx.execute("INSERT INTO project (id) VALUES ($1) ON CONFLICT DO NOTHING", project_id)
 
 

@@ -1,6 +1,6 @@
-"""Purges: due work, claimed by lease.
+"""Purges: deletions that are due, claimed by lease.
 
-A lease saves work, and is not what makes it right: two workers at one purge delete the same keys, harmlessly.
+The lease saves work and is not needed for correctness: two workers at one purge delete the same keys, harmlessly.
 """
 
 from __future__ import annotations
@@ -12,26 +12,30 @@ from datetime import datetime
 import msgspec
 
 from libs.db import Tx, columns
+from libs.leases import LeaseTable
 
-PROJECTS_AT_ONCE = 64  # whose turn may be skipped, since others hold their purges
+LEASES = LeaseTable[int](table="purge", key="id", key_type="bigint")
+CHANNEL = "purge"  # signalled when a purge was scheduled
+PROJECTS_AT_ONCE = 64  # to look at, since other workers may hold the purges of the first ones
 
 
 class Purge(msgspec.Struct, frozen=True, kw_only=True):
     """One pass over a prefix, or over single keys."""
 
     id: int
+    fence: int
     project_id: str
     prefix: str | None
     keys: list[str] | None
     reason: str
     pass_number: int  # from 0
     failures: int  # of this pass
-    scheduled_at: datetime  # for the last time
+    scheduled_at: datetime  # the last time, if it was scheduled repeatedly
 
 
 _COLUMNS = columns(Purge).replace("pass_number", "pass AS pass_number")
 
-# Scheduled while it is there already: all its passes, from now on, in the same row.
+# A purge that is scheduled while its row exists begins again with its first pass.
 _AGAIN = """
     ON CONFLICT (target) WHERE target IS NOT NULL DO UPDATE
        SET pass = 0, failures = 0, due_at = least(purge.due_at, excluded.due_at), scheduled_at = now()
@@ -39,7 +43,7 @@ _AGAIN = """
 
 
 async def schedule_prefixes(tx: Tx, project_id: str, prefixes: Sequence[str], *, reason: str, at: datetime) -> None:
-    """Have all that is not live under these prefixes deleted."""
+    """Schedule the deletion of every object under these prefixes that is not live."""
     await tx.execute(
         f"""
         INSERT INTO purge (project_id, prefix, target, reason, due_at)
@@ -54,7 +58,7 @@ async def schedule_prefixes(tx: Tx, project_id: str, prefixes: Sequence[str], *,
 
 
 async def schedule_keys(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str, at: datetime) -> None:
-    """Have these objects deleted, unless they are live."""
+    """Schedule the deletion of these objects, except those that are live."""
     each_once = sorted(set(keys))
     digest = hashlib.sha256("\n".join(each_once).encode()).hexdigest()
     await tx.execute(
@@ -68,10 +72,10 @@ async def schedule_keys(tx: Tx, project_id: str, keys: Sequence[str], *, reason:
 
 
 async def claim(tx: Tx, worker: str, lease_s: float, *, after_project: str = "") -> Purge | None:
-    """Take the purge that has been due for longest of the next project that has one, in order of ids.
+    """Lease the purge that has been due for longest of the next project, in order of ids, that has one.
 
-    `after_project` is the project whose turn was last: each has one pass, however much the others have to do. Beyond
-    the last project comes the first.
+    `after_project` is the project of the last claim: projects take turns, however many purges each has. After the last
+    project comes the first.
     """
     claimed = await _claim(tx, worker, lease_s, after_project)
     if claimed is None and after_project:
@@ -80,7 +84,7 @@ async def claim(tx: Tx, worker: str, lease_s: float, *, after_project: str = "")
 
 
 async def _claim(tx: Tx, worker: str, lease_s: float, after_project: str) -> Purge | None:
-    """One probe of the index for each project that has purges, until one of them is due and free."""
+    """Probe the index once for each project that has purges, until one is due and not leased."""
     row = await tx.fetchrow(
         f"""
         WITH RECURSIVE turn AS (
@@ -101,7 +105,7 @@ async def _claim(tx: Tx, worker: str, lease_s: float, after_project: str) -> Pur
                                   ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) AS free
              LIMIT 1
         )
-        UPDATE purge SET leased_by = $1, lease_until = now() + make_interval(secs => $2)
+        UPDATE purge SET {LEASES.claimed()}
          WHERE id = (SELECT id FROM chosen)
         RETURNING {_COLUMNS}
         """,
@@ -113,74 +117,39 @@ async def _claim(tx: Tx, worker: str, lease_s: float, after_project: str) -> Pur
     return Purge(**row) if row is not None else None
 
 
-async def renew(tx: Tx, purge_id: int, worker: str, lease_s: float) -> bool:
-    """Hold a purge for longer. Returns False if another worker has it now."""
-    tag: str = await tx.execute(
-        "UPDATE purge SET lease_until = now() + make_interval(secs => $3) WHERE id = $1 AND leased_by = $2",
-        purge_id,
-        worker,
-        lease_s,
-    )
-    return tag == "UPDATE 1"
-
-
-async def put_back(tx: Tx, purge_id: int, worker: str, *, delay_s: float, failed: bool) -> None:
-    """Give a purge back before its pass has ended; it begins again after `delay_s`."""
-    await tx.execute(
-        """
-        UPDATE purge SET leased_by = NULL, lease_until = NULL,
-                         due_at = now() + make_interval(secs => $3), failures = failures + $4::boolean::integer
-         WHERE id = $1 AND leased_by = $2
-        """,
-        purge_id,
-        worker,
+async def put_back(tx: Tx, purge: Purge, *, delay_s: float, failed: bool) -> None:
+    """Give a purge back before its pass has ended; the pass begins again after `delay_s` seconds."""
+    await LEASES.release(
+        tx,
+        purge.id,
+        purge.fence,
+        "due_at = now() + make_interval(secs => $3), failures = failures + $4::boolean::integer",
         delay_s,
         failed,
     )
 
 
-async def end_pass(tx: Tx, purge: Purge, worker: str, *, next_in_s: float) -> None:
-    """Look again after `next_in_s`; at once, and from the first pass on, if it was scheduled again meanwhile."""
-    await tx.execute(
-        """
-        UPDATE purge SET pass = CASE WHEN scheduled_at = $3 THEN pass + 1 ELSE 0 END, failures = 0,
-                         leased_by = NULL, lease_until = NULL,
-                         due_at = now() + make_interval(secs => CASE WHEN scheduled_at = $3 THEN $4 ELSE 0 END)
-         WHERE id = $1 AND leased_by = $2
-        """,
+async def end_pass(tx: Tx, purge: Purge, *, next_in_s: float) -> None:
+    """Give a purge back for its next pass in `next_in_s` seconds; for the first one at once if it was rescheduled."""
+    await LEASES.release(
+        tx,
         purge.id,
-        worker,
+        purge.fence,
+        """
+        pass = CASE WHEN scheduled_at = $3 THEN pass + 1 ELSE 0 END, failures = 0,
+        due_at = now() + make_interval(secs => CASE WHEN scheduled_at = $3 THEN $4 ELSE 0 END)
+        """,
         purge.scheduled_at,
         next_in_s,
     )
 
 
-async def finish(tx: Tx, purge: Purge, worker: str) -> bool:
-    """The last pass has ended. Returns False if it was scheduled again meanwhile, or another worker has it."""
+async def finish(tx: Tx, purge: Purge) -> bool:
+    """Delete a purge after its last pass. Returns False if it was scheduled again, or the lease was lost."""
     tag: str = await tx.execute(
-        "DELETE FROM purge WHERE id = $1 AND leased_by = $2 AND scheduled_at = $3",
-        purge.id,
-        worker,
-        purge.scheduled_at,
+        f"DELETE FROM purge WHERE {LEASES.held} AND scheduled_at = $3", purge.id, purge.fence, purge.scheduled_at
     )
     return tag == "DELETE 1"
-
-
-async def forget(tx: Tx, older_than_s: float, *, limit: int) -> int:
-    """Remove up to `limit` purges that were scheduled so long ago that they will not succeed any more.
-
-    What they left is found by the audit, which asks about it anew. Returns how many.
-    """
-    tag: str = await tx.execute(
-        """
-        DELETE FROM purge WHERE id IN (
-            SELECT id FROM purge WHERE scheduled_at < now() - make_interval(secs => $1)
-             ORDER BY scheduled_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-        """,
-        older_than_s,
-        limit,
-    )
-    return int(tag.split()[-1])
 
 
 async def pending(tx: Tx, *, limit: int) -> int:

@@ -1,4 +1,4 @@
-"""Stored objects that no event named: found by an audit, asked about at its end, with growing pauses."""
+"""Stored objects that no event has named: recorded by an audit, which asks the gateway about them at its end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from libs.db import Tx
+from services.lifecycle import states
 
 LONGEST_PAUSE = 24  # times the first one, between two questions about one object
 
@@ -19,7 +20,7 @@ class Unclaimed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def record(tx: Tx, found: Sequence[Unclaimed], *, audit: int) -> None:
-    """Record what the pass `audit` has found."""
+    """Record the unclaimed objects that the pass `audit` has found."""
     await tx.execute(
         """
         INSERT INTO unclaimed (key, project_id, pass)
@@ -33,7 +34,7 @@ async def record(tx: Tx, found: Sequence[Unclaimed], *, audit: int) -> None:
 
 
 async def recorded(tx: Tx, *, audit: int, after: str, limit: int) -> list[Unclaimed]:
-    """What the pass `audit` has recorded with a key above `after`, in order of keys."""
+    """The unclaimed objects of the pass `audit` with a key above `after`, in order of keys."""
     rows = await tx.fetch(
         "SELECT key, project_id FROM unclaimed WHERE pass = $1 AND key > $2 ORDER BY key LIMIT $3", audit, after, limit
     )
@@ -41,16 +42,16 @@ async def recorded(tx: Tx, *, audit: int, after: str, limit: int) -> list[Unclai
 
 
 async def ask(tx: Tx, keys: Sequence[str], *, now: bool, pause_s: float) -> list[Unclaimed]:
-    """Those to be asked about: it is time (or `now`), and no registration has come meanwhile. Counts the question.
+    """Count a question about each object that is due (or all, with `now`) and was not registered. Returns those.
 
-    The next one about the same object comes after `pause_s`, then after twice that, and so on.
+    The next question about the same object is due after `pause_s` seconds, then after twice as long, and so on.
     """
     rows = await tx.fetch(
-        """
+        f"""
         UPDATE unclaimed
            SET asks = asks + 1, ask_at = now() + make_interval(secs => $3 * least(2.0 ^ least(asks, 20), $4))
          WHERE key = ANY($1) AND ($2 OR ask_at <= now())
-           AND NOT EXISTS (SELECT FROM object WHERE object.key = unclaimed.key AND object.state = 'live')
+           AND NOT EXISTS (SELECT FROM object WHERE object.key = unclaimed.key AND object.state = '{states.LIVE}')
         RETURNING key, project_id
         """,
         keys,
@@ -62,7 +63,7 @@ async def ask(tx: Tx, keys: Sequence[str], *, now: bool, pause_s: float) -> list
 
 
 async def forget(tx: Tx, *, before: int, limit: int) -> int:
-    """Remove up to `limit` of what no pass from `before` on has seen. Returns how many."""
+    """Delete up to `limit` rows that no pass from `before` on has recorded. Returns how many."""
     tag: str = await tx.execute(
         "DELETE FROM unclaimed WHERE key IN (SELECT key FROM unclaimed WHERE pass < $1 ORDER BY pass LIMIT $2)",
         before,

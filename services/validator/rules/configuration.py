@@ -4,83 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from libs.contracts import Finding, Severity
-from libs.modelfiles import hfconfig, mistral, quantization, vllm
-from libs.modelfiles.hfconfig import Json, ModelConfig
-from libs.modelfiles.quantization import Quantization
+from libs.contracts import Finding, findings
+from libs.modelfiles import hfconfig, quantization, vllm
+from libs.modelfiles.hfconfig import ModelConfig
 from libs.modelfiles.unreadable import Unreadable
-from libs.modelfiles.vllm import Resolved
-from libs.modelfiles.weights import MISTRAL_CONFIG
-from services.validator.inspection import Inspection
+from services.validator.model import Model
 
 # Small files that vLLM or Transformers parse at every start
 _PARSED = ("tokenizer_config.json", quantization.HF_QUANT_CONFIG)
 
 
-def read_config(found: Inspection) -> ModelConfig | None:
-    """The model's configuration; None if there is none.
-
-    Raises: Unreadable.
-    """
-    name = found.selection.config
-    raw = found.documents.get(name)
-    if raw is None:
-        return None
-    if len(raw) < found.sizes[name]:
-        raise Unreadable(
-            "config-too-large",
-            f"{name} has {found.sizes[name]:,} bytes; {hfconfig.MAX_CONFIG_BYTES:,} are read.",
-            "Upload the configuration alone; weights and vocabularies have files of their own.",
-        )
-    return mistral.parse(raw, name) if name == MISTRAL_CONFIG else hfconfig.parse(raw, name)
+def check_config_is_readable(model: Model) -> Iterator[Finding]:
+    """The configuration is a JSON object whose architectures are a list of names."""
+    if error := model.config_error:
+        yield error.finding(model.selection.config)
 
 
-def read_quantization(found: Inspection, config: ModelConfig) -> Quantization:
-    """How the weights are quantized."""
-    return quantization.of(config, _optional(found, quantization.HF_QUANT_CONFIG))
-
-
-def check(
-    found: Inspection, config: ModelConfig, resolved: Resolved | None, quantized: Quantization
-) -> Iterator[Finding]:
-    """Architecture, model type, remote code, quantization, and the small files beside."""
-    name = found.selection.config
-    yield from _check_architecture(name, config, resolved)
-    yield from _check_model_type(name, config)
-    yield from _check_quantization(name, quantized)
-    for path in _PARSED:
-        if path in found.documents:
-            try:
-                hfconfig.parse_object(found.documents[path], "config-json", path)
-            except Unreadable as error:
-                yield error.finding(path)
-
-
-def _check_architecture(name: str, config: ModelConfig, resolved: Resolved | None) -> Iterator[Finding]:
+def check_architecture(model: Model) -> Iterator[Finding]:
+    """vLLM has the architecture, and needs no code of the model's own for it."""
+    config, resolved, file = model.config, model.resolved, model.selection.config
+    if config is None:
+        return
     named = config.architectures
     if resolved is None and not named:
         message = "The configuration names no architecture."
         fix = 'Name the class of the model, for example "architectures": ["LlamaForCausalLM"].'
-        yield _finding("architecture-missing", "error", message, fix, name)
+        yield findings.error("architecture-missing", message, fix, file=file)
     elif resolved is None:
         message, fix = vllm.why_unknown(named[0])
         if config.needs_remote_code:
             message += " The model brings code of its own (auto_map), which is never run here."
-        yield _finding("architecture-unknown", "error", message, fix, name)
+        yield findings.error("architecture-unknown", message, fix, file=file)
     elif config.needs_remote_code:
         message = (
             f"auto_map points to code of the model's own; {resolved.architecture} needs none of it in vLLM itself."
         )
         fix = "Start vLLM with --trust-remote-code only if you trust that code."
-        yield _finding("remote-code", "warning", message, fix, name)
+        yield findings.warning("remote-code", message, fix, file=file)
     elif not resolved.native:
         message = f"vLLM has no {resolved.architecture} of its own and would run it through Transformers."
-        yield _finding("architecture-transformers", "info", message, "Expect it to be slower.", name)
+        yield findings.info("architecture-transformers", message, "Expect it to be slower.", file=file)
 
 
-def _check_model_type(name: str, config: ModelConfig) -> Iterator[Finding]:
-    if reason := model_type_problem(config):
-        yield _finding("model-type-unknown", "warning", reason, "Set model_type as save_pretrained writes it.", name)
+def check_model_type(model: Model) -> Iterator[Finding]:
+    """Transformers, and so vLLM, reads the configuration by its model_type."""
+    if model.config and (message := model_type_problem(model.config)):
+        fix = "Set model_type as save_pretrained writes it."
+        yield findings.warning("model-type-unknown", message, fix, file=model.selection.config)
 
 
 def model_type_problem(config: ModelConfig) -> str | None:
@@ -95,31 +65,33 @@ def model_type_problem(config: ModelConfig) -> str | None:
     return f"vLLM {known.versions['vllm']} does not know the model_type {config.model_type!r}."
 
 
-def _check_quantization(name: str, quantized: Quantization) -> Iterator[Finding]:
-    known, method = vllm.facts(), quantized.method
+def check_quantization(model: Model) -> Iterator[Finding]:
+    """vLLM loads weights that are quantized so."""
+    known, method, file = vllm.facts(), model.quantization.method, model.selection.config
+    release = f"vLLM {known.versions['vllm']}"
     if method == vllm.NATIVE:
         return
     if method in vllm.LEGACY_QUANTIZATION:
-        message = f"vLLM {known.versions['vllm']} no longer loads {method} weights."
-        yield _finding("quantization-legacy", "warning", message, "Quantize with awq, gptq or fp8 to serve it.", name)
+        message = f"{release} no longer loads {method} weights."
+        fix = "Quantize with awq, gptq or fp8 to serve it."
+        yield findings.warning("quantization-legacy", message, fix, file=file)
     elif method not in known.quantization:
-        message = f"vLLM {known.versions['vllm']} does not know the quantization method {method!r:.80}."
+        message = f"{release} does not know the quantization method {method!r:.80}."
         fix = f"Use one of {', '.join(sorted(known.quantization))}."
-        yield _finding("quantization-unknown", "error", message, fix, name)
+        yield findings.error("quantization-unknown", message, fix, file=file)
     elif method in known.deprecated_quantization:
-        message = f"vLLM {known.versions['vllm']} loads {method} only with --allow-deprecated-quantization."
-        yield _finding("quantization-deprecated", "warning", message, "Quantize with a method that stays.", name)
+        message = f"{release} loads {method} only with --allow-deprecated-quantization."
+        fix = "Quantize with a method that stays."
+        yield findings.warning("quantization-deprecated", message, fix, file=file)
 
 
-def _optional(found: Inspection, path: str) -> Json | None:
-    """The JSON object in `path`; None if there is none or it does not parse, which `check` says."""
-    if path not in found.documents:
-        return None
-    try:
-        return hfconfig.parse_object(found.documents[path], "config-json", path)
-    except Unreadable:
-        return None
-
-
-def _finding(rule: str, severity: Severity, message: str, fix: str, file: str) -> Finding:
-    return Finding(rule=rule, severity=severity, message=message, fix=fix, file=file)
+def check_small_files(model: Model) -> Iterator[Finding]:
+    """The small files beside the configuration are JSON objects."""
+    if model.config is None:
+        return
+    for path in _PARSED:
+        if path in model.documents:
+            try:
+                hfconfig.parse_object(model.documents[path], "config-json", path)
+            except Unreadable as error:
+                yield error.finding(path)

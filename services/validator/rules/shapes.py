@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from libs.contracts import Finding
+from libs.contracts import Finding, findings
 from libs.modelfiles import vllm
 from libs.modelfiles.hfconfig import ModelConfig
 from libs.modelfiles.tensors import Tensor
+from services.validator.model import Model
 
 _DECODERS = frozenset(
     {
@@ -28,22 +29,29 @@ _LAYER = re.compile(r"model\.layers\.(\d{1,6})\.")
 _FIX = "Upload the configuration and the weights of one and the same model."
 
 
-def check(config: ModelConfig, tensors: Mapping[str, Tensor], *, method: str, file: str) -> Iterator[Finding]:
-    """Compare embedding and layers of an unquantized model with the configuration, which is `file`."""
-    if not tensors or _MISTRALS_OWN in tensors or method != vllm.NATIVE or not _DECODERS & set(config.architectures):
+def check_shapes(model: Model) -> Iterator[Finding]:
+    """Compare embedding and layers of an unquantized model with its configuration."""
+    config, tensors, file = model.config, model.tensors, model.selection.config
+    if config is None or not _is_comparable(model, config):
         return
-    for message in _problems(config, tensors):
-        yield Finding(rule=MISMATCH, severity="warning", message=message, fix=_FIX, file=file)
-
-
-def _problems(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Iterator[str]:
     embedding = tensors.get(_EMBEDDING)
     wanted = (config.vocab_size, config.hidden_size)
     if embedding is None:
-        yield f"The weights have no {_EMBEDDING}, which {config.architectures[0]} needs."
+        message = f"The weights have no {_EMBEDDING}, which {config.architectures[0]} needs."
+        yield findings.warning(MISMATCH, message, _FIX, file=file)
     elif None not in wanted and embedding.shape != wanted:
-        yield f"{_EMBEDDING} has shape {list(embedding.shape)}; the configuration says {list(wanted)}."
+        message = f"{_EMBEDDING} has shape {list(embedding.shape)}; the configuration says {list(wanted)}."
+        yield findings.warning(MISMATCH, message, _FIX, file=file)
+    if absent := _absent_layers(config, tensors):
+        message = f"{len(absent):,} of {config.num_layers:,} layers have no tensor, the first of them is {absent[0]}."
+        yield findings.warning(MISMATCH, message, _FIX, file=file)
+
+
+def _is_comparable(model: Model, config: ModelConfig) -> bool:
+    is_plain = model.quantization.method == vllm.NATIVE and bool(_DECODERS & set(config.architectures))
+    return is_plain and bool(model.tensors) and _MISTRALS_OWN not in model.tensors
+
+
+def _absent_layers(config: ModelConfig, tensors: Mapping[str, Tensor]) -> list[int]:
     present = {int(match.group(1)) for name in tensors if (match := _LAYER.match(name))}
-    absent = [layer for layer in range(min(config.num_layers or 0, 10_000)) if layer not in present]
-    if absent:
-        yield f"{len(absent):,} of {config.num_layers:,} layers have no tensor, the first of them is {absent[0]}."
+    return [layer for layer in range(min(config.num_layers or 0, 10_000)) if layer not in present]

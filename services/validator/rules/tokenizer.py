@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from libs.contracts import Finding
-from services.validator.inspection import Inspection
+from libs.contracts import Finding, findings
+from services.validator.model import Model
 
 MISSING = "tokenizer-missing"
 
@@ -18,17 +18,15 @@ _VOCABULARIES = frozenset(
 )  # fmt: skip
 
 
-def check(found: Inspection) -> Iterator[Finding]:
-    """A warning that makes the model undeployable: without a vocabulary vLLM does not start unless it is told to do
-    without (`--skip-tokenizer-init`). GGUF carries its own."""
-    if found.selection.format == "gguf" or any(_is_vocabulary(path) for path in found.sizes):
+def check_vocabulary(model: Model) -> Iterator[Finding]:
+    """Without a vocabulary vLLM does not start, unless it is started with `--skip-tokenizer-init`.
+
+    A warning that makes the model undeployable. GGUF files carry their own vocabulary.
+    """
+    if model.selection.format == "gguf" or any(_is_vocabulary(path) for path in model.sizes):
         return
-    yield Finding(
-        rule=MISSING,
-        severity="warning",
-        message="There is no tokenizer: none of tokenizer.json, tokenizer.model, vocab.json, vocab.txt, tekken.json.",
-        fix="Add the tokenizer's files; tokenizer.save_pretrained writes them.",
-    )
+    message = "There is no tokenizer: none of tokenizer.json, tokenizer.model, vocab.json, vocab.txt, tekken.json."
+    yield findings.warning(MISSING, message, "Add the tokenizer's files; tokenizer.save_pretrained writes them.")
 
 
 def _is_vocabulary(path: str) -> bool:

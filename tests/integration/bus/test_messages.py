@@ -40,8 +40,8 @@ async def test_every_listener_hears_what_is_told_and_of_a_group_one(bus: Bus) ->
         bus.listen("progress.streams", second.receive, group="g"),
     ):
         for number in range(20):
-            await bus.tell("progress.streams", b"%d" % number)
-        await bus.tell("progress.other", b"unheard")
+            await bus.send("progress.streams", b"%d" % number)
+        await bus.send("progress.other", b"unheard")
         everything = [b"%d" % number for number in range(20)]
         await eventually(lambda: one.has(*everything))
         await eventually(lambda: other.has(*everything))
@@ -54,8 +54,8 @@ async def test_a_listener_that_raises_hears_what_comes_next(bus: Bus) -> None:
     await bus.session()
     heard = Heard()
     async with bus.listen("progress.streams", heard.receive):
-        await bus.tell("progress.streams", b"fail")
-        await bus.tell("progress.streams", b"next")
+        await bus.send("progress.streams", b"fail")
+        await bus.send("progress.streams", b"next")
         await eventually(lambda: heard.has(b"fail", b"next"))
 
 
@@ -64,8 +64,8 @@ async def test_installations_do_not_hear_each_other(stack: Stack, bus: Bus, name
     heard = Heard()
     async with Bus.open(stack.nats_url, f"{namespace}x") as other, bus.listen("progress.streams", heard.receive):
         await other.session()
-        await other.tell("progress.streams", b"theirs")
-        await bus.tell("progress.streams", b"ours")
+        await other.send("progress.streams", b"theirs")
+        await bus.send("progress.streams", b"ours")
         await eventually(lambda: heard.has(b"ours"))
     assert heard.bodies == [b"ours"]
 
@@ -74,11 +74,11 @@ async def test_listening_begins_without_a_connection_and_survives_its_loss(stack
     await stack.kill("nats")
     heard = Heard()
     async with Bus.open(stack.nats_url, namespace) as bus, bus.listen("progress.streams", heard.receive):
-        await bus.tell("progress.streams", b"into the void")
+        await bus.send("progress.streams", b"into the void")
         for body in (b"1", b"2"):
             await stack.start("nats")
             assert await bus.wait_ready(PROMPTLY_S)
-            await bus.tell("progress.streams", body)
+            await bus.send("progress.streams", body)
             await eventually(lambda: heard.has(body))  # noqa: B023  # awaited in its round
             await stack.kill("nats")
             await eventually(lambda: _is(not bus.ready()))

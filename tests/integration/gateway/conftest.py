@@ -14,9 +14,8 @@ from libs.db import connection
 from libs.web import Principal, make_app
 from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
-from services.gateway.models.routes import ROUTES as MODELS
 from services.gateway.projects.access import ProjectKey
-from services.gateway.uploads.routes import ROUTES as UPLOADS
+from services.gateway.routes import ROUTES
 from tests.integration.gateway.uploading import CHUNK, PROJECT, Uploads
 from tests.support.fixtures import PoolFor, SignalsFor
 
@@ -48,6 +47,6 @@ async def _serving(dependencies: Dependencies) -> AsyncIterator[Uploads]:
     async def authenticate(_token: str) -> Principal:
         return ProjectKey(project_id=PROJECT, project_slug="test", key_id="key", scopes=frozenset({"models"}))
 
-    app = make_app([*UPLOADS, *MODELS], authenticate=authenticate, dependencies=dependencies, title="test")
+    app = make_app(ROUTES, authenticate=authenticate, dependencies=dependencies, title="test")
     async with TestClient(TestServer(app), headers={"Authorization": "Bearer any"}) as client:
         yield Uploads(client, dependencies)

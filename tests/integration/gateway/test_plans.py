@@ -9,10 +9,10 @@ from libs.contracts import ModelRegistered, ObjectUnclaimed
 from libs.contracts.keys import member_key
 from libs.db import Tx, transaction
 from services.gateway.admin import store as admin
-from services.gateway.models import missing, validation
+from services.gateway.models import registration, transitions
 from services.gateway.models.handlers import drop_unclaimed
-from services.gateway.models.store import models, verdicts
-from services.gateway.models.store.models import Created, ListedModel, Model, Version
+from services.gateway.models.store import models, validations
+from services.gateway.models.store.models import CreatedRow, ListedModelRow, ModelRow, VersionRow
 from tests.integration.gateway.large import (
     LARGE_PROJECT,
     LARGE_TABLES,
@@ -28,8 +28,8 @@ LATER = datetime.now(UTC) + timedelta(days=8)
 
 
 async def lose_and_find(tx: Tx) -> None:
-    await missing.lose(tx, LARGE_PROJECT, KEYS[:10], at=NOON)
-    await missing.find(tx, LARGE_PROJECT, KEYS[:10], at=NOON + timedelta(hours=1))
+    await transitions.lose_files(tx, LARGE_PROJECT, KEYS[:10], at=NOON)
+    await transitions.find_files(tx, LARGE_PROJECT, KEYS[:10], at=NOON + timedelta(hours=1))
 
 
 async def answer_lifecycle(tx: Tx) -> None:
@@ -38,21 +38,21 @@ async def answer_lifecycle(tx: Tx) -> None:
 
 
 async def sweep(tx: Tx) -> None:
-    asked = await verdicts.overdue(tx, LATER, validation.PAUSES, 20)
+    asked = await validations.overdue(tx, LATER, registration.PAUSES, 20)
     assert len(asked) == 20
     await tx.execute("UPDATE model SET asked = 6 WHERE id = ANY ($1)", [model.id for model in asked])
-    assert len(await validation.give_up(tx, LATER, timedelta(days=7))) == 20
+    assert len(await registration.give_up(tx, LATER, timedelta(days=7))) == 20
 
 
 async def look(tx: Tx) -> None:
     assert len(await admin.parked_models(tx, 10)) == 10
     assert await admin.parked_uploads(tx, 10) == []
-    assert len(await models.page(tx, LARGE_PROJECT, ListedModel, limit=100)) == 100
-    assert len(await models.page(tx, LARGE_PROJECT, ListedModel, after=large_model(50), limit=10)) == 10
-    [version] = await models.page(tx, LARGE_PROJECT, Model, name="model 0", limit=10)
+    assert len(await models.page(tx, LARGE_PROJECT, ListedModelRow, limit=100)) == 100
+    assert len(await models.page(tx, LARGE_PROJECT, ListedModelRow, after=large_model(50), limit=10)) == 10
+    [version] = await models.page(tx, LARGE_PROJECT, ModelRow, name="model 0", limit=10)
     assert version.id == large_model(0)
-    assert (await models.get(tx, LARGE_PROJECT, "model 20", Version)).id == large_model(1)
-    assert (await models.get(tx, LARGE_PROJECT, large_model(1), Created)).id == large_model(1)
+    assert (await models.get(tx, LARGE_PROJECT, "model 20", VersionRow)).id == large_model(1)
+    assert (await models.get(tx, LARGE_PROJECT, large_model(1), CreatedRow)).id == large_model(1)
 
 
 WORK: list[Callable[[Tx], Awaitable[None]]] = [answer_lifecycle, lose_and_find, sweep, look]

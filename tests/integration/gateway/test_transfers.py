@@ -22,7 +22,7 @@ from tests.integration.gateway.uploading import NOON, Uploads, sent
 from tests.support.eventually import eventually
 
 MIB = 1024 * 1024
-PART = 8 * MIB
+PART = 16 * MIB
 FILE = "model.safetensors"
 
 
@@ -55,7 +55,7 @@ async def stored_key(uploads: Uploads, session: str) -> str | None:
 
 
 async def test_a_large_file_in_one_request_has_its_digest_at_its_end(uploads: Uploads):
-    data = content(20 * MIB)
+    data = content(36 * MIB)
     session = await given_session(uploads, data)
 
     received = await uploads.append(session, FILE, span(0, len(data), len(data)), data, 200)
@@ -73,9 +73,9 @@ async def test_a_large_file_in_one_request_has_its_digest_at_its_end(uploads: Up
 async def test_a_broken_connection_loses_the_unfinished_part_and_another_replica_goes_on(
     uploads: Uploads, replica: Uploads
 ):
-    data = content(20 * MIB)
+    data = content(36 * MIB)
     session = await given_session(uploads, data)
-    await _break_off(uploads, session, data, after=13 * MIB)
+    await _break_off(uploads, session, data, after=29 * MIB)
 
     asked = await replica.append(session, FILE, f"*/{len(data)}")
     assert (asked["range"], asked["held_bytes"]) == (f"bytes=0-{PART - 1}", PART)
@@ -94,9 +94,9 @@ async def test_a_broken_connection_loses_the_unfinished_part_and_another_replica
 
 
 async def test_what_one_process_saw_whole_is_not_read_again_though_it_came_in_pieces(uploads: Uploads):
-    data = content(20 * MIB)
+    data = content(36 * MIB)
     session = await given_session(uploads, data)
-    await _break_off(uploads, session, data, after=13 * MIB)
+    await _break_off(uploads, session, data, after=29 * MIB)
 
     received = await uploads.append(session, FILE, span(PART, len(data), len(data)), data[PART:], 200)
 
@@ -106,7 +106,7 @@ async def test_what_one_process_saw_whole_is_not_read_again_though_it_came_in_pi
 
 @pytest.mark.parametrize(
     ("size", "chunk"),
-    [(40, 1), (3000, 999), (10 * MIB + 3, 3 * MIB), (21 * MIB, 5 * MIB + 1), (17 * MIB, PART), (45 * MIB, 20 * MIB)],
+    [(40, 1), (3000, 999), (10 * MIB + 3, 3 * MIB), (37 * MIB, 9 * MIB + 1), (33 * MIB, PART), (69 * MIB, 36 * MIB)],
 )
 async def test_chunks_of_any_size_make_the_same_file(uploads: Uploads, size: int, chunk: int):
     data = content(size)
@@ -165,7 +165,7 @@ async def test_an_empty_file_is_whole_when_it_is_asked_about(uploads: Uploads):
 
 
 async def test_of_concurrent_writers_of_one_file_the_bytes_count_once(uploads: Uploads, replica: Uploads):
-    data = content(18 * MIB)
+    data = content(2 * PART + 2 * MIB)
     session = await given_session(uploads, data)
 
     async def write(gateway: Uploads) -> None:
@@ -190,7 +190,7 @@ async def test_of_concurrent_writers_of_one_file_the_bytes_count_once(uploads: U
 
 
 async def test_the_request_of_a_connection_that_hangs_changes_nothing_any_more(uploads: Uploads, replica: Uploads):
-    data, other = content(18 * MIB), content(18 * MIB, seed=2)
+    data, other = content(2 * PART + 2 * MIB), content(2 * PART + 2 * MIB, seed=2)
     session = await given_session(uploads, data)
     began, go_on = asyncio.Event(), asyncio.Event()
 
@@ -213,7 +213,7 @@ async def test_the_request_of_a_connection_that_hangs_changes_nothing_any_more(u
     assert await uploads.sha256(key) == sha256_of(data)
 
 
-@pytest.mark.parametrize("size", [3000, 9 * MIB])
+@pytest.mark.parametrize("size", [3000, 17 * MIB])
 async def test_a_file_that_is_not_what_was_declared_is_dropped_by_itself(uploads: Uploads, size: int):
     data, wrong = content(size), content(size, seed=2)
     session = await given_session(uploads, data)
@@ -233,7 +233,7 @@ async def test_a_file_that_is_not_what_was_declared_is_dropped_by_itself(uploads
 async def test_a_file_whose_last_request_could_not_make_it_whole_is_made_whole_later(
     uploads: Uploads, monkeypatch: pytest.MonkeyPatch, by: str
 ):
-    data = content(9 * MIB)
+    data = content(17 * MIB)
     session = await given_session(uploads, data)
 
     async def unavailable(*_: object) -> None:
@@ -251,7 +251,7 @@ async def test_a_file_whose_last_request_could_not_make_it_whole_is_made_whole_l
 
 
 async def test_a_whole_file_sent_again_starts_again(uploads: Uploads):
-    data = content(9 * MIB)
+    data = content(17 * MIB)
     session = await given_session(uploads, data)
     await uploads.append(session, FILE, span(0, 1000, len(data)), b"x" * 1000)
     received = await uploads.send_file(session, FILE, data)
@@ -289,13 +289,13 @@ async def test_large_chunks_in_any_order_become_one_object_in_place(uploads: Upl
 
 
 async def test_other_bytes_for_a_large_chunk_are_a_conflict(uploads: Uploads):
-    data = content(12 * MIB)
+    data = content(24 * MIB)
     session = await given_session(uploads, data)
     path = f"{FILE}?part_count=2&part_number=0"
-    await uploads.send_file(session, path, data[: 6 * MIB])
-    refused = await uploads.send_file(session, path, data[6 * MIB :], status=409)
+    await uploads.send_file(session, path, data[: 12 * MIB])
+    refused = await uploads.send_file(session, path, data[12 * MIB :], status=409)
     assert refused["error"]["code"] == "part_conflict"
-    other = await uploads.send_file(session, f"{FILE}?part_count=3&part_number=0", data[: 4 * MIB], status=409)
+    other = await uploads.send_file(session, f"{FILE}?part_count=3&part_number=0", data[: 8 * MIB], status=409)
     assert other["error"]["param"] == "part_count"
 
 
@@ -340,9 +340,9 @@ async def test_a_large_chunk_that_was_begun_too_often_costs_its_file_alone(
     uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(chunks, "MAX_PARTS", 4)
-    data = content(10 * MIB)
+    data = content(34 * MIB)
     session = await given_session(uploads, data)
-    path, half = f"{FILE}?part_count=2&part_number=0", data[: 5 * MIB]
+    path, half = f"{FILE}?part_count=2&part_number=0", data[: 17 * MIB]
     wrong = {"X-Chunk-Checksum": sha256_of(b"other")}
     for _ in range(2):
         await uploads.call("PUT", f"uploads/{session}/files/{path}", 400, data=sent(half), headers=wrong)

@@ -28,8 +28,8 @@ from libs.outbox import apply_once
 from services.gateway.handlers import handlers as registry
 from services.lifecycle import metrics
 from services.lifecycle.ownership import MARK_KEY, Mark
-from tests.integration.lifecycle.conftest import Lifecycle
-from tests.integration.lifecycle.given import (
+from tests.integration.lifecycle.harness import Lifecycle
+from tests.integration.lifecycle.uploads import (
     NOON,
     PROJECT,
     aborted,
@@ -50,7 +50,7 @@ TABLES = ("object", "reference", "purge", "unclaimed", "project", "installation"
 async def given_model(lifecycle: Lifecycle, files: int) -> list[str]:
     """A registered model whose objects are in storage, and nothing else of its upload. Returns its keys."""
     upload_id = await given_upload(lifecycle.blobs, files=files, parts=1)
-    await lifecycle.handle(registered(upload_id, members(upload_id, files)))
+    await lifecycle.deliver(registered(upload_id, members(upload_id, files)))
     await lifecycle.purge()
     return members(upload_id, files)
 
@@ -87,12 +87,12 @@ async def ask_registry(lifecycle: Lifecycle, gateway: Pool) -> None:
             await apply_once(gateway, registry.service, route.handle, event)
     for event in await emitted(gateway):
         if isinstance(event, ObjectDropped | ModelRegistered):
-            await lifecycle.handle(event)
+            await lifecycle.deliver(event)
 
 
 async def purge_all(lifecycle: Lifecycle) -> int:
     """Do every pass of every purge that may be done by a process which is started now. Returns how many."""
-    worker, passes = lifecycle.worker(), 0
+    worker, passes = lifecycle.purge_worker(), 0
     await lifecycle.pool.execute("UPDATE purge SET due_at = now()")
     while await worker.purge_next(asyncio.Event()):
         await lifecycle.pool.execute("UPDATE purge SET due_at = now()")
@@ -119,7 +119,7 @@ async def test_a_second_installation_deletes_nothing(
     before = await keys_in(lifecycle.blobs)
 
     upload_id = await given_upload(lifecycle.blobs)
-    await other.handle(aborted(upload_id), dropped(*keys))
+    await other.deliver(aborted(upload_id), dropped(*keys))
     for _ in range(2):
         audited = await other.audit()
         await ask_registry(other, await pool_for("gateway"))
@@ -139,7 +139,7 @@ async def test_a_second_installation_deletes_nothing(
         assert await ownership.stopped(fresh=True) == audited.stopped
     assert [record.levelname for record in caplog.records if "belongs to installation" in record.message] == ["ERROR"]
 
-    await lifecycle.handle(aborted(upload_id))
+    await lifecycle.deliver(aborted(upload_id))
     await lifecycle.purge()
     assert await keys_in(lifecycle.blobs) == before, "the first one goes on"
 
@@ -148,14 +148,14 @@ async def test_an_operator_takes_a_bucket_over(lifecycle: Lifecycle, other: Life
     """With `fix` the second one's id is written; from then on it deletes, and the first one does not."""
     await lifecycle.audit()
     upload_id = await given_upload(lifecycle.blobs)
-    await other.handle(aborted(upload_id))
+    await other.deliver(aborted(upload_id))
     assert (await other.audit(fix=True)).stopped is None
     assert (await mark_in(lifecycle.blobs)).namespace == other.name
     await other.purge()
     assert await keys_in(lifecycle.blobs) == set()
 
     late = await given_upload(lifecycle.blobs)
-    await lifecycle.handle(aborted(late))
+    await lifecycle.deliver(aborted(late))
     assert await purge_all(lifecycle) == 0
     assert "belongs to installation" in ((await lifecycle.audit()).stopped or "")
     assert len(await keys_in(lifecycle.blobs)) == 5
@@ -172,8 +172,8 @@ async def test_projects_of_others_are_never_asked_about(lifecycle: Lifecycle, ot
 async def test_a_worker_sees_that_the_bucket_was_taken_over(lifecycle: Lifecycle, other: Lifecycle) -> None:
     """In the middle of its work: it looks again after `installation_check_s`, and gives its purge back."""
     lifecycle.config = msgspec.structs.replace(lifecycle.config, installation_check_s=0.001)
-    await lifecycle.handle(aborted(await given_upload(lifecycle.blobs, parts=1, files=0)))
-    worker = lifecycle.worker()
+    await lifecycle.deliver(aborted(await given_upload(lifecycle.blobs, parts=1, files=0)))
+    worker = lifecycle.purge_worker()
     assert await worker.purge_next(asyncio.Event())
     await other.audit(fix=True)
     assert not await worker.purge_next(asyncio.Event())
@@ -199,14 +199,14 @@ async def test_a_database_from_last_night_deletes_nothing(lifecycle: Lifecycle, 
     await back_up(lifecycle.pool)
     today = [await given_upload(lifecycle.blobs, files=2, parts=0) for _ in range(2)]
     for upload_id in today:
-        await lifecycle.handle(registered(upload_id, members(upload_id, 2)))
+        await lifecycle.deliver(registered(upload_id, members(upload_id, 2)))
     await lifecycle.purge()
     await lifecycle.audit()
     before = await keys_in(lifecycle.blobs)
 
     await restore(lifecycle.pool)
     expired = UploadExpired(upload_id=today[0], project_id=PROJECT, model_id=new_id(), at=NOON)
-    await lifecycle.handle(expired)
+    await lifecycle.deliver(expired)
     assert await purge_all(lifecycle) == 0
     audited = await lifecycle.audit()
     await ask_registry(lifecycle, gateway)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,16 +13,16 @@ import pytest
 from libs.contracts import StoredFile
 from libs.contracts.keys import member_key, objects_prefix
 from libs.db import Pool, Tx
-from services.lifecycle.batches import BATCH
-from services.lifecycle.store import installation, objects, projects, purges, reconciliation, unclaimed
+from services.lifecycle.groups import GROUP_SIZE
+from services.lifecycle.store import audits, installation, objects, projects, purges, retention, unclaimed
+from services.lifecycle.store.audits import Counts
 from services.lifecycle.store.purges import Purge
-from services.lifecycle.store.reconciliation import Counts
 from services.lifecycle.store.unclaimed import Unclaimed
-from tests.integration.lifecycle.conftest import Lifecycle
+from tests.integration.lifecycle.harness import Lifecycle
 
 PROJECT = "proj_7"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-KEYS = [f"{PROJECT}/objects/{number:036}/m0-1-{number}" for number in range(7, 7 + BATCH * 100, 100)]
+KEYS = [f"{PROJECT}/objects/{number:036}/m0-1-{number}" for number in range(7, 7 + GROUP_SIZE * 100, 100)]
 PREFIX = objects_prefix(PROJECT, f"{7:036}")
 LARGE = {"object", "reference", "purge", "unclaimed"}
 
@@ -34,46 +35,52 @@ def statements() -> Iterator[tuple[str, Statement]]:
         StoredFile(path="a", size_bytes=1, sha256="0" * 64, key=member_key(PROJECT, "u", 0, 1, n)) for n in range(9)
     ]
     purge = Purge(
-        id=7, project_id=PROJECT, prefix=PREFIX, keys=None, reason="", pass_number=0, failures=0, scheduled_at=NOW
+        id=7,
+        fence=1,
+        project_id=PROJECT,
+        prefix=PREFIX,
+        keys=None,
+        reason="",
+        pass_number=0,
+        failures=0,
+        scheduled_at=NOW,
     )
     yield "register", lambda tx: objects.register(tx, PROJECT, files, at=NOW)
     yield "add_references", lambda tx: objects.add_references(tx, KEYS, "model", "m")
     yield "remove_references", lambda tx: objects.remove_references(tx, KEYS)
     yield "drop", lambda tx: objects.drop(tx, PROJECT, KEYS, reason="", at=NOW)
-    yield "claim_for_deletion", lambda tx: objects.claim_for_deletion(tx, PROJECT, KEYS, reason="")
+    yield "mark_for_deletion", lambda tx: objects.mark_for_deletion(tx, PROJECT, KEYS, reason="")
     yield "mark_deleted", lambda tx: objects.mark_deleted(tx, KEYS)
-    yield "dropped_under", lambda tx: objects.dropped_under(tx, PREFIX, after="", limit=BATCH)
-    yield "forget objects", lambda tx: objects.forget(tx, 86_400, limit=1000)
+    yield "dropped_under", lambda tx: objects.dropped_under(tx, PREFIX, after="", limit=GROUP_SIZE)
+    yield "forget objects", lambda tx: retention.OBJECTS.forget_some(tx, 86_400, 1000)
     yield "unknown", lambda tx: objects.unknown(tx, KEYS, [PREFIX] * len(KEYS), dropped_for_s=86_400)
     for name, after, up_to in (("first", "", KEYS[0]), ("next", KEYS[0], KEYS[-1]), ("last", KEYS[-1], None)):
         yield (
             f"absent, {name} range",
-            lambda tx, after=after, up_to=up_to: objects.absent(
-                tx, KEYS, after=after, up_to=up_to, registered_before=NOW, limit=BATCH
-            ),
+            partial(objects.absent, keys=KEYS, after=after, up_to=up_to, registered_before=NOW, limit=GROUP_SIZE),
         )
     yield "mark_missing", lambda tx: objects.mark_missing(tx, KEYS)
-    yield "missing", lambda tx: objects.missing(tx, after="", limit=BATCH)
+    yield "missing", lambda tx: objects.missing(tx, after="", limit=GROUP_SIZE)
     yield "report_missing", lambda tx: objects.report_missing(tx, KEYS, missing_for_s=300)
     yield "unmark_missing", lambda tx: objects.unmark_missing(tx, KEYS)
     yield "count_missing", lambda tx: objects.count_missing(tx, limit=100_000)
     yield "schedule_prefixes", lambda tx: purges.schedule_prefixes(tx, PROJECT, [PREFIX], reason="", at=NOW)
     yield "schedule_keys", lambda tx: purges.schedule_keys(tx, PROJECT, KEYS, reason="", at=NOW)
     yield "claim a purge", lambda tx: purges.claim(tx, "worker", 60, after_project=PROJECT)
-    yield "renew a purge", lambda tx: purges.renew(tx, 7, "worker", 60)
-    yield "put_back a purge", lambda tx: purges.put_back(tx, 7, "worker", delay_s=1, failed=True)
-    yield "end_pass", lambda tx: purges.end_pass(tx, purge, "worker", next_in_s=1)
-    yield "finish a purge", lambda tx: purges.finish(tx, purge, "worker")
-    yield "forget purges", lambda tx: purges.forget(tx, 86_400, limit=1000)
+    yield "renew a purge", lambda tx: purges.LEASES.renew(tx, "worker", [(7, 1)], 60)
+    yield "put_back a purge", lambda tx: purges.put_back(tx, purge, delay_s=1, failed=True)
+    yield "end_pass", lambda tx: purges.end_pass(tx, purge, next_in_s=1)
+    yield "finish a purge", lambda tx: purges.finish(tx, purge)
+    yield "forget purges", lambda tx: retention.PURGES.forget_some(tx, 86_400, 1000)
     yield "pending", lambda tx: purges.pending(tx, limit=10_000)
     found = [Unclaimed(key=key, project_id=PROJECT) for key in KEYS]
     yield "record unclaimed", lambda tx: unclaimed.record(tx, found, audit=1)
-    yield "recorded", lambda tx: unclaimed.recorded(tx, audit=1, after="", limit=BATCH)
+    yield "recorded", lambda tx: unclaimed.recorded(tx, audit=1, after="", limit=GROUP_SIZE)
     yield "ask", lambda tx: unclaimed.ask(tx, KEYS, now=False, pause_s=3600)
     yield "forget unclaimed", lambda tx: unclaimed.forget(tx, before=1, limit=1000)
     yield "projects", lambda tx: projects.known(tx, [PROJECT])
     yield "installation", installation.load
-    yield "advance", lambda tx: reconciliation.advance(tx, 1, "", 60, Counts())
+    yield "advance", lambda tx: audits.advance(tx, 1, "", 60, Counts())
 
 
 class Explained(Exception):
@@ -138,7 +145,8 @@ async def test_every_statement_is_on_an_index(lifecycle: Lifecycle) -> None:
     rows: dict[str, int] = {}
     async with lifecycle.pool.acquire() as tx:
         for name, statement in statements():
-            explaining, begun = Explaining(tx), tx.transaction()
+            explaining: Any = Explaining(tx)
+            begun = tx.transaction()
             await begun.start()
             with pytest.raises(Explained):
                 await statement(explaining)
@@ -155,4 +163,4 @@ async def test_every_statement_is_on_an_index(lifecycle: Lifecycle) -> None:
     assert len(rows) == 33
     assert scanned == {}
     limits = {"pending": 10_000, "forget objects": 3000, "forget purges": 3000, "forget unclaimed": 3000}
-    assert {name: read for name, read in rows.items() if read > limits.get(name, 4 * BATCH)} == {}
+    assert {name: read for name, read in rows.items() if read > limits.get(name, 4 * GROUP_SIZE)} == {}

@@ -12,7 +12,7 @@ import pytest
 from libs.blobs import Blobs
 from libs.bus import Bus
 from libs.contracts import Event, ObjectDeleted, encode_event, event_type
-from tests.integration.lifecycle.given import aborted, dropped, given_upload, keys_in, members, registered
+from tests.integration.lifecycle.uploads import aborted, dropped, given_upload, keys_in, members, registered
 from tests.support import emitted
 from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor, StartService

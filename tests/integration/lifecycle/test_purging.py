@@ -11,10 +11,11 @@ import pytest
 from libs.blobs import Blobs
 from libs.contracts import ObjectDeleted, encode_event
 from libs.contracts.keys import member_key, objects_prefix, part_key
+from libs.db import connection
 from libs.errors import Unavailable
 from services.lifecycle.store import purges
-from tests.integration.lifecycle.conftest import Lifecycle
-from tests.integration.lifecycle.given import (
+from tests.integration.lifecycle.harness import Lifecycle
+from tests.integration.lifecycle.uploads import (
     NOON,
     PROJECT,
     aborted,
@@ -34,7 +35,7 @@ async def test_an_upload_without_a_model_leaves_nothing(lifecycle: Lifecycle) ->
     upload_id = await given_upload(lifecycle.blobs)
     other = await given_upload(lifecycle.blobs, upload_id=upload_id + "0")
     await lifecycle.blobs.begin_multipart(member_key(PROJECT, upload_id, 0, 1, 7))
-    await lifecycle.handle(aborted(upload_id))
+    await lifecycle.deliver(aborted(upload_id))
     await lifecycle.purge()
     assert {key.split("/")[2] for key in await keys_in(lifecycle.blobs)} == {other}
     assert await lifecycle.blobs.abort_multiparts(objects_prefix(PROJECT, upload_id)) == 0
@@ -44,7 +45,7 @@ async def test_a_registered_model_keeps_its_files_and_no_more(lifecycle: Lifecyc
     """Parts go after the model is registered, and so do copies of what the project had already."""
     upload_id = await given_upload(lifecycle.blobs, files=5)
     kept = members(upload_id)[:2]
-    await lifecycle.handle(registered(upload_id, kept))
+    await lifecycle.deliver(registered(upload_id, kept))
     await lifecycle.purge()
     assert await keys_in(lifecycle.blobs) == set(kept)
 
@@ -54,7 +55,7 @@ async def test_a_file_that_a_later_model_shares_stays(lifecycle: Lifecycle) -> N
     first = await given_upload(lifecycle.blobs, files=2)
     [shared, own] = members(first, 2)
     second = await given_upload(lifecycle.blobs, files=2)
-    await lifecycle.handle(registered(second, [shared]), registered(first, [shared, own]), dropped(own))
+    await lifecycle.deliver(registered(second, [shared]), registered(first, [shared, own]), dropped(own))
     await lifecycle.purge()
     assert await keys_in(lifecycle.blobs) == {shared}
 
@@ -62,8 +63,8 @@ async def test_a_file_that_a_later_model_shares_stays(lifecycle: Lifecycle) -> N
 async def test_who_was_still_writing_is_met_by_a_later_pass(lifecycle: Lifecycle) -> None:
     """An extractor that has not heard of the abort yet writes on; the second pass sees it."""
     upload_id = await given_upload(lifecycle.blobs)
-    await lifecycle.handle(aborted(upload_id))
-    worker, stop = lifecycle.worker(), asyncio.Event()
+    await lifecycle.deliver(aborted(upload_id))
+    worker, stop = lifecycle.purge_worker(), asyncio.Event()
     assert await worker.purge_next(stop)
     assert await worker.purge_next(stop)
     assert await keys_in(lifecycle.blobs) == set()
@@ -75,8 +76,8 @@ async def test_who_was_still_writing_is_met_by_a_later_pass(lifecycle: Lifecycle
 
 async def test_passes_come_at_once_and_after_each_pause(lifecycle: Lifecycle) -> None:
     """0 s, 5 s, 60 s by default."""
-    await lifecycle.handle(dropped(f"{PROJECT}/objects/up/f1-a"))
-    worker, pauses = lifecycle.worker(), []
+    await lifecycle.deliver(dropped(f"{PROJECT}/objects/up/f1-a"))
+    worker, pauses = lifecycle.purge_worker(), []
     while await worker.purge_next(asyncio.Event()):
         pauses.append(await lifecycle.pool.fetchval("SELECT extract(epoch FROM due_at - now())::float FROM purge"))
         await lifecycle.pool.execute("UPDATE purge SET due_at = now()")
@@ -88,8 +89,8 @@ async def test_a_worker_that_dies_is_replaced_after_its_lease(lifecycle: Lifecyc
     """Killed between deleting and saying so: the next worker says it."""
     upload_id = await given_upload(lifecycle.blobs, parts=1, files=0)
     key = part_key(PROJECT, upload_id, 0, 0, "attempt")
-    await lifecycle.handle(aborted(upload_id))
-    dying = lifecycle.worker()
+    await lifecycle.deliver(aborted(upload_id))
+    dying = lifecycle.purge_worker()
     told = lifecycle.pool.execute("UPDATE purge SET leased_by = 'dead', lease_until = now() + interval '1 minute'")
     await told
     assert not await dying.purge_next(asyncio.Event())
@@ -110,8 +111,8 @@ async def test_a_worker_that_dies_is_replaced_after_its_lease(lifecycle: Lifecyc
 async def test_two_workers_share_the_purges(lifecycle: Lifecycle) -> None:
     """SKIP LOCKED: neither waits for the other, each purge is done by one of them at a time."""
     uploads = [await given_upload(lifecycle.blobs, files=1, parts=1) for _ in range(6)]
-    await lifecycle.handle(*(aborted(upload_id) for upload_id in uploads))
-    workers, stop = [lifecycle.worker() for _ in range(3)], asyncio.Event()
+    await lifecycle.deliver(*(aborted(upload_id) for upload_id in uploads))
+    workers, stop = [lifecycle.purge_worker() for _ in range(3)], asyncio.Event()
     for _ in range(4):
         assert all(await asyncio.gather(*(worker.purge_next(stop) for worker in workers)))
     assert await keys_in(lifecycle.blobs) == set()
@@ -121,12 +122,12 @@ async def test_two_workers_share_the_purges(lifecycle: Lifecycle) -> None:
 async def test_storage_that_is_away_delays_a_purge(lifecycle: Lifecycle, stack: Stack) -> None:
     """The purge is put back with a backoff, and done when storage is there again."""
     upload_id = await given_upload(lifecycle.blobs)
-    worker, stop = lifecycle.worker(), asyncio.Event()
+    worker, stop = lifecycle.purge_worker(), asyncio.Event()
     assert not await worker.purge_next(stop)  # it knows now whose bucket it is
-    await lifecycle.handle(aborted(upload_id))
+    await lifecycle.deliver(aborted(upload_id))
     await stack.stop("s3")
     with pytest.raises(Unavailable):
-        await lifecycle.worker().purge_next(stop)  # this one does not
+        await lifecycle.purge_worker().purge_next(stop)  # this one does not
     assert await worker.purge_next(stop)
     [failed] = await lifecycle.pool.fetch("SELECT failures, leased_by FROM purge WHERE failures > 0")
     assert tuple(failed) == (1, None)
@@ -139,17 +140,17 @@ async def test_storage_that_is_away_delays_a_purge(lifecycle: Lifecycle, stack: 
 async def test_a_stopping_worker_gives_its_purge_back(lifecycle: Lifecycle) -> None:
     """Whoever comes next need not wait for the lease to run out."""
     upload_id = await given_upload(lifecycle.blobs)
-    await lifecycle.handle(aborted(upload_id))
+    await lifecycle.deliver(aborted(upload_id))
     stop = asyncio.Event()
     stop.set()
-    await lifecycle.worker().purge_next(stop)
+    await lifecycle.purge_worker().purge_next(stop)
     assert await lifecycle.pool.fetchval("SELECT count(*) FROM purge WHERE leased_by IS NULL AND due_at <= now()") == 2
 
 
 async def test_events_of_large_purges_stay_small(lifecycle: Lifecycle) -> None:
     """A thousand parts are told of in several events, each far below what the broker takes."""
     await given_upload(lifecycle.blobs, parts=1000, files=0, upload_id="up")
-    await lifecycle.handle(aborted("up"))
+    await lifecycle.deliver(aborted("up"))
     await lifecycle.purge()
     events = await emitted(lifecycle.pool)
     assert sum(len(event.keys) for event in events if isinstance(event, ObjectDeleted)) == 1000
@@ -160,11 +161,11 @@ async def test_a_signal_starts_a_purge_at_once(lifecycle: Lifecycle) -> None:
     """The handler's commit wakes the worker, which otherwise looks but once a minute."""
     lifecycle.config = msgspec.structs.replace(lifecycle.config, poll_s=60)
     stop = asyncio.Event()
-    running = asyncio.create_task(lifecycle.worker().run(stop))
+    running = asyncio.create_task(lifecycle.purge_worker().run(stop))
     upload_id = await given_upload(lifecycle.blobs)
     async with asyncio.timeout(20):
         with lifecycle.signals.subscribe("outbox") as told:
-            await lifecycle.handle(aborted(upload_id))
+            await lifecycle.deliver(aborted(upload_id))
             while await keys_in(lifecycle.blobs):
                 await told.wait(20)
         stop.set()
@@ -179,9 +180,9 @@ async def test_workers_start_and_stop_at_any_time(lifecycle: Lifecycle) -> None:
         upload_id = await given_upload(lifecycle.blobs, files=2, parts=1)
         [keep, _left] = members(upload_id, 2)
         kept.add(keep)
-        await lifecycle.handle(registered(upload_id, [keep]))
+        await lifecycle.deliver(registered(upload_id, [keep]))
         stop = asyncio.Event()
-        running = [asyncio.create_task(lifecycle.worker().run(stop)) for _ in range(2)]
+        running = [asyncio.create_task(lifecycle.purge_worker().run(stop)) for _ in range(2)]
         asyncio.get_running_loop().call_later(rng.uniform(0, 0.02), stop.set)
         async with asyncio.timeout(20):
             await asyncio.gather(*running)
@@ -196,12 +197,12 @@ async def test_the_same_scheduled_twice_is_one_row(lifecycle: Lifecycle) -> None
     keys = members(upload_id)
     for _ in range(2):
         await asyncio.gather(
-            *(lifecycle.handle(aborted(upload_id)) for _ in range(4)),
-            *(lifecycle.handle(dropped(*order)) for order in (keys, keys[::-1], keys, keys)),
+            *(lifecycle.deliver(aborted(upload_id)) for _ in range(4)),
+            *(lifecycle.deliver(dropped(*order)) for order in (keys, keys[::-1], keys, keys)),
         )
         assert await lifecycle.pool.fetchval("SELECT count(*) FROM purge") == 3
         await lifecycle.pool.execute("UPDATE purge SET pass = 1")
-    await lifecycle.handle(aborted(upload_id))
+    await lifecycle.deliver(aborted(upload_id))
     assert await lifecycle.pool.fetchval("SELECT count(*) FROM purge WHERE pass = 0") == 2
     await lifecycle.purge()
     assert await keys_in(lifecycle.blobs) == set()
@@ -209,14 +210,15 @@ async def test_the_same_scheduled_twice_is_one_row(lifecycle: Lifecycle) -> None
 
 async def test_scheduled_again_in_its_last_pass_it_has_all_passes_again(lifecycle: Lifecycle) -> None:
     """Whoever works on it does not take the row away from under the second event."""
-    await lifecycle.handle(dropped(f"{PROJECT}/objects/up/f1-a"))
+    await lifecycle.deliver(dropped(f"{PROJECT}/objects/up/f1-a"))
     await lifecycle.pool.execute("UPDATE purge SET pass = 2")
-    purge = await purges.claim(lifecycle.pool, "worker", 60)
-    assert purge is not None
-    assert purge.pass_number == 2
-    await lifecycle.handle(dropped(f"{PROJECT}/objects/up/f1-a"))
-    assert not await purges.finish(lifecycle.pool, purge, "worker")
-    await purges.end_pass(lifecycle.pool, purge, "worker", next_in_s=60)
+    async with connection(lifecycle.pool) as tx:
+        purge = await purges.claim(tx, "worker", 60)
+        assert purge is not None
+        assert purge.pass_number == 2
+        await lifecycle.deliver(dropped(f"{PROJECT}/objects/up/f1-a"))
+        assert not await purges.finish(tx, purge)
+        await purges.end_pass(tx, purge, next_in_s=60)
     [row] = await lifecycle.pool.fetch("SELECT pass, leased_by, due_at <= now() FROM purge")
     assert tuple(row) == (0, None, True)
 
@@ -236,26 +238,28 @@ async def test_rows_of_the_previous_release_are_purged_too(lifecycle: Lifecycle)
 
 async def test_projects_take_turns(lifecycle: Lifecycle) -> None:
     """One that drops forty models does not keep another's single one waiting; nor do purges that are not due."""
-    for number in range(40):
-        await purges.schedule_keys(lifecycle.pool, "proj_a", [f"proj_a/objects/{number}/a"], reason="", at=NOON)
-    for project in ("proj_b", "proj_c"):
-        await purges.schedule_keys(lifecycle.pool, project, [f"{project}/objects/up/a"], reason="", at=NOON)
-    await lifecycle.pool.execute("UPDATE purge SET due_at = now() + interval '1 h' WHERE project_id = 'proj_b'")
-    turns, last = [], ""
-    while len(turns) < 5:
-        claimed = await purges.claim(lifecycle.pool, "worker", 60, after_project=last)
-        assert claimed is not None
-        turns.append(last := claimed.project_id)
+    turns: list[str] = []
+    async with connection(lifecycle.pool) as tx:
+        for number in range(40):
+            await purges.schedule_keys(tx, "proj_a", [f"proj_a/objects/{number}/a"], reason="", at=NOON)
+        for project in ("proj_b", "proj_c"):
+            await purges.schedule_keys(tx, project, [f"{project}/objects/up/a"], reason="", at=NOON)
+        await tx.execute("UPDATE purge SET due_at = now() + interval '1 h' WHERE project_id = 'proj_b'")
+        while len(turns) < 5:
+            claimed = await purges.claim(tx, "worker", 60, after_project=turns[-1] if turns else "")
+            assert claimed is not None
+            turns.append(claimed.project_id)
+
     assert turns == ["proj_a", "proj_c", "proj_a", "proj_a", "proj_a"]
 
 
 async def test_a_large_purge_is_done_in_turns(lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> None:
     """After so many deletions others have their turn; the pass goes on afterwards, and counts as one."""
-    monkeypatch.setattr("services.lifecycle.purging.TURN_BATCHES", 1)
+    monkeypatch.setattr("services.lifecycle.purge_worker.TURN_GROUPS", 1)
     lifecycle.config = msgspec.structs.replace(lifecycle.config, purge_pauses_s="3600,3600")
     upload_id = await given_upload(lifecycle.blobs, parts=900, files=0)
-    await lifecycle.handle(aborted(upload_id))
-    worker, turns = lifecycle.worker(), []
+    await lifecycle.deliver(aborted(upload_id))
+    worker, turns = lifecycle.purge_worker(), []
     while await worker.purge_next(asyncio.Event()):
         turns.append(len(await keys_in(lifecycle.blobs)))
     assert sorted(set(turns), reverse=True)[-3:] == [500, 100, 0]
@@ -276,8 +280,8 @@ async def test_what_storage_refuses_for_ever_holds_nothing_up(
         await delete(blobs, keys)
 
     monkeypatch.setattr(Blobs, "delete", refuse)
-    await lifecycle.handle(aborted(upload_id), aborted(other))
-    worker, pauses = lifecycle.worker(), []
+    await lifecycle.deliver(aborted(upload_id), aborted(other))
+    worker, pauses = lifecycle.purge_worker(), []
     while await worker.purge_next(asyncio.Event()):
         pass
     assert await keys_in(lifecycle.blobs) == {locked}

@@ -7,11 +7,11 @@ import random
 
 import msgspec
 
-from libs.contracts import ObjectDeleted, new_id
-from services.lifecycle.purging import PurgeWorker
+from libs.contracts import Event, ObjectDeleted, new_id
+from services.lifecycle.purge_worker import PurgeWorker
 from services.lifecycle.store import objects
-from tests.integration.lifecycle.conftest import Lifecycle
-from tests.integration.lifecycle.given import (
+from tests.integration.lifecycle.harness import Lifecycle
+from tests.integration.lifecycle.uploads import (
     NOON,
     PROJECT,
     aborted,
@@ -32,7 +32,7 @@ async def test_purges_that_race_with_registrations_delete_nothing_registered(lif
     rng = random.Random(11)
     uploads = [await given_upload(lifecycle.blobs, files=4, parts=2) for _ in range(30)]
     registry: set[str] = set()
-    events = []
+    events: list[Event] = []
     for number, upload_id in enumerate(uploads):
         if number % 5 == 4:
             events.append(aborted(upload_id))
@@ -48,8 +48,8 @@ async def test_purges_that_race_with_registrations_delete_nothing_registered(lif
 
     stop = asyncio.Event()
     lifecycle.config = msgspec.structs.replace(lifecycle.config, purge_pauses_s="0,0,0")
-    workers = [asyncio.create_task(lifecycle.worker().run(stop)) for _ in range(3)]
-    await asyncio.gather(*(lifecycle.handle(*events[lane::4]) for lane in range(4)))
+    workers = [asyncio.create_task(lifecycle.purge_worker().run(stop)) for _ in range(3)]
+    await asyncio.gather(*(lifecycle.deliver(*events[lane::4]) for lane in range(4)))
     while await lifecycle.pool.fetchval("SELECT count(*) FROM purge"):
         await asyncio.wait(workers, timeout=0.1)
     stop.set()
@@ -68,7 +68,7 @@ async def test_a_drop_waits_for_a_registration_that_is_committing(lifecycle: Lif
     [key] = members("up", 1)
     async with lifecycle.pool.acquire() as first, first.transaction():
         assert await objects.register(first, PROJECT, registered("up", [key]).files, at=NOON) == {key}
-        racing = asyncio.create_task(lifecycle.handle(dropped(key)))
+        racing = asyncio.create_task(lifecycle.deliver(dropped(key)))
         await asyncio.wait([racing], timeout=0.2)
         assert not racing.done()
         await objects.add_references(first, [key], "model", "m")
@@ -81,8 +81,8 @@ async def test_a_purge_waits_for_a_registration_that_is_committing(lifecycle: Li
     """The statement that claims a key for deletion sees a registration that began before it, and keeps the object."""
     upload_id = await given_upload(lifecycle.blobs, files=1, parts=0)
     [key] = members(upload_id, 1)
-    await lifecycle.handle(aborted(upload_id))
-    worker = lifecycle.worker()
+    await lifecycle.deliver(aborted(upload_id))
+    worker = lifecycle.purge_worker()
     async with lifecycle.pool.acquire() as tx, tx.transaction():
         await objects.register(tx, PROJECT, registered(upload_id, [key]).files, at=NOON)
         purging = asyncio.create_task(_purge_all(worker))

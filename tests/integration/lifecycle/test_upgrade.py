@@ -11,8 +11,8 @@ from libs.config import schema_name
 from libs.contracts import ObjectUnclaimed
 from libs.contracts.keys import file_key, part_key
 from services.lifecycle.app import MIGRATIONS
-from tests.integration.lifecycle.conftest import installed
-from tests.integration.lifecycle.given import keys_in
+from tests.integration.lifecycle.harness import installed
+from tests.integration.lifecycle.uploads import keys_in
 from tests.support import emitted
 from tests.support.stack import Stack
 

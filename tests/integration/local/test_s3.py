@@ -61,17 +61,29 @@ async def test_what_was_acknowledged_is_there_after_a_kill(data_dir: Path) -> No
 
 
 async def test_parts_outlive_a_kill(data_dir: Path) -> None:
-    data = content(20 * MIB)
+    data = content(40 * MIB)
     s3 = S3(data_dir, free_port(), "access", "secretsecret")
     process = await server.start(s3)
     async with Blobs.open(s3.url) as blobs, blobs.writer("key", None) as writer:
-        await writer.write(data[: 18 * MIB])
+        await writer.write(data[: 34 * MIB])
         await process.kill()
         process = await server.start(s3)
-        await writer.write(data[18 * MIB :])
+        await writer.write(data[34 * MIB :])
     async with Blobs.open(s3.url) as blobs:
         assert b"".join([chunk async for chunk in blobs.get("key")]) == data
     await process.stop(within_s=10)
+
+
+async def test_an_object_of_parts_is_written_once(data_dir: Path) -> None:
+    """Nothing is joined in the background when it is read: that would be a second copy of every byte."""
+    data = content(66 * MIB)
+    async with running(data_dir) as (_, blobs):
+        async with blobs.writer("key", len(data)) as writer:
+            await writer.write(data)
+        blocks = _blocks(data_dir)
+        for _ in range(3):
+            assert b"".join([chunk async for chunk in blobs.get("key")]) == data
+        assert _blocks(data_dir) == blocks
 
 
 async def test_the_data_directory_may_be_moved(data_dir: Path) -> None:
@@ -166,3 +178,9 @@ def test_without_room_for_the_copies_nothing_is_begun(
     monkeypatch.setattr(former, "SPARE_BYTES", shutil.disk_usage(data_dir).free)
     with pytest.raises(CannotRun, match="Make room"):
         check_importable(old, data_dir, wanted=True)
+
+
+def _blocks(data_dir: Path) -> set[str]:
+    """The files that have the bytes of objects."""
+    folder = data_dir / "s3" / "store" / "objects"
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

@@ -9,9 +9,10 @@ import pytest
 
 from libs import telemetry
 from libs.contracts import Event
+from libs.contracts.limits import MAX_EVENT_BYTES
 from libs.db import Pool, Tx, transaction
 from libs.errors import Invalid
-from libs.outbox import MAX_EVENT_BYTES, apply_once, begin_attempt, depth, emit, excuse_attempt, prune, replay, seen
+from libs.outbox import apply_once, begin_attempt, depth, emit, excuse_attempt, prune, replay, seen
 from tests.support.bus import an_event
 from tests.support.fixtures import PoolFor
 from tests.support.outbox import emitted

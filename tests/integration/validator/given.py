@@ -27,10 +27,10 @@ from libs.db import Pool
 from libs.errors import Unavailable
 from libs.outbox import CHANNEL, apply_once
 from libs.signals import Signals
-from services.validator.attempt import Tools
 from services.validator.config import ValidatorConfig
+from services.validator.dependencies import Dependencies
 from services.validator.handlers import handlers
-from services.validator.reading import ModelReader, Ranges
+from services.validator.reader import ModelReader, Ranges
 from services.validator.worker import Worker
 from tests.support.eventually import eventually
 from tests.support.outbox import emitted
@@ -82,7 +82,7 @@ class Given:
         """One process's worth of work, with other settings where told."""
         config = msgspec.structs.replace(self.config, **changes)
         reader = ModelReader(storage or self.storage, config.max_fetches)
-        return Worker(Tools(config, self.pool, reader), self.signals)
+        return Worker(Dependencies(config, self.pool, self.signals, reader))
 
     @asynccontextmanager
     async def working(self, storage: Ranges | None = None, **changes: float) -> AsyncIterator[asyncio.Task[None]]:

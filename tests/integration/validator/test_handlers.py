@@ -9,7 +9,7 @@ import msgspec
 from libs.contracts import ModelRejected, ModelValidated, new_id
 from libs.db import transaction
 from services.validator import store
-from services.validator.app import forget
+from services.validator.app import forget_old
 from services.validator.store import Verdict
 from tests.integration.validator.given import Given
 from tests.support.models import given_llama
@@ -127,8 +127,8 @@ async def test_what_is_old_is_forgotten(given: Given) -> None:
         "SELECT (SELECT count(*) FROM verdict), (SELECT count(*) FROM inspected), (SELECT count(*) FROM validation)"
     )
 
-    await forget(given.pool, given.config)
+    await forget_old(given.pool, given.config)
     assert tuple(await given.pool.fetchrow(counts)) == (1, len(request.files), 1)
 
-    await forget(given.pool, msgspec.structs.replace(given.config, forget_after_s=1e-6, forget_pieces_after_s=1e-6))
+    await forget_old(given.pool, msgspec.structs.replace(given.config, forget_after_s=1e-6, forget_pieces_after_s=1e-6))
     assert tuple(await given.pool.fetchrow(counts)) == (0, 0, 0)

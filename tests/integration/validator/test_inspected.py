@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from libs.contracts import ModelRejected, ModelValidated
-from services.validator import pieces
+from services.validator import facts
 from tests.integration.validator.given import Given
 from tests.support.models import given_llama, given_pytorch_llama
 from tests.support.torchfiles import given_torch
@@ -106,4 +106,4 @@ async def test_what_is_too_large_to_keep_is_read_each_time(given: Given) -> None
 
     assert outcome.report.files_read == 1
     longest = await given.pool.fetchval("SELECT max(octet_length(piece)) FROM inspected")
-    assert longest <= pieces.MAX_PIECE_BYTES
+    assert longest <= facts.MAX_FACTS_BYTES

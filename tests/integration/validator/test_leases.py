@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from libs.blobs import Blobs
 from libs.contracts import ModelValidated, ModelValidationParked, ModelValidationRequested, new_id
@@ -140,7 +141,7 @@ def _inlined(statement: str) -> str:
     return statement.replace("$1", "'a process'").replace("$2", "4").replace("$3", "60.0")
 
 
-def _nodes(plan: dict) -> list[dict]:
+def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for child in plan.get("Plans", ()) for node in _nodes(child))]
 
 
@@ -253,13 +254,13 @@ async def test_a_lease_that_ran_out_while_postgres_was_away_is_kept_unless_someb
     [held] = await claim(given, 1)
     await given.pool.execute("UPDATE validation SET not_before = now() - interval '1 hour'")
     async with transaction(given.pool) as tx:
-        assert await store.renew(tx, "a process", [held], 60) == {(held.validation_id, held.fence)}
+        assert await store.LEASES.renew(tx, "a process", [(held.key, held.fence)], 60) == {(held.validation_id, held.fence)}
     assert await claim(given, 1) == []
 
     await given.pool.execute("UPDATE validation SET not_before = now() - interval '1 hour'")
     [taken] = await claim(given, 1, "another")
     async with transaction(given.pool) as tx:
-        assert await store.renew(tx, "a process", [held], 60) == set()
+        assert await store.LEASES.renew(tx, "a process", [(held.key, held.fence)], 60) == set()
         assert await store.park(tx, held, "", 1, 1) is None
         await store.release(tx, held)
         await store.postpone(tx, held, "", 0)

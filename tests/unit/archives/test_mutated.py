@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import tarfile
 
@@ -12,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.archives.errors import BadArchive
-from libs.contracts import Finding, Format
+from libs.contracts import ArchiveFormat, Finding
 from tests.support.tarblocks import END, gnu_long, header, member, pax
+from tests.unit.archives.packing import PACK
 from tests.unit.archives.unpacked import unpacked
 
 HONEST = (
@@ -26,16 +25,12 @@ HONEST = (
     + member("model.bin", bytes(range(256)) * 5)
     + END
 )
-ARCHIVES: dict[Format, bytes] = {
-    "tar": HONEST,
-    "tar.gz": gzip.compress(HONEST, mtime=0),
-    "tar.bz2": bz2.compress(HONEST),
-}
+ARCHIVES = {archive_format: pack(HONEST) for archive_format, pack in PACK.items()}
 
 Outcome = dict[str, bytes] | tuple[str, str, str]
 
 
-def outcome(content: bytes, archive_format: Format, piece_bytes: int) -> Outcome:
+def outcome(content: bytes, archive_format: ArchiveFormat, piece_bytes: int) -> Outcome:
     """The files, or what refused them."""
     try:
         return unpacked(content, archive_format, piece_bytes=piece_bytes).contents
@@ -46,7 +41,7 @@ def outcome(content: bytes, archive_format: Format, piece_bytes: int) -> Outcome
 
 @pytest.mark.parametrize("archive_format", list(ARCHIVES))
 @given(data=st.data())
-def test_same_outcome_for_any_pieces(archive_format: Format, data: st.DataObject) -> None:
+def test_same_outcome_for_any_pieces(archive_format: ArchiveFormat, data: st.DataObject) -> None:
     content = bytearray(ARCHIVES[archive_format])
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(content) - 1))
@@ -70,7 +65,7 @@ def test_same_outcome_for_any_pieces(archive_format: Format, data: st.DataObject
 
 
 @given(st.binary(max_size=2000), st.sampled_from(list(ARCHIVES)), st.integers(1, 700))
-def test_noise_is_refused(content: bytes, archive_format: Format, piece_bytes: int) -> None:
+def test_noise_is_refused(content: bytes, archive_format: ArchiveFormat, piece_bytes: int) -> None:
     assert isinstance(outcome(content, archive_format, piece_bytes), tuple)
 
 

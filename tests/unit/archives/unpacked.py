@@ -5,7 +5,7 @@ from __future__ import annotations
 from libs.archives.limits import ArchiveLimits
 from libs.archives.tar import Content, MemberDropped, MemberEnded, MemberEvent, MemberStarted
 from libs.archives.unpack import Unpacker, unpack_archive
-from libs.contracts import Format
+from libs.contracts import ArchiveFormat
 
 
 class Files:
@@ -39,7 +39,7 @@ class Files:
 
 def unpacked(
     content: bytes,
-    archive_format: Format = "tar",
+    archive_format: ArchiveFormat = "tar",
     *,
     piece_bytes: int | None = None,
     limits: ArchiveLimits | None = None,

@@ -48,11 +48,11 @@ def test_slices_are_views() -> None:
 
 @pytest.mark.parametrize("size_bytes", [0, 1, PART_BYTES * MAX_PARTS, PART_BYTES * MAX_PARTS + 1, 5 * 1024**4])
 def test_parts_are_few_enough(size_bytes: int) -> None:
-    """S3 allows 10,000; and no part is smaller than 8 MiB."""
+    """S3 allows 10,000; and no part is smaller than 16 MiB."""
     assert part_bytes(size_bytes) >= PART_BYTES
     assert -(-size_bytes // part_bytes(size_bytes)) <= MAX_PARTS
 
 
 def test_parts_stay_small_for_as_long_as_they_can() -> None:
     assert part_bytes(PART_BYTES * MAX_PARTS) == PART_BYTES
-    assert part_bytes(None) == 2 * PART_BYTES
+    assert part_bytes(None) == PART_BYTES

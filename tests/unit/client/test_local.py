@@ -46,9 +46,9 @@ def test_format_is_told_by_the_bytes_then_by_the_name(name: str, head: bytes, ex
 @pytest.mark.parametrize(
     ("name", "head", "words"),
     [
-        ("m.zip", b"PK\x03\x04" + EMPTY, "a zip archive. Unpack it"),
-        ("m.tar.zst", b"\x28\xb5\x2f\xfd" + EMPTY, "compressed with zstd. Unpack it"),
-        ("m.tar.xz", b"\xfd7zXZ\x00" + EMPTY, "compressed with xz. Unpack it"),
+        ("m.zip", b"PK\x03\x04" + EMPTY, "a zip file. Unpack it"),
+        ("m.tar.zst", b"\x28\xb5\x2f\xfd" + EMPTY, "zstd data. Unpack it"),
+        ("m.tar.xz", b"\xfd7zXZ\x00" + EMPTY, "xz data. Unpack it"),
         ("model.safetensors", EMPTY, "Upload the directory that holds it"),
     ],
 )

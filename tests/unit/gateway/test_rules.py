@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
+from libs.contracts.limits import MAX_PARTS
 from services.gateway.models.download import requested_range
 from services.gateway.models.versions import next_version
 from services.gateway.presentation import content_type, percent, size_in_words, timestamp
-from services.gateway.uploads.opening import MAX_PARTS, MIB, part_size
+from services.gateway.uploads.opening import MIB, part_size
 from services.gateway.uploads.ranges import missing_ranges, ranges
 
 

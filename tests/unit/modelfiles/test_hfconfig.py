@@ -7,7 +7,7 @@ import json
 import pytest
 
 from libs.modelfiles import hfconfig, mistral, quantization
-from libs.modelfiles.hfconfig import ModelConfig
+from libs.modelfiles.hfconfig import Json, ModelConfig
 from libs.modelfiles.unreadable import Unreadable
 
 
@@ -26,7 +26,7 @@ def test_python_reads_nan_and_so_does_vllm() -> None:
     assert hfconfig.parse(b'{"rope_theta": NaN, "hidden_size": 8}').hidden_size == 8
 
 
-CONTEXT = {
+CONTEXT: dict[str, tuple[Json, int | None]] = {
     "max_position_embeddings": ({"max_position_embeddings": 4096}, 4096),
     "GPT-2": ({"n_positions": 1024}, 1024),
     "MPT": ({"max_seq_len": 2048}, 2048),
@@ -77,7 +77,7 @@ def test_context_length(case: str) -> None:
     assert config(**whole).context_length == tokens
 
 
-SIZES = {
+SIZES: dict[str, tuple[Json, tuple[int | None, ...]]] = {
     "Llama": (
         {
             "hidden_size": 64,
@@ -170,7 +170,7 @@ def test_architectures_are_a_list_of_names(named: object) -> None:
         config(architectures=named).architectures  # noqa: B018
 
 
-QUANTIZATION = {
+QUANTIZATION: dict[str, tuple[Json, Json | None, str]] = {
     "none": ({}, None, "native"),
     "empty": ({"quantization_config": {}}, None, "native"),
     "null": ({"quantization_config": None}, None, "native"),
@@ -207,7 +207,7 @@ def test_quantization(case: str) -> None:
     assert quantization.of(config(**whole), beside).method == method
 
 
-MISTRAL = {
+MISTRAL: dict[str, tuple[dict[str, object], str]] = {
     "dense": ({}, "MistralForCausalLM"),
     "experts": ({"moe": {"num_experts": 8}}, "MixtralForCausalLM"),
     "shared experts": ({"moe": {"num_experts": 8, "num_shared_experts": 1}}, "MistralLarge3ForCausalLM"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -23,12 +23,13 @@ from tests.support.ranges import read_from
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 Tables = dict[str, tuple[str, tuple[int, ...]]]
+_deserialize: Callable[[bytes], list[tuple[str, dict[str, Any]]]] = deserialize  # the package has no types
 
 
 def by_package(file: bytes) -> Tables | None:
     """Names, types and shapes as the package reads them; None if it refuses the file."""
     try:
-        return {name: (info["dtype"], tuple(info["shape"])) for name, info in deserialize(file)}
+        return {name: (info["dtype"], tuple(info["shape"])) for name, info in _deserialize(file)}
     except SafetensorError:
         return None
 
@@ -115,7 +116,7 @@ def test_every_file_that_is_right_is_read_alike(
 
 
 numbers = st.sampled_from([0, 1, 2, 3, 4, 7, 8, -1, 2**31, 2**32, 2**62, 2**63, 2**64 - 1, 2**64, 1.0, 1e3, True, None])
-dtypes = st.sampled_from([*sorted(DTYPE_BITS), "f32", "F8", "", None, 1, {"F32": None}, []])
+dtypes: st.SearchStrategy[Any] = st.sampled_from([*sorted(DTYPE_BITS), "f32", "F8", "", None, 1, {"F32": None}, []])
 
 
 @relaxed

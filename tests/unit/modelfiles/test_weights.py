@@ -1,11 +1,10 @@
-"""Which files vLLM would take for weights, and what is missing of them."""
+"""Which files vLLM would take for weights."""
 
 from __future__ import annotations
 
 import pytest
 
-from libs.modelfiles.required import missing_files
-from libs.modelfiles.weights import Selection, missing_shards, select
+from libs.modelfiles.weights import Selection, select
 
 SELECTED = {
     "safetensors before bin": (
@@ -45,76 +44,3 @@ SELECTED = {
 def test_selects_what_vllm_would_load(case: str) -> None:
     paths, selection = SELECTED[case]
     assert select(paths) == selection
-
-
-COMPLETE = {
-    "config and safetensors": ["config.json", "model.safetensors"],
-    "config and bin": ["config.json", "pytorch_model.bin"],
-    "config and exl2": ["config.json", "output.exl2"],
-    "Mistral's own": ["params.json", "consolidated.safetensors"],
-    "gguf alone": ["m.gguf"],
-}
-
-
-@pytest.mark.parametrize("case", COMPLETE)
-def test_nothing_is_missing_of(case: str) -> None:
-    assert missing_files(COMPLETE[case]) == []
-
-
-INCOMPLETE = {
-    "nothing at all": ([], ["config-missing", "weights-missing"], ""),
-    "no config": (["model.safetensors"], ["config-missing"], "config.json is missing"),
-    "params.json is for consolidated weights": (
-        ["params.json", "model.safetensors"],
-        ["config-missing"],
-        "config.json",
-    ),
-    "no weights": (["config.json", "tokenizer.json"], ["weights-missing"], "no model weights"),
-    "only what training left": (
-        ["config.json", "optimizer.bin"],
-        ["weights-missing"],
-        "optimizer.bin belongs to training",
-    ),
-    "one folder too deep": (
-        ["llama/config.json", "llama/model.safetensors"],
-        ["config-missing", "weights-missing"],
-        "only at llama/config.json",
-    ),
-    "weights in a folder": (
-        ["config.json", "original/model.safetensors"],
-        ["weights-missing"],
-        "original/model.safetensors",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", INCOMPLETE)
-def test_says_what_is_missing_of(case: str) -> None:
-    paths, rules, told = INCOMPLETE[case]
-    findings = missing_files(paths)
-    assert [finding.rule for finding in findings] == rules
-    assert all(finding.severity == "error" and finding.fix for finding in findings)
-    assert told in " ".join(finding.message for finding in findings)
-
-
-SHARDS = {
-    "whole": (["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"], []),
-    "counted from nothing": (["m-00000-of-00002.bin", "m-00001-of-00002.bin"], []),
-    "one missing": (["m-00001-of-00002.safetensors"], ["1 of 2 shards are missing: m-00002-of-00002.safetensors."]),
-    "two sets": (
-        ["a-1-of-2.bin", "b-2-of-2.bin"],
-        ["1 of 2 shards are missing: a-2-of-2.bin.", "1 of 2 shards are missing: b-1-of-2.bin."],
-    ),
-    "many missing": (
-        ["m-1-of-9.pt"],
-        ["8 of 9 shards are missing: m-2-of-9.pt, m-3-of-9.pt, m-4-of-9.pt, m-5-of-9.pt, m-6-of-9.pt and 3 more."],
-    ),
-    "not numbered": (["model.safetensors", "other.safetensors"], []),
-    "an absurd count": (["m-1-of-99999999999.bin"], []),
-}
-
-
-@pytest.mark.parametrize("case", SHARDS)
-def test_numbered_shards_must_be_whole(case: str) -> None:
-    paths, messages = SHARDS[case]
-    assert [finding.message for finding in missing_shards(paths)] == messages

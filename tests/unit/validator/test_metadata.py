@@ -14,7 +14,7 @@ from tests.support.models import (
     llama_tensors,
     without,
 )
-from tests.unit.validator.memory import judged
+from tests.unit.validator.harness import reported
 
 SECOND = "model-00002-of-00002.safetensors"
 
@@ -38,14 +38,14 @@ UNDEPLOYABLE: dict[str, tuple[Files, str]] = {
 @pytest.mark.parametrize("case", UNDEPLOYABLE)
 async def test_is_accepted_but_not_deployable(case: str) -> None:
     files, reason = UNDEPLOYABLE[case]
-    report = await judged(files)
+    report = await reported(files)
     assert report.passed, report.findings
     assert not report.metadata.deployable
     assert reason in (report.metadata.deployable_reason or "")
 
 
 async def test_a_rejected_model_is_not_deployable_and_says_why() -> None:
-    report = await judged(without(given_llama(shards=2), SECOND))
+    report = await reported(without(given_llama(shards=2), SECOND))
     assert not report.metadata.deployable
     assert report.metadata.deployable_reason == f"{SECOND} is missing."
 
@@ -53,13 +53,13 @@ async def test_a_rejected_model_is_not_deployable_and_says_why() -> None:
 async def test_metadata_of_a_model_whose_config_tells_little() -> None:
     """Sizes that config.json leaves to its class's defaults are taken from the tensors."""
     files = given_llama() | {"config.json": encoded({"architectures": ["LlamaForCausalLM"], "model_type": "llama"})}
-    metadata = (await judged(files)).metadata
+    metadata = (await reported(files)).metadata
     assert (metadata.hidden_size, metadata.num_layers, metadata.vocab_size) == (128, 2, 256)
     assert metadata.context_length is None
 
 
 async def test_metadata_of_a_small_llama() -> None:
-    metadata = (await judged(given_llama(shards=2))).metadata
+    metadata = (await reported(given_llama(shards=2))).metadata
     assert metadata.format == "safetensors"
     assert metadata.architecture == "LlamaForCausalLM"
     assert metadata.quantization == "native"
@@ -72,9 +72,9 @@ async def test_metadata_of_a_small_llama() -> None:
 
 
 async def test_metadata_of_pickled_weights_and_of_gguf() -> None:
-    pickled = (await judged(given_pytorch_llama())).metadata
+    pickled = (await reported(given_pytorch_llama())).metadata
     assert (pickled.format, pickled.dtype) == ("pytorch", "F32")
     assert pickled.parameter_count == sum(tensor.size for tensor in llama_tensors().values())
-    gguf = (await judged({"model.gguf": given_gguf()})).metadata
+    gguf = (await reported({"model.gguf": given_gguf()})).metadata
     assert (gguf.format, gguf.architecture, gguf.quantization) == ("gguf", "llama", "gguf")
     assert (gguf.parameter_count, gguf.context_length, gguf.vocab_size) == (128, 512, 3)

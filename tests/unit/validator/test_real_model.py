@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.sample import NoSample, fetch
-from services.validator.judging import judge
-from services.validator.reading import ModelReader
-from tests.unit.validator.memory import MemoryStorage, stored
+from tests.unit.validator.harness import read, reported
 
 CACHE = Path(__file__).parents[3] / ".cache" / "models"
 
@@ -20,12 +18,12 @@ def model() -> dict[str, bytes]:
     try:
         folder = fetch(CACHE)
     except NoSample as absent:
-        pytest.skip(absent.message)
+        pytest.skip(str(absent))
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 async def test_a_real_sentence_transformer_is_understood_from_its_headers(model: dict[str, bytes]) -> None:
-    report = judge(await ModelReader(MemoryStorage(model), requests=4).inspect(stored(model)))
+    report = await reported(model)
 
     assert report.findings == []
     metadata = report.metadata
@@ -42,7 +40,7 @@ async def test_a_real_sentence_transformer_is_understood_from_its_headers(model:
 
 
 async def test_its_weights_are_not_read(model: dict[str, bytes]) -> None:
-    found = await ModelReader(MemoryStorage(model), requests=4).inspect(stored(model))
+    found = await read(model)
 
     header = 8 + int.from_bytes(model["model.safetensors"][:8], "little")
     rest = sum(len(content) for path, content in model.items() if path != "model.safetensors")

@@ -10,13 +10,15 @@ import msgspec
 from libs.contracts import MemoryNeed, Report, new_id
 from libs.db import Tx, columns
 from libs.errors import Conflict, ModelNotFound
+from libs.states import Transition, sql_in
+from services.gateway.models.states import CREATE, DISCARD, FAIL, PROCESS, REOPEN, USABLE, ModelStatus
 from services.gateway.models.versions import next_version
 
 R = TypeVar("R", bound=msgspec.Struct)
 
 
-class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model it is, and of which name a version."""
+class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of `model` that say which model it is, and of which name a version."""
 
     id: str
     serial: int
@@ -24,30 +26,30 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
-class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list shows of a model."""
+class ListedModelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of `model` that a list shows."""
 
     id: str
     name: str
     version: str
     is_latest: bool
-    status: str
+    status: ModelStatus
     format: str | None
     size_bytes: int
     created_at: datetime
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of a model but its report, which may be long."""
+class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Every column of `model` that clients see, except for its report, which may be long."""
 
     id: str
     project_id: str
     name: str
     version: str
     is_latest: bool
-    status: str
+    status: ModelStatus
     status_reason: str | None
-    status_before_missing: str | None
+    status_before_missing: ModelStatus | None
     size_bytes: int
     file_count: int
     description: str | None
@@ -71,25 +73,25 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """A model and the validator's report on it."""
+class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of `model` with the validator's report."""
 
     id: str
-    status: str
+    status: ModelStatus
     status_reason: str | None
     report: Report | None
     validated_at: datetime | None
 
 
-class Created(msgspec.Struct, frozen=True, kw_only=True):
-    """The least that a client asks for."""
+class CreatedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of `model` that the OpenAI SDK reads."""
 
     id: str
     created_at: datetime
 
 
 async def create(tx: Tx, project_id: str, name: str, version: str | None) -> tuple[str, str]:
-    """A new version of `name`, in 'uploading'; the first of its name is the latest at once.
+    """Insert a new version of `name`, in CREATE's target; the first of its name is the latest at once.
 
     Two uploads of one name take turns, so that each gets a version of its own.
     Returns: (model id, version). Raises: Conflict if the version exists.
@@ -106,18 +108,19 @@ async def create(tx: Tx, project_id: str, name: str, version: str | None) -> tup
         )
     model_id = new_id()
     await tx.execute(
-        "INSERT INTO model (id, project_id, name, version, is_latest) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO model (id, project_id, name, version, is_latest, status) VALUES ($1, $2, $3, $4, $5, $6)",
         model_id,
         project_id,
         name,
         chosen,
         not taken,
+        CREATE.target,
     )
     return model_id, chosen
 
 
 async def lock_name(tx: Tx, model_id: str) -> None:
-    """Versions of one name take turns; to be called before any of their rows is locked."""
+    """Make versions of one name take turns; to be called before any of their rows is locked."""
     await tx.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(project_id || '/' || name, 0)) FROM model WHERE id = $1",
         model_id,
@@ -125,21 +128,21 @@ async def lock_name(tx: Tx, model_id: str) -> None:
 
 
 async def discard(tx: Tx, model_id: str) -> None:
-    """Remove the row of a model whose upload was aborted; the newest remaining version becomes the latest."""
+    """DISCARD: delete a model whose upload was aborted; the newest remaining version becomes the latest."""
     await lock_name(tx, model_id)
     row = await tx.fetchrow(
-        """
-        DELETE FROM model WHERE id = $1 AND status IN ('uploading', 'processing')
+        f"""
+        DELETE FROM model WHERE id = $1 AND status {sql_in(DISCARD.sources)}
         RETURNING project_id, name, is_latest
         """,
         model_id,
     )
     if row is not None and row["is_latest"]:
         await tx.execute(
-            """
+            f"""
             UPDATE model SET is_latest = true
              WHERE id = (SELECT id FROM model WHERE project_id = $1 AND name = $2
-                          ORDER BY (status IN ('ready', 'active')) DESC, serial DESC LIMIT 1)
+                          ORDER BY (status {sql_in(USABLE)}) DESC, serial DESC LIMIT 1)
             """,
             row["project_id"],
             row["name"],
@@ -147,25 +150,21 @@ async def discard(tx: Tx, model_id: str) -> None:
 
 
 async def process(tx: Tx, model_id: str) -> None:
-    """Everything has been sent: 'uploading' -> 'processing'."""
-    await tx.execute(
-        "UPDATE model SET status = 'processing', updated_at = now() WHERE id = $1 AND status = 'uploading'", model_id
-    )
+    """PROCESS; nothing in any state but its sources."""
+    await _move(tx, PROCESS, model_id)
 
 
 async def reopen(tx: Tx, model_id: str) -> None:
-    """'processing' -> 'uploading': something of it is to be sent again."""
-    await tx.execute(
-        "UPDATE model SET status = 'uploading', updated_at = now() WHERE id = $1 AND status = 'processing'", model_id
-    )
+    """REOPEN; nothing in any state but its sources."""
+    await _move(tx, REOPEN, model_id)
 
 
 async def fail(tx: Tx, model_id: str, reason: str) -> bool:
-    """-> 'error' with its reason, from any state that waits for something; False if it was in none."""
+    """FAIL, with its reason; False in any state but its sources."""
     failed = await tx.fetchval(
-        """
-        UPDATE model SET status = 'error', status_reason = $2, deadline_at = NULL, updated_at = now()
-         WHERE id = $1 AND status IN ('uploading', 'processing', 'validating') RETURNING id
+        f"""
+        UPDATE model SET status = {FAIL.target!r}, status_reason = $2, deadline_at = NULL, updated_at = now()
+         WHERE id = $1 AND status {sql_in(FAIL.sources)} RETURNING id
         """,
         model_id,
         reason,
@@ -173,7 +172,17 @@ async def fail(tx: Tx, model_id: str, reason: str) -> bool:
     return failed is not None
 
 
-async def become_latest(tx: Tx, model: Version) -> None:
+async def _move(tx: Tx, transition: Transition[ModelStatus], model_id: str) -> None:
+    await tx.execute(
+        f"""
+        UPDATE model SET status = {transition.target!r}, updated_at = now()
+         WHERE id = $1 AND status {sql_in(transition.sources)}
+        """,
+        model_id,
+    )
+
+
+async def become_latest(tx: Tx, model: VersionRow) -> None:
     """Move `is_latest` to a version that has become ready, unless a newer one that is ready holds it.
 
     The caller has taken `lock_name`.
@@ -183,7 +192,7 @@ async def become_latest(tx: Tx, model: Version) -> None:
         model.project_id,
         model.name,
     )
-    if holder and holder["serial"] > model.serial and holder["status"] in ("ready", "active"):
+    if holder and holder["serial"] > model.serial and holder["status"] in USABLE:
         return
     await tx.execute(
         "UPDATE model SET is_latest = false WHERE project_id = $1 AND name = $2 AND is_latest AND id <> $3",

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def part_bytes(size_bytes: int) -> int:
-    """Of every part but the last: 8 MiB and up, so that a tenth of S3's 10,000 numbers is left for broken requests."""
+    """Of every part but the last: 16 MiB and up, so that a tenth of S3's 10,000 numbers is left for broken requests."""
     return smallest_part_bytes(size_bytes + size_bytes // 8)
 
 

@@ -19,12 +19,11 @@ from libs.contracts import (
     StoredFile,
 )
 from libs.db import connection, transaction
-from services.gateway.models import validation
+from services.gateway.models import registration, transitions
 from services.gateway.models.store import files as model_files
-from services.gateway.models.store import models
 from services.gateway.models.store.files import Claimed
 from services.gateway.models.sweepers import ask_verdicts_again
-from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, report
+from tests.integration.gateway.models.verdicts import STALE_AFTER, SYMLINK, asked_for, report
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads
 from tests.support.eventually import eventually
 
@@ -102,7 +101,7 @@ async def test_what_is_found_again_makes_models_what_they_were(uploads: Uploads,
     again = await uploads.model(model_id)
     assert {**again, "updated_at": was["updated_at"]} == was
     if before == "validating":
-        await ask_verdicts_again(uploads.pool, datetime.now(UTC))
+        await ask_verdicts_again(uploads.pool, datetime.now(UTC), STALE_AFTER)
         verdict = await asked_for(uploads, model_id)
         assert verdict.id != asked.id
         await uploads.validate(model_id)
@@ -204,10 +203,9 @@ async def test_a_model_that_is_being_registered_while_its_object_is_lost_is_in_e
         assert claimed.keys == {file.sha256: lost}
         losing = asyncio.create_task(uploads.tell(ObjectMissing(project_id=PROJECT, keys=[lost], at=NOON)))
         await someone_waits_for_a_lock(uploads)
-        model_id, _ = await models.create(tx, PROJECT, "second", None)
-        await models.process(tx, model_id)
-        await model_files.insert(tx, model_id, PROJECT, [file])
-        await validation.begin(tx, PROJECT, model_id, [file], at=NOON, deadline_at=LATER)
+        model_id, _ = await transitions.create(tx, PROJECT, "second", None)
+        await transitions.process(tx, model_id)
+        await registration.register(tx, PROJECT, model_id, [file], upload_id="second", at=NOON)
     await losing
     assert (await uploads.model(model_id))["status_reason"].startswith(WEIGHTS)
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from libs.contracts import ModelRejected, ModelValidated, ModelValidationRequested, id_of
 from libs.db import connection
+from services.gateway.models.registration import PAUSES
 from services.gateway.models.sweepers import ask_verdicts_again, give_verdicts_up
-from services.gateway.models.validation import PAUSES
-from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, give_up_event, parked, report
+from tests.integration.gateway.models.verdicts import STALE_AFTER, SYMLINK, asked_for, give_up_event, parked, report
 from tests.integration.gateway.uploading import FILES, NOON, Uploads
 
 DAYS = timedelta(days=7)
@@ -19,7 +19,7 @@ async def asked_through_all_pauses(uploads: Uploads, since: datetime) -> datetim
     now = since
     for pause in PAUSES:
         now += pause + timedelta(seconds=1)
-        await ask_verdicts_again(uploads.pool, now)
+        await ask_verdicts_again(uploads.pool, now, STALE_AFTER)
     return now
 
 
@@ -62,10 +62,10 @@ async def test_a_verdict_is_asked_for_again_with_growing_pauses_under_ids_of_wha
     pauses = [*PAUSES, PAUSES[-1]]
     now = datetime.now(UTC)
     for ask, pause in enumerate(pauses, start=2):
-        await ask_verdicts_again(uploads.pool, now + pause - timedelta(seconds=3))  # too early
+        await ask_verdicts_again(uploads.pool, now + pause - timedelta(seconds=3), STALE_AFTER)  # too early
         now += pause + timedelta(seconds=1)
-        await ask_verdicts_again(uploads.pool, now)
-        await ask_verdicts_again(uploads.pool, now)  # another gateway, at the same time
+        await ask_verdicts_again(uploads.pool, now, STALE_AFTER)
+        await ask_verdicts_again(uploads.pool, now, STALE_AFTER)  # another gateway, at the same time
         assert len(await uploads.emitted(ModelValidationRequested)) == ask
         again = await asked_for(uploads, done["model_id"])
         assert again.id == id_of("model.validation_requested", first.validation_id, ask)
@@ -81,7 +81,7 @@ async def test_a_parked_model_says_what_it_waits_for_until_its_verdict(uploads: 
 
     model = await uploads.model(done["model_id"])
     assert (model["status"], model["status_reason"]) == ("validating", "storage is away.")
-    await ask_verdicts_again(uploads.pool, retry_at)  # the validator tries again by itself
+    await ask_verdicts_again(uploads.pool, retry_at, STALE_AFTER)  # the validator tries again by itself
     assert len(await uploads.emitted(ModelValidationRequested)) == 1
 
     await uploads.validate(done["model_id"])
@@ -111,7 +111,7 @@ async def test_an_error_of_ours_parks_the_model_and_its_verdict_is_asked_for_aga
         assert model["status"] == "validating"
         assert "ZeroDivisionError" in model["status_reason"]
 
-    await ask_verdicts_again(uploads.pool, datetime.now(UTC) + timedelta(minutes=1))
+    await ask_verdicts_again(uploads.pool, datetime.now(UTC) + timedelta(minutes=1), STALE_AFTER)
     assert len(await uploads.emitted(ModelValidationRequested)) == 2
     await uploads.tell(verdict)
     assert (await uploads.model(done["model_id"]))["status"] == "ready"

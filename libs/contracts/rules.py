@@ -1,0 +1,8 @@
+"""Ids of findings that two services name: one reports them, another acts on them."""
+
+from __future__ import annotations
+
+# The format is in order, but the bytes are not those that the client declared
+ARCHIVE_CHECKSUM = "archive-checksum"
+FILE_CHECKSUM = "file-checksum"
+CHECKSUM_RULES = frozenset({ARCHIVE_CHECKSUM, FILE_CHECKSUM})

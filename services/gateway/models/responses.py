@@ -1,0 +1,83 @@
+"""From rows of the registry to what the routes answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from libs.contracts import StoredFile
+from services.gateway.models import schemas
+from services.gateway.models.store.models import CreatedRow, ListedModelRow, ModelRow, ReportRow
+from services.gateway.presentation import content_type, size_in_words, timestamp
+
+NAMED_AT_MOST = 20  # files in one message
+
+_IN_OTHER_FORM = {"created_at", "updated_at", "deployable", "deployable_reason"}
+_AS_IN_ROW = set(schemas.Extended.__struct_fields__) & set(ModelRow.__struct_fields__) - _IN_OTHER_FORM
+
+
+def standard(model: CreatedRow | ListedModelRow, owner: str) -> schemas.Standard:
+    """A model as the OpenAI SDK knows it; `owner` is the slug of its project."""
+    return schemas.Standard(id=model.id, created=int(model.created_at.timestamp()), owned_by=owner)
+
+
+def listed(model: ListedModelRow) -> schemas.ListedModel:
+    """A model as the documents list it."""
+    return schemas.ListedModel(
+        id=model.id,
+        name=model.name,
+        format=model.format,
+        sizeBytes=model.size_bytes,
+        status=model.status,
+        createdAt=timestamp(model.created_at),
+        version=model.version,
+        isLatest=model.is_latest,
+    )
+
+
+def extended(model: ModelRow, owner: str) -> schemas.Extended:
+    """Everything that the registry knows of a model; one that lacks files cannot be deployed, whatever its verdict."""
+    lacks_files = model.status_before_missing is not None
+    return schemas.Extended(
+        **{name: getattr(model, name) for name in _AS_IN_ROW},
+        created=int(model.created_at.timestamp()),
+        owned_by=owner,
+        deployable=False if lacks_files else model.deployable,
+        deployable_reason=model.status_reason if lacks_files else model.deployable_reason,
+        size_formatted=size_in_words(model.size_bytes),
+        created_at=timestamp(model.created_at),
+        updated_at=timestamp(model.updated_at),
+    )
+
+
+def listed_file(file: StoredFile) -> schemas.ListedFile:
+    """A file of a model."""
+    return schemas.ListedFile(
+        path=file.path, size_bytes=file.size_bytes, sha256=file.sha256, content_type=content_type(file.path)
+    )
+
+
+def report(model: ReportRow) -> schemas.ModelReport:
+    """The validator's report, or why there is none."""
+    found = model.report
+    return schemas.ModelReport(
+        model_id=model.id,
+        status=model.status,
+        status_reason=model.status_reason,
+        findings=found.findings if found else [],
+        metadata=found.metadata if found else None,
+        files_read=found.files_read if found else None,
+        bytes_read=found.bytes_read if found else None,
+        validator=found.validator if found else None,
+        validated_at=timestamp(model.validated_at) if model.validated_at else None,
+    )
+
+
+def missing_reason(paths: Sequence[str]) -> str:
+    """The `status_reason` of a model that lacks these files, and the message for a download of one."""
+    if len(paths) == 1:
+        return f"{paths[0]} is no longer in storage; upload the same file again and this model is whole again."
+    named = ", ".join(paths[:NAMED_AT_MOST]) + (", …" if len(paths) > NAMED_AT_MOST else "")
+    return (
+        f"{len(paths)} files are no longer in storage: {named}; upload the same files again and this model is whole "
+        "again."
+    )

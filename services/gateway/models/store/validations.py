@@ -1,0 +1,190 @@
+"""Statements on `model` about its verdict: asked for, parked, given, given up.
+
+`deadline_at` is when an answer was due; the sweeper asks again once that is `stale_after_s` (a setting) ago.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from libs.contracts import Report
+from libs.db import Tx, columns
+from libs.states import sql_in
+from services.gateway.models.states import ACCEPT, ERROR, GIVE_UP, REGISTER, REJECT, RESUME, VALIDATING
+from services.gateway.models.store.models import VersionRow
+
+
+class ValidationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of `model` with which its verdict is asked for."""
+
+    id: str
+    project_id: str
+    validation_id: str
+    asked: int  # how often, counting this time
+
+
+_VALIDATION = columns(ValidationRow)
+_VERSION = columns(VersionRow)
+
+
+async def register(
+    tx: Tx,
+    model_id: str,
+    *,
+    validation_id: str,
+    size_bytes: int,
+    file_count: int,
+    at: datetime,
+) -> None:
+    """REGISTER at `at`: the model waits for the verdict on `validation_id`, which the caller asks for."""
+    await tx.execute(
+        f"""
+        UPDATE model
+           SET status = {REGISTER.target!r}, validation_id = $2, size_bytes = $3, file_count = $4,
+               validating_since = $5, deadline_at = $5, asked = 1, updated_at = now()
+         WHERE id = $1 AND status {sql_in(REGISTER.sources)}
+        """,
+        model_id,
+        validation_id,
+        size_bytes,
+        file_count,
+        at,
+    )
+
+
+async def settle(
+    tx: Tx, model_id: str, validation_id: str, report: Report, *, reason: str | None, at: datetime
+) -> VersionRow | None:
+    """ACCEPT, or REJECT where there is a `reason`; None if the model does not wait for this verdict."""
+    found = report.metadata
+    row = await tx.fetchrow(
+        f"""
+        UPDATE model
+           SET status = CASE WHEN $3::text IS NULL THEN {ACCEPT.target!r} ELSE {REJECT.target!r} END,
+               status_reason = $3, report = $4, validated_at = $5, deadline_at = NULL, parked_since = NULL,
+               updated_at = now(), license = coalesce(license, $6), format = $7, architecture = $8, quantization = $9,
+               context_length = $10, parameter_count = $11, hidden_size = $12, num_layers = $13, vocab_size = $14,
+               dtype = $15, workload_type = $16, memory = $17, deployable = $18, deployable_reason = $19
+         WHERE id = $1 AND validation_id = $2 AND status {sql_in(ACCEPT.sources)}
+        RETURNING {_VERSION}
+        """,
+        model_id,
+        validation_id,
+        reason,
+        msgspec.to_builtins(report),
+        at,
+        found.license,
+        found.format,
+        found.architecture,
+        found.quantization,
+        found.context_length,
+        found.parameter_count,
+        found.hidden_size,
+        found.num_layers,
+        found.vocab_size,
+        found.dtype,
+        found.workload_type,
+        msgspec.to_builtins(found.memory),
+        found.deployable and reason is None,
+        found.deployable_reason or reason,
+    )
+    return None if row is None else VersionRow(**row)
+
+
+async def park(
+    tx: Tx,
+    model_id: str,
+    reason: str,
+    *,
+    at: datetime,
+    validation_id: str | None = None,
+    ask_at: datetime | None = None,
+) -> None:
+    """Record why a model has no verdict yet; the next answer is due at `ask_at`.
+
+    With `validation_id`, only if that is the verdict which the model waits for.
+    """
+    await tx.execute(
+        f"""
+        UPDATE model
+           SET status_reason = $2, parked_since = coalesce(parked_since, $3), updated_at = now(),
+               deadline_at = greatest(deadline_at, $5)
+         WHERE id = $1 AND status = {VALIDATING!r} AND ($4::text IS NULL OR validation_id = $4)
+        """,
+        model_id,
+        reason,
+        at,
+        validation_id,
+        ask_at,
+    )
+
+
+async def overdue(tx: Tx, before: datetime, pauses: Sequence[timedelta], limit: int) -> list[ValidationRow]:
+    """Models whose verdict was due before `before`; it is now due after the next of `pauses`, from there.
+
+    Rows that another transaction has locked are left to it.
+    """
+    rows = await tx.fetch(
+        f"""
+        UPDATE model
+           SET deadline_at = $1::timestamptz + ($2::interval[])[least(asked, cardinality($2))], asked = asked + 1
+         WHERE id IN (SELECT id FROM model WHERE status = {VALIDATING!r} AND deadline_at < $1
+                       ORDER BY deadline_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+        RETURNING {_VALIDATION}
+        """,
+        before,
+        pauses,
+        limit,
+    )
+    return [ValidationRow(**row) for row in rows]
+
+
+async def resume(tx: Tx, model_id: str, at: datetime) -> ValidationRow | None:
+    """RESUME: count one more question; a model whose verdict was given up begins to wait anew.
+
+    None if the model waits for no verdict.
+    """
+    row = await tx.fetchrow(
+        f"""
+        UPDATE model
+           SET deadline_at = $2, asked = asked + 1, updated_at = now(),
+               validating_since = CASE WHEN status = {ERROR!r} THEN $2 ELSE validating_since END,
+               status_reason = CASE WHEN status = {ERROR!r} THEN NULL ELSE status_reason END, status = {RESUME.target!r}
+         WHERE id = $1 AND validation_id IS NOT NULL
+           AND status {sql_in(RESUME.sources)}
+           AND (status = {VALIDATING!r}
+                OR (status = {ERROR!r} AND validated_at IS NULL AND status_before_missing IS NULL))
+        RETURNING {_VALIDATION}
+        """,
+        model_id,
+        at,
+    )
+    return None if row is None else ValidationRow(**row)
+
+
+async def give_up(tx: Tx, waiting_since: datetime, asked: int, why: str, otherwise: str, limit: int) -> list[str]:
+    """GIVE_UP models that have waited since before `waiting_since`, and were asked about at least `asked` times.
+
+    The reason of each is `why`, with the last reason for waiting in the place of "%s", or `otherwise` without one.
+    Returns their ids.
+    """
+    rows = await tx.fetch(
+        f"""
+        UPDATE model
+           SET status = {GIVE_UP.target!r}, status_reason = format($3, coalesce(status_reason, $4)), deadline_at = NULL,
+               parked_since = NULL, updated_at = now()
+         WHERE id IN (SELECT id FROM model
+                       WHERE status = {VALIDATING!r} AND coalesce(validating_since, updated_at) < $1 AND asked >= $2
+                       ORDER BY coalesce(validating_since, updated_at) LIMIT $5 FOR UPDATE SKIP LOCKED)
+        RETURNING id
+        """,
+        waiting_since,
+        asked,
+        why,
+        otherwise,
+        limit,
+    )
+    return [row["id"] for row in rows]

@@ -1,0 +1,40 @@
+"""The table of a model's states holds together, and nothing beside it says what the states are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from services.gateway.models import registration, transitions
+from services.gateway.models.states import CREATE, STATES, TRANSITIONS, UNUSED
+from tests.contracts.test_statements import ROOT, statements
+
+SETTLED = {"accept", "reject"}  # by one function, which has the verdict
+
+
+def test_every_state_is_reached_but_those_that_are_kept_for_later() -> None:
+    reached = {CREATE.target}
+    for _ in STATES:
+        reached |= {each.target for each in TRANSITIONS if each.name != "find_files" and {*each.sources} & reached}
+    assert reached - {None} == {*STATES} - {*UNUSED}
+
+
+@pytest.mark.parametrize("name", sorted({each.name for each in TRANSITIONS}))
+def test_every_transition_is_a_function(name: str) -> None:
+    function = "settle" if name in SETTLED else name
+    assert hasattr(transitions, function) or hasattr(registration, function)
+
+
+def test_no_statement_spells_a_state_out() -> None:
+    """What the table says is said once: statements have its names filled in."""
+    spelled = re.compile("|".join(f"'{state}'" for state in STATES))
+    folder = ROOT / "services/gateway/models"
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted(Path(folder).rglob("*.py"))
+        for line, text in statements(path.read_text())
+        if path.name != "states.py" and spelled.search(text)
+    ]
+    assert found == []
