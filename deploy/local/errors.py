@@ -11,11 +11,11 @@ class NotInstalled(CannotRun):
     """A program that comes as a package is not there."""
 
 
-class HomeTaken(CannotRun):
+class DataDirectoryTaken(CannotRun):
     """Another process uses the data directory."""
 
 
-class HomeUnusable(CannotRun):
+class DataDirectoryUnusable(CannotRun):
     """The data directory cannot be made or written."""
 
 

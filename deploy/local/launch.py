@@ -1,6 +1,6 @@
 """The first program of every child: it ties the child's life to ours, gives up being root where told to, and execs.
 
-Run by path, with nothing of the project importable: `python -I -S launch.py PARENT SIGNAL WAY PROGRAM ARG…`.
+Run by path, with nothing of the project importable: `python -I -S launch.py PARENT SIGNAL RUN_AS PROGRAM ARG…`.
 A program of its own and not a `preexec_fn`, since Python between fork and exec of a process with threads may deadlock,
 and since only a process with one thread may enter a user namespace.
 """
@@ -85,10 +85,10 @@ def die_with(parent: int, number: int) -> None:
 
 def main(argv: list[str]) -> None:
     """Prepare this process as told, then be PROGRAM."""
-    parent, number, way, *command = argv
-    if way == "namespace":
+    parent, number, run_as, *command = argv
+    if run_as == "namespace":
         enter_namespace()
-    elif way == "nobody":
+    elif run_as == "nobody":
         become_nobody()
     if sys.platform == "linux":
         die_with(int(parent), int(number))  # last, since a change of credentials forgets it

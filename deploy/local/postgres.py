@@ -13,9 +13,9 @@ from pathlib import Path
 import asyncpg
 from asyncpg.exceptions import InterfaceError, PostgresError
 
-from deploy.local import leftovers, unprivileged
+from deploy.local import pidfiles, unprivileged
 from deploy.local.errors import NotInstalled, StartFailed
-from deploy.local.process import Program, Way, launched
+from deploy.local.process import Program, RunAs, launched
 
 USER = "slipway"
 DATABASE = "postgres"
@@ -27,9 +27,9 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, data_dir: Path, port: int, password: str, way: Way | None = None) -> None:
+    def __init__(self, data_dir: Path, port: int, password: str, run_as: RunAs | None = None) -> None:
         self._binaries = binaries()
-        self._way = way or unprivileged.choose(self._binaries / "postgres")
+        self._run_as = run_as or unprivileged.choose(self._binaries / "postgres")
         self._data_dir = data_dir
         self._cluster = data_dir / "postgres"
         self._port = port
@@ -43,8 +43,8 @@ class Postgres:
         """
         if not self._cluster.exists():
             await asyncio.to_thread(self._initdb)
-        unprivileged.give(self._cluster, self._way)
-        await asyncio.to_thread(leftovers.end_within, self._cluster)
+        unprivileged.give_ownership(self._cluster, self._run_as)
+        await asyncio.to_thread(pidfiles.end_processes_in, self._cluster)
         # Nothing runs here any more, whatever process may have got the pid that the file names.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
 
@@ -61,7 +61,7 @@ class Postgres:
             argv=(str(self._binaries / "postgres"), "-D", str(self._cluster), *flags),
             log=self._data_dir / "logs" / "postgres.log",
             pidfile=self._data_dir / "run" / "postgres.pid",
-            way=self._way,
+            run_as=self._run_as,
             stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
             death_signal=signal.SIGQUIT,  # "immediate": ends its own children too, and recovers at the next start
         )
@@ -83,13 +83,13 @@ class Postgres:
         password_file = self._data_dir / "postgres.password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password)
-        unprivileged.give(unfinished, self._way)
+        unprivileged.give_ownership(unfinished, self._run_as)
         initdb = (
             str(self._binaries / "initdb"),
             *("-D", str(unfinished), "--username", USER, "--pwfile", str(password_file)),
             *("--auth", "scram-sha-256", "--no-locale", "--encoding", "UTF8"),
         )
-        command = launched(initdb, self._way, signal.SIGKILL)
+        command = launched(initdb, self._run_as, signal.SIGKILL)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         password_file.unlink()
         if done.returncode != 0:

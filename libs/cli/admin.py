@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from libs.cli.admin_views import show_audit, show_parked, show_refused, show_republished, show_resumed, show_status
 from libs.cli.context import Context, pass_context, shared_options
-from libs.cli.operations import show_audit, show_done, show_parked, show_refused, show_resumed, show_status
-from libs.cli.render import show_key, show_keys, show_projects
+from libs.cli.views import show_key, show_keys, show_projects
 
 
 @click.group()
@@ -133,7 +133,7 @@ def list_refused(shared: Context) -> None:
 def retry_outbox(shared: Context, event_ids: tuple[str, ...]) -> None:
     """Publish refused events again: those named, or all."""
     done = shared.as_operator(lambda api: api.operator.retry_outbox(event_ids))
-    shared.answer({"services": done}, lambda console: show_done(console, done))
+    shared.answer({"services": done}, lambda console: show_republished(console, done))
 
 
 @admin.command("replay")
@@ -146,7 +146,7 @@ def replay(shared: Context, since: str | None, event_ids: tuple[str, ...]) -> No
     if since is None and not event_ids:
         raise click.UsageError("Give --since or --event.")
     done = shared.as_operator(lambda api: api.operator.replay(since=since, event_ids=event_ids))
-    shared.answer({"services": done}, lambda console: show_done(console, done))
+    shared.answer({"services": done}, lambda console: show_republished(console, done))
 
 
 @admin.group()

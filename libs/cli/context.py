@@ -55,7 +55,7 @@ class Context:
         settings = find_settings(self.flags, os.environ, Path.cwd())
 
         async def connected() -> T:
-            async with Slipway(settings.need("base_url"), settings.need(which), on_trouble=self.note) as api:
+            async with Slipway(settings.need("base_url"), settings.need(which), on_retry=self.note) as api:
                 return await work(api)
 
         return asyncio.run(connected())

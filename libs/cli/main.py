@@ -10,8 +10,7 @@ import click
 from libs.cli.admin import admin
 from libs.cli.context import Context, print_json, shared_options
 from libs.cli.models import models
-from libs.cli.upload import upload
-from libs.cli.uploads import uploads
+from libs.cli.uploads import upload, uploads
 from libs.client import ApiError
 from libs.errors import SlipwayError
 

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from libs.cli.context import Context, pass_context, shared_options
-from libs.cli.render import show_model, show_models
+from libs.cli.views import show_model, show_models
 from libs.client import ApiError, Model, ModelFile, ModelReport, Slipway
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from libs.client.answers import Session
 from libs.client.delivery import deliver
 from libs.client.files import FileSlice
 from libs.client.local import LocalArchive
 from libs.client.parallel import in_parallel
 from libs.client.progress import Progress
+from libs.client.responses import Session
 from libs.client.uploads import Uploads
 from libs.contracts import new_id
 

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterable
 from functools import partial
 
-from libs.client.answers import Session
 from libs.client.digests import DigestCache, NoDigests, Seen, identity
 from libs.client.errors import ApiError, LocalProblem
 from libs.client.files import FileSlice
 from libs.client.local import LocalDirectory, LocalFile
 from libs.client.parallel import in_parallel
 from libs.client.progress import Progress, Step
+from libs.client.responses import Session
 from libs.client.streams import FileStream
 from libs.client.uploads import Uploads
 from libs.contracts import new_id

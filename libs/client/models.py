@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from libs.client.answers import Model, ModelFile, ModelPage, ModelReport, ModelSummary, Page
+from libs.client.responses import Model, ModelFile, ModelPage, ModelReport, ModelSummary, Page
 from libs.client.transport import Transport
 
 _PATIENCE_S = 90.0  # whoever waits for a verdict waits through a restart of the server, too

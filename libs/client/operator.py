@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from libs.client.answers import Page
+from libs.client.responses import Page
 from libs.client.transport import Transport
 
 _ROOT = "/admin/v1"
@@ -54,7 +54,7 @@ class Status(msgspec.Struct, frozen=True):
     backlogs: list[Backlog] = []
 
 
-class Done(msgspec.Struct, frozen=True):
+class Republished(msgspec.Struct, frozen=True):
     """How many events one service publishes again."""
 
     service: str
@@ -112,17 +112,19 @@ class Operator:
         """How every process is."""
         return await self._transport.call("GET", f"{_ROOT}/status", Status)
 
-    async def retry_outbox(self, event_ids: Sequence[str] = ()) -> list[Done]:
+    async def retry_outbox(self, event_ids: Sequence[str] = ()) -> list[Republished]:
         """Publish again what the broker refused: these events, or all."""
         wanted = {"event_ids": list(event_ids)} if event_ids else {}
-        return (await self._transport.call("POST", f"{_ROOT}/outbox/retry", Page[Done], json=wanted)).data
+        return (await self._transport.call("POST", f"{_ROOT}/outbox/retry", Page[Republished], json=wanted)).data
 
-    async def replay(self, *, since: str | None = None, event_ids: Sequence[str] = ()) -> list[Done]:
+    async def replay(self, *, since: str | None = None, event_ids: Sequence[str] = ()) -> list[Republished]:
         """Publish again what was published: since a moment, or these events."""
         wanted: dict[str, Any] = {"event_ids": list(event_ids)} if event_ids else {}
         if since is not None:
             wanted["since"] = since
-        return (await self._transport.call("POST", f"{_ROOT}/replay", Page[Done], json=wanted, repeatable=False)).data
+        return (
+            await self._transport.call("POST", f"{_ROOT}/replay", Page[Republished], json=wanted, repeatable=False)
+        ).data
 
     async def resume_upload(self, upload_id: str) -> Resumed:
         """Try a parked upload again now."""

@@ -6,10 +6,10 @@ import asyncio
 import random
 import time
 
-from libs.client.answers import FileStored
 from libs.client.errors import ApiError, LocalProblem, Unreachable
 from libs.client.files import FileSlice, Moved
 from libs.client.local import LocalFile
+from libs.client.responses import FileStored
 from libs.client.uploads import PATIENCE_S, Uploads
 
 SMALL_BYTES = 1024 * 1024  # a file up to this is one request: there is nothing in it to go on from
@@ -98,7 +98,7 @@ class FileStream:
         pause_s = min(0.25 * 2**self._failures, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
         if time.monotonic() + pause_s - self._progressed_at > PATIENCE_S:
             raise error
-        self._uploads.on_trouble(f"{error.message} Going on with {self._file.relative_path} …")
+        self._uploads.on_retry(f"{error.message} Going on with {self._file.relative_path} …")
         await asyncio.sleep(pause_s)
 
     async def _prove(self, answer: FileStored, piece: FileSlice | None) -> None:

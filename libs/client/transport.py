@@ -51,13 +51,13 @@ class Transport:
     """One connection pool to one server, for one key.
 
     `patience_s`: how long a request is repeated while the server is busy or gone, unless the call says otherwise.
-    `on_trouble` is told, in a sentence, whenever a request is about to be repeated.
+    `on_retry` is told, in a sentence, whenever a request is about to be repeated.
     """
 
     def __init__(self, base_url: str, api_key: str | None, *, patience_s: float = 5.0) -> None:
         self.base = _with_version(base_url)
         self.patience_s = patience_s
-        self.on_trouble: Callable[[str], None] = lambda _: None
+        self.on_retry: Callable[[str], None] = lambda _: None
         self._key = api_key
         self._session = aiohttp.ClientSession(
             timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0), raise_for_status=False
@@ -100,7 +100,7 @@ class Transport:
                 unsafe = not repeatable and again.may_have_acted
                 if unsafe or time.monotonic() + pause_s > give_up_at:
                     raise again.error from again.__cause__
-                self.on_trouble(f"{again.error.message} Trying again …")
+                self.on_retry(f"{again.error.message} Trying again …")
             await asyncio.sleep(pause_s)
 
     async def _once(

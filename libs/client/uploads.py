@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from libs.client.answers import (
+from libs.client.errors import ApiError
+from libs.client.files import FileSlice
+from libs.client.responses import (
     ArchiveOpened,
     Completed,
     DirectoryOpened,
@@ -15,8 +17,6 @@ from libs.client.answers import (
     PartStored,
     Session,
 )
-from libs.client.errors import ApiError
-from libs.client.files import FileSlice
 from libs.client.transport import Body, Transport
 from libs.contracts.formats import ArchiveFormat
 
@@ -137,9 +137,9 @@ class Uploads:
             raise
 
     @property
-    def on_trouble(self) -> Callable[[str], None]:
+    def on_retry(self) -> Callable[[str], None]:
         """Whom to tell that something is about to be repeated."""
-        return self._transport.on_trouble
+        return self._transport.on_retry
 
     async def complete(self, session_id: str, *, wait_s: int = 30) -> Completed:
         """Say that everything is sent; repeating it answers the same. `status` is `processing` after `wait_s`."""

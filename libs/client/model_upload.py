@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from libs.client.answers import Completed, Model, ModelReport, Session
 from libs.client.api import Slipway
 from libs.client.archive import ArchiveSender
 from libs.client.digests import DigestCache
@@ -17,6 +16,7 @@ from libs.client.directory import DirectorySender
 from libs.client.errors import ApiError
 from libs.client.local import LocalArchive, LocalDirectory
 from libs.client.progress import Progress, Silent, Step
+from libs.client.responses import Completed, Model, ModelReport, Session
 from libs.errors import SlipwayError
 
 PARALLEL = 4
@@ -64,7 +64,7 @@ class _Count:
             self.is_at(amount)
 
 
-class Upload:
+class ModelUpload:
     """One upload; `stage`, `session_id` and `model_id` say how far it came when it is interrupted."""
 
     def __init__(

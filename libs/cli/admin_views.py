@@ -9,10 +9,10 @@ from rich.console import Console, RenderableType
 from rich.filesize import decimal
 from rich.text import Text
 
-from libs.cli.cards import card, facts
-from libs.cli.render import table
-from libs.cli.words import ago
-from libs.client.operator import Audit, Done, Parked, Resumed, ServiceStatus, Status
+from libs.cli.formatting import ago
+from libs.cli.panels import fact_table, panel
+from libs.cli.views import table
+from libs.client.operator import Audit, Parked, Republished, Resumed, ServiceStatus, Status
 
 
 def show_status(console: Console, status: Status) -> None:
@@ -58,7 +58,7 @@ def show_refused(console: Console, status: Status) -> None:
     table(console, ("service", "type", "reason", "since", "id"), rows, "The broker has refused no event.")
 
 
-def show_done(console: Console, answers: Sequence[Done]) -> None:
+def show_republished(console: Console, answers: Sequence[Republished]) -> None:
     """How many events each service publishes again."""
     rows = ((each.service, str(each.events)) for each in answers)
     table(console, ("service", ">events published again"), rows, "No service answered; see slipway admin status.")
@@ -92,7 +92,7 @@ def show_audit(console: Console, audit: Audit) -> None:
         "next": "slipway admin audit --fix removes what is unclaimed" if audit.stopped else None,
     }
     bad = bool(audit.stopped or audit.missing)
-    console.print(card("audit", _moment(audit.at), "error" if bad else "ready", facts(known)))
+    console.print(panel("audit", _moment(audit.at), "error" if bad else "ready", fact_table(known)))
 
 
 def _found(count: int, what: str) -> str:
