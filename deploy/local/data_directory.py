@@ -77,7 +77,7 @@ class DataDirectory:
         path = path.absolute()
         with _lock_file(path) as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel gives it back, however we end
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it when this process ends
             except BlockingIOError:
                 owner = os.pread(lock, 32, 0).decode().strip() or "unknown"
                 raise DataDirectoryTaken(
@@ -113,7 +113,7 @@ class DataDirectory:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only we may read: whole or not at all."""
+    """Write a file that only this user may read, atomically."""
     unfinished = path.with_name(path.name + ".new")
     unfinished.unlink(missing_ok=True)
     with _opened_private(unfinished) as descriptor:

@@ -1,4 +1,4 @@
-"""`make demo`: a real model through the whole of Slipway, on this machine, in a directory that goes afterwards."""
+"""`make demo`: uploads a real model to the whole of Slipway on this machine, in a temporary directory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Demo:
         self.folder = folder
 
     async def run(self, model: Path | None) -> bool:
-        """Show everything; `model` is one's own, None the sample. Returns whether both uploads are ready."""
+        """Run the demo on the directory `model`, or on the sample. Returns: whether both models are ready."""
         if model is None:
             model = await self._fetched()
         source = inspect(model)

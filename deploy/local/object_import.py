@@ -58,8 +58,8 @@ def check_importable(objects: ImportableObjects, data_dir: Path, wanted: bool) -
     if not wanted:
         raise NotImported(
             f"{objects.folder} holds the objects of an earlier release ({objects}), whose S3 server has been "
-            f"replaced. Run `slipway up --data-dir {data_dir} --import-objects` once: it copies them into the new store, checks "
-            f"them, and keeps the folder as {_kept(objects).name}. Nothing has been started or changed."
+            f"replaced. Run `slipway up --data-dir {data_dir} --import-objects` once: it copies them into the new "
+            f"store, checks them, and keeps the folder as {_kept(objects).name}. Nothing has been started or changed."
         )
     free = shutil.disk_usage(data_dir).free
     if free < objects.size_bytes + SPARE_BYTES:

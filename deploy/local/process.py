@@ -1,4 +1,4 @@
-"""One run of one program as our child: started through `launch.py`, logged to a file, ended within a time."""
+"""One run of one program as a child process: started through `launch.py`, logged to a file, ended within a time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from deploy.local.logfile import LogFile
 LAUNCH = Path(__file__).with_name("launch.py")
 SHARED_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE")
 
-RunAs = Literal["direct", "namespace", "nobody"]  # who the child is: see unprivileged.py
+RunAs = Literal["direct", "namespace", "nobody"]  # the user of the child: see unprivileged.py
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and how it ends well."""
+    """What to run, and the signals that end it."""
 
     name: str
     argv: tuple[str, ...]  # argv[0] is a path
@@ -33,12 +33,12 @@ class Program:
     cwd: Path | None = None
     run_as: RunAs = "direct"
     stop_signal: signal.Signals = signal.SIGTERM
-    death_signal: signal.Signals = signal.SIGKILL  # what it gets when we die without a word
+    death_signal: signal.Signals = signal.SIGKILL  # what it gets when this process is killed
     notice: Callable[[str], None] | None = None  # is shown each line of its output
 
 
 class Process:
-    """A running child. `wait` may be called by many, `stop` more than once."""
+    """A running child. `wait` and `stop` may be called several times."""
 
     def __init__(self, program: Program, child: asyncio.subprocess.Process) -> None:
         self.program = program
@@ -60,7 +60,7 @@ class Process:
             stderr=asyncio.subprocess.STDOUT,
             env={**inherited, **program.env},
             cwd=program.cwd,
-            start_new_session=True,  # Ctrl-C in a terminal is for us, and we end our children in order
+            start_new_session=True,  # Ctrl-C in a terminal reaches this process only, which ends its children in order
         )
         pidfiles.write(program.pidfile, child.pid)
         return cls(program, child)
@@ -106,7 +106,7 @@ class Process:
 
 
 def launched(argv: tuple[str, ...], run_as: RunAs, death_signal: signal.Signals) -> tuple[str, ...]:
-    """`argv` as a child that dies with us: the command line that goes through launch.py."""
+    """The command line that runs `argv` through launch.py, as a child that ends with this process."""
     return (sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(int(death_signal)), run_as, *argv)
 
 

@@ -1,7 +1,7 @@
-"""Who Postgres is, since it refuses to be root.
+"""The user that Postgres runs as, since it refuses to run as root.
 
-- `direct`: we are not root; it is who we are.
-- `namespace`: as root, in a user namespace where we are called `nobody`. Files stay ours, no other user is involved.
+- `direct`: this process is not root; the same user.
+- `namespace`: as root, in a user namespace where it is called `nobody`. Files keep their owner.
 - `nobody`: as root where namespaces are forbidden (Docker's default profile): the user `nobody`, given the one
   capability that it takes to reach programs and data below a directory closed to others.
 

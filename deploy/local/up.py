@@ -1,4 +1,4 @@
-"""The whole of Slipway on one machine: dependencies, then services, then the first project and key."""
+"""Runs all of Slipway on one machine: dependencies, then services, then the first project and key."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ ALL_WITHIN_S = 9.5
 
 @dataclass(frozen=True)
 class Running:
-    """What is up."""
+    """A running stack."""
 
     credentials: Credentials
-    settings: Mapping[str, str]  # the variables by which services are told where Postgres, NATS and S3 are
+    settings: Mapping[str, str]  # the environment variables of the services: URLs and the operator key
 
 
 @asynccontextmanager
 async def running(data_dir: Path, port: int, say: Say, *, import_earlier: bool = False) -> AsyncIterator[Running]:
     """Run everything in `data_dir` while the context lasts, with the API on `port` of 127.0.0.1 (0: any free one).
 
-    `say` is told, a sentence at a time, what happens. At the end nothing runs, and the data stays. `import_earlier`
-    moves the objects of a data directory of earlier releases first; without it such a directory is refused.
+    `say` is called with a sentence for each thing that happens. At the end nothing runs; the data is kept.
+    `import_earlier` first imports the objects of an earlier release; without it a directory that has some is refused.
     Raises: CannotRun, in one of its forms.
     """
     with DataDirectory.open(data_dir) as directory:
@@ -86,7 +86,7 @@ async def _start_services(
 
 
 async def _stop(dependencies: Supervisor, services: Supervisor) -> None:
-    """Services first, while they still have what they need to finish; then what they needed."""
+    """Stop the services first, while they can still finish their work; then the dependencies."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + ALL_WITHIN_S
     await services.stop(SERVICES_WITHIN_S)

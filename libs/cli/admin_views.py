@@ -1,4 +1,4 @@
-"""What operators see: processes, refused events, what is parked, audits."""
+"""What `slipway admin` prints: processes, refused events, parked work, audits."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def show_republished(console: Console, answers: Sequence[Republished]) -> None:
 
 
 def show_resumed(console: Console, resumed: Resumed) -> None:
-    """That it is tried again."""
+    """Say what is tried again."""
     count = len(resumed.stream_ids)
     what = f"{count} {'stream' if count == 1 else 'streams'} of upload" if count else "Model"
     console.print(f"{what} {resumed.id}: tried again now. See slipway admin parked.", soft_wrap=True)
 
 
 def show_parked(console: Console, parked: Sequence[Parked]) -> None:
-    """What waits and for what, a line each."""
+    """One line for each parked upload or model: what it waits for, and since when."""
     rows = (
         (each.kind, each.name, each.version, each.waiting_for or "", ago(each.since), each.project_id, each.id)
         for each in parked
@@ -81,7 +81,7 @@ def show_parked(console: Console, parked: Sequence[Parked]) -> None:
 
 
 def show_audit(console: Console, audit: Audit) -> None:
-    """What an audit found, and what to do about it."""
+    """The result of an audit, and the command to run next."""
     known: dict[str, RenderableType | None] = {
         "stored": f"{audit.objects} objects, {decimal(audit.size_bytes)}",
         "unclaimed": _found(audit.unclaimed, "that no model is known to have"),

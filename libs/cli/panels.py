@@ -1,4 +1,4 @@
-"""The panel that shows a single thing, and the facts in it."""
+"""The panel that shows one model, upload or audit, and the table of facts in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def panel(name: str, detail: str, status: str, *parts: RenderableType) -> Panel:
 
 
 def fact_table(known: Mapping[str, RenderableType | None]) -> Table:
-    """A line for each fact; what is None is left out."""
+    """One line for each fact; facts that are None are left out."""
     grid = Table.grid(padding=(0, 2))
     for name, value in known.items():
         if value is not None:

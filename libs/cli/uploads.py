@@ -48,7 +48,7 @@ def upload(shared: Context, path: Path, name: str, version: str | None, parallel
             return await run.run(wait=not no_wait)
 
     outcome = shared.with_api(work)
-    shared.answer(document(outcome), lambda console: show_outcome(console, outcome))
+    shared.print_result(document(outcome), lambda console: show_outcome(console, outcome))
     if outcome.failed:
         sys.exit(1)
 
@@ -97,7 +97,7 @@ def uploads() -> None:
 def list_uploads(shared: Context, status: str | None, name: str | None) -> None:
     """List the project's uploads, newest first."""
     found = shared.with_api(lambda api: api.uploads.find(status=status, model_name=name))
-    shared.answer({"uploads": found}, lambda console: show_sessions(console, found))
+    shared.print_result({"uploads": found}, lambda console: show_sessions(console, found))
 
 
 @uploads.command("get")
@@ -107,7 +107,7 @@ def list_uploads(shared: Context, status: str | None, name: str | None) -> None:
 def get_upload(shared: Context, upload: str) -> None:
     """Show one upload: what it has, and what it misses."""
     found = shared.with_api(lambda api: api.uploads.get(upload))
-    shared.answer(found, lambda console: show_session(console, found))
+    shared.print_result(found, lambda console: show_session(console, found))
 
 
 @uploads.command("abort")
@@ -117,4 +117,6 @@ def get_upload(shared: Context, upload: str) -> None:
 def abort_upload(shared: Context, upload: str) -> None:
     """Give an upload up; what it sent is removed."""
     shared.with_api(lambda api: api.uploads.abort(upload))
-    shared.answer({"session_id": upload, "status": "aborted"}, lambda console: console.print(f"Aborted {upload}."))
+    shared.print_result(
+        {"session_id": upload, "status": "aborted"}, lambda console: console.print(f"Aborted {upload}.")
+    )

@@ -1,4 +1,4 @@
-"""What people see: tables of lists, and a panel for each single thing."""
+"""What commands print for people: a table for a list, a panel for one model or upload."""
 
 from __future__ import annotations
 

@@ -38,6 +38,7 @@ __all__ = [
     "ModelFile",
     "ModelReport",
     "ModelSummary",
+    "ModelUpload",
     "Outcome",
     "Progress",
     "Project",
@@ -46,6 +47,5 @@ __all__ = [
     "Slipway",
     "Step",
     "Unreachable",
-    "Upload",
     "inspect",
 ]

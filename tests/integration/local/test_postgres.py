@@ -23,12 +23,12 @@ from deploy.local.unprivileged import AS_ROOT
 
 
 def possible(run_as: RunAs) -> RunAs:
-    """`way`, or skip the test, saying why it cannot be had here."""
+    """`run_as`, or skip the test, saying why it cannot be had here."""
     if os.geteuid() != 0:
         pytest.skip("only root has to become somebody else")
     if reason := unprivileged.why_not(run_as, binaries() / "postgres"):
-        pytest.skip(f"{way}: {reason}")
-    return way
+        pytest.skip(f"{run_as}: {reason}")
+    return run_as
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def running(data_dir: Path, run_as: RunAs) -> AsyncIterator[asyncpg.Connec
         assert await process.stop(within_s=10) == 0
 
 
-@pytest.mark.parametrize("way", AS_ROOT)
+@pytest.mark.parametrize("run_as", AS_ROOT)
 async def test_it_runs_below_a_directory_closed_to_others(closed: Path, run_as: RunAs) -> None:
     async with running(closed, possible(run_as)) as connection:
         await connection.execute("CREATE TABLE kept (value text)")
@@ -61,7 +61,7 @@ async def test_it_runs_below_a_directory_closed_to_others(closed: Path, run_as: 
         assert (closed / "postgres").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("way", AS_ROOT)
+@pytest.mark.parametrize("run_as", AS_ROOT)
 def test_its_programs_may_be_below_a_directory_closed_to_others(closed: Path, run_as: RunAs) -> None:
     """They are asked for with access(2), which has rules of its own for who is not root."""
     program = closed / "program"

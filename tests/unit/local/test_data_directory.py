@@ -19,12 +19,10 @@ def mode(path: Path) -> int:
 
 
 def test_a_second_user_of_the_directory_is_told_who_has_it(tmp_path: Path) -> None:
-    with (
-        DataDirectory.open(tmp_path),
-        pytest.raises(DataDirectoryTaken, match=rf"pid {os.getpid()}.*--data-dir"),
-        DataDirectory.open(tmp_path),
-    ):
-        pass
+    with DataDirectory.open(tmp_path):
+        second = DataDirectory.open(tmp_path)
+        with pytest.raises(DataDirectoryTaken, match=rf"pid {os.getpid()}.*--data-dir"), second:
+            pass
 
 
 def test_the_directory_is_free_again_afterwards(tmp_path: Path) -> None:
@@ -52,7 +50,7 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
 def test_what_is_secret_is_readable_by_us_alone(tmp_path: Path) -> None:
     with DataDirectory.open(tmp_path / "home") as directory:
         directory.secrets()
-        directory.give_out(CREDENTIALS)
+        directory.write_credentials(CREDENTIALS)
         assert directory.credentials() == CREDENTIALS
     assert mode(tmp_path / "home") == 0o700
     assert {each.name: mode(each) for each in directory.path.iterdir()} == {
