@@ -7,12 +7,14 @@ from pathlib import Path
 
 from deploy.docs.openapi import openapi_json
 from deploy.docs.settings import settings_page
+from deploy.docs.states import states_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 PAGES: Mapping[Path, Callable[[], str]] = {
     DOCS / "openapi.json": openapi_json,
     DOCS / "settings.md": settings_page,
+    DOCS / "states.md": states_page,
 }
 
 
