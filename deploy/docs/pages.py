@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from deploy.docs.findings import findings_page
 from deploy.docs.openapi import openapi_json
 from deploy.docs.settings import settings_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 PAGES: Mapping[Path, Callable[[], str]] = {
+    DOCS / "findings.md": findings_page,
     DOCS / "openapi.json": openapi_json,
     DOCS / "settings.md": settings_page,
 }
