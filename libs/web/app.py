@@ -65,7 +65,6 @@ def make_app(
             query=decode_query(route.query, request.rel_url.raw_query_string) if route.query else None,
             body=await _json_body(request, route.body, limits) if route.body else None,
             dependencies=dependencies,
-            request_id=record.request_id,
             limits=limits,
         )
         return encode(await route.handler(decoded), route.status)

@@ -28,7 +28,7 @@ async def build(config: GatewayConfig, service: Service) -> None:
     dependencies = Dependencies(
         shared.pool, shared.signals, blobs, shared.bus, config, downloads, incoming, stop=service.stop
     )
-    progress = Progress(shared.pool, config.stale_after_s)
+    progress = Progress(shared.pool)
     await service.enter(shared.bus.listen(SUBJECT, progress.receive, group="gateway"))
     service.repeat("progress", WRITE_EVERY_S, progress.write)
     service.repeat("sweepers", config.sweep_interval_s, partial(sweep, shared.pool, config))

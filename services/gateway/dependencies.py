@@ -11,7 +11,7 @@ from libs.bus import Bus
 from libs.db import Pool
 from libs.signals import Signals
 from services.gateway.config import GatewayConfig
-from services.gateway.uploads.incoming.digests import RunningDigests
+from services.gateway.uploads.running_digests import RunningDigests
 
 
 @dataclass(frozen=True, slots=True)

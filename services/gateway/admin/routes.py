@@ -1,37 +1,36 @@
-"""What the operator asks and orders, beside projects and keys: for the operator's key alone."""
+"""The operator's routes for the installation: processes, events, what is parked, audits of storage."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 import msgspec
 
-from libs.contracts import ObjectAuditRequested, UploadResumeRequested
+from libs.contracts import ObjectAuditRequested
 from libs.db import connection, transaction
 from libs.errors import Invalid, ModelNotFound, WrongState
 from libs.outbox import emit
 from libs.status import REPLAY, RETRY, STATUS
 from libs.web import Request, Route
-from services.gateway.admin import schemas, store
+from services.gateway.admin import responses, schemas, store
 from services.gateway.dependencies import Dependencies
 from services.gateway.models import registration
 from services.gateway.models.store import models
-from services.gateway.presentation import timestamp
 from services.gateway.projects.access import OPERATOR
-from services.gateway.uploads.states import LIVE
-from services.gateway.uploads.store import deadlines, sessions, streams
+from services.gateway.uploads import transitions
+from services.gateway.uploads.store import uploads
 
-WAIT_S = 1.0  # for the processes to answer; who is busy for longer is no better than silent
+WAIT_S = 1.0  # for the processes to answer; one that takes longer is shown as silent
 PARKED_AT_MOST = 1000  # of each kind
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def get_status(request: Request[Dependencies]) -> schemas.Status:
-    """How every process is, by its own word. Raises: Unavailable, if the broker cannot be asked."""
+    """The status of every process, as it says itself. Raises: Unavailable if the broker cannot be reached."""
     dependencies = request.dependencies
     answered = _decoded(await dependencies.bus.ask(STATUS, b"", WAIT_S), schemas.ServiceStatus)
     backlogs = await dependencies.bus.backlogs()
@@ -46,7 +45,7 @@ async def get_status(request: Request[Dependencies]) -> schemas.Status:
 async def retry_outbox(request: Request[Dependencies]) -> schemas.Answers:
     """Have every service publish events again that the broker had refused. Raises: Unavailable."""
     body: schemas.RetryOutbox = request.body
-    return await _ordered(request, RETRY, body)
+    return await _tell_services(request, RETRY, body)
 
 
 async def replay(request: Request[Dependencies]) -> schemas.Answers:
@@ -54,10 +53,10 @@ async def replay(request: Request[Dependencies]) -> schemas.Answers:
     body: schemas.Replay = request.body
     if body.since is None and body.event_ids is None:
         raise Invalid("Give 'since' or 'event_ids'; all that is kept would be a week of events.", param="since")
-    return await _ordered(request, REPLAY, body)
+    return await _tell_services(request, REPLAY, body)
 
 
-async def _ordered(request: Request[Dependencies], subject: str, body: msgspec.Struct) -> schemas.Answers:
+async def _tell_services(request: Request[Dependencies], subject: str, body: msgspec.Struct) -> schemas.Answers:
     dependencies = request.dependencies
     answers = await dependencies.bus.ask(subject, msgspec.json.encode(body), WAIT_S)
     return schemas.Answers(data=sorted(_decoded(answers, schemas.Done), key=lambda each: each.service))
@@ -71,16 +70,12 @@ async def resume_upload(request: Request[Dependencies]) -> schemas.Resumed:
     """
     dependencies = request.dependencies
     async with transaction(dependencies.pool) as tx:
-        upload = await sessions.lock(tx, request.params["id"])
-        if upload.status not in LIVE:
-            raise sessions.why_closed(upload)
-        waiting = [stream.id for stream in await streams.of_upload(tx, upload.id) if not stream.unpacked]
-        if not waiting:
-            raise WrongState("Nothing of this upload waits to be unpacked.", retryable=False)
+        upload = await uploads.lock(tx, request.params["id"])
         now = datetime.now(UTC)
-        await deadlines.resume(tx, upload.id, now)
-        await emit(tx, [UploadResumeRequested(upload_id=upload.id, stream_ids=waiting, at=now)])
-    return schemas.Resumed(id=upload.id, stream_ids=waiting)
+        stale_after = timedelta(seconds=dependencies.config.stale_after_s)
+        events = await transitions.resume(tx, upload, due_at=now - stale_after, at=now)
+        await emit(tx, events)
+    return schemas.Resumed(id=upload.id, stream_ids=events[0].stream_ids)
 
 
 async def resume_model(request: Request[Dependencies]) -> schemas.Resumed:
@@ -115,46 +110,20 @@ async def list_audits(request: Request[Dependencies]) -> schemas.AuditList:
     """The last audits."""
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
-        return schemas.AuditList(data=[_audit(each) for each in await store.audits(tx)])
+        return schemas.AuditList(data=[responses.audit(each) for each in await store.audits(tx)])
 
 
 async def list_parked(request: Request[Dependencies]) -> schemas.ParkedList:
     """What waits for something that is not its client's to do, and for what."""
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
-        waiting = [_parked("upload", each) for each in await store.parked_uploads(tx, PARKED_AT_MOST)]
-        waiting += [_parked("model", each) for each in await store.parked_models(tx, PARKED_AT_MOST)]
+        waiting = [responses.parked("upload", each) for each in await store.parked_uploads(tx, PARKED_AT_MOST)]
+        waiting += [responses.parked("model", each) for each in await store.parked_models(tx, PARKED_AT_MOST)]
     return schemas.ParkedList(data=sorted(waiting, key=lambda each: each.since))
 
 
 def _decoded(answers: Sequence[bytes], kind: type[T]) -> list[T]:
     return [msgspec.json.decode(answer, type=kind) for answer in answers]
-
-
-def _audit(audit: store.Audit) -> schemas.Audit:
-    return schemas.Audit(
-        id=audit.id,
-        at=audit.at.isoformat(),
-        objects=audit.objects,
-        size_bytes=audit.size_bytes,
-        unclaimed=audit.unclaimed,
-        missing=audit.missing,
-        foreign=audit.foreign_objects,
-        stopped=audit.stopped,
-        keys=audit.keys,
-    )
-
-
-def _parked(kind: schemas.Kind, parked: store.Parked) -> schemas.Parked:
-    return schemas.Parked(
-        kind=kind,
-        id=parked.id,
-        project_id=parked.project_id,
-        name=parked.name,
-        version=parked.version,
-        waiting_for=parked.waiting_for,
-        since=timestamp(parked.since),
-    )
 
 
 _operator = partial(Route, base="root", access=OPERATOR)

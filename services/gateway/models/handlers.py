@@ -22,7 +22,7 @@ from services.gateway.models.store import files as model_files
 from services.gateway.models.store import validations
 from services.gateway.models.transitions import model_registered
 from services.gateway.projects import store as projects
-from services.gateway.uploads.store import sessions
+from services.gateway.uploads.store import uploads
 
 KEYS_AT_ONCE = 500  # in one statement, and in one event
 
@@ -82,8 +82,8 @@ async def drop_unclaimed(event: ObjectUnclaimed, tx: Tx) -> list[Event]:
     events: list[Event] = []
     for keys in _slices([key for key in event.keys if key.startswith(f"{event.project_id}/")]):
         kept = await model_files.claimed(tx, keys)
-        live = await sessions.live_among(tx, [upload for key in keys if (upload := upload_of(key))])
-        for brought in await sessions.that_brought(tx, sorted(kept)):
+        live = await uploads.live_among(tx, [upload for key in keys if (upload := upload_of(key))])
+        for brought in await uploads.that_brought(tx, sorted(kept)):
             files = await model_files.of_model(tx, brought.model_id)
             events.append(
                 model_registered(brought.project_id, brought.model_id, files, upload_id=brought.id, at=event.at)

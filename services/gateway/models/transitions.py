@@ -14,7 +14,7 @@ from services.gateway.models.responses import missing_reason
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import missing, models
 from services.gateway.models.store.validations import ValidationRow
-from services.gateway.uploads.store import sessions
+from services.gateway.uploads.store import uploads
 
 
 async def create(tx: Tx, project_id: str, name: str, version: str | None) -> tuple[str, str]:
@@ -66,11 +66,11 @@ async def replace_files(
         return []
     model_ids = await missing.lock_having(tx, project_id, sorted(replaced))
     lacking = await model_files.missing_of(tx, model_ids)
-    uploads = await sessions.that_brought_models(tx, model_ids)
+    brought = await uploads.that_brought_models(tx, model_ids)
     events: list[Event] = []
     for model_id in model_ids:
         files = await model_files.of_model(tx, model_id)
-        events.append(model_registered(project_id, model_id, files, upload_id=uploads.get(model_id, upload_id), at=at))
+        events.append(model_registered(project_id, model_id, files, upload_id=brought.get(model_id, upload_id), at=at))
         if model_id in lacking:
             await missing.lose_files(tx, model_id, missing_reason(lacking[model_id]))
             continue

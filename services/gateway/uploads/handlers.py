@@ -1,8 +1,6 @@
-"""What uploads do about each event: sessions follow the extractor."""
+"""What uploads do about each event: they follow the extractor."""
 
 from __future__ import annotations
-
-from datetime import timedelta
 
 from libs.bus import DeadLetter, Handlers
 from libs.contracts import (
@@ -21,15 +19,10 @@ from libs.db import Tx
 from libs.errors import ArchiveRejected as ArchiveRejectedError
 from libs.errors import ChecksumMismatch
 from services.gateway.deadletters import undeliverable
-from services.gateway.uploads import session
+from services.gateway.uploads import transitions
+from services.gateway.uploads.deadlines import PARKED_PAUSE
 from services.gateway.uploads.states import LIVE
-from services.gateway.uploads.store import deadlines, files, sessions, streams
-
-# How long others have before they are asked again, from the event that starts the wait. No setting, since a handler
-# reads none; from the second time on the sweepers ask with growing pauses.
-PATIENCE = timedelta(seconds=30)
-PARKED_PATIENCE = timedelta(minutes=30)  # beyond the time at which the extractor tries again by itself
-
+from services.gateway.uploads.store import deadlines, streams, uploads
 
 handlers = Handlers("gateway")
 
@@ -45,7 +38,7 @@ async def show_progress(event: ArchiveProgressed, tx: Tx) -> list[Event]:
         members=event.members,
         bytes_out=event.bytes_out,
     )
-    await deadlines.record_progress(tx, [report], deadline_at=event.at + PATIENCE)
+    await deadlines.record_progress(tx, [report], due_at=event.at)
     return []
 
 
@@ -56,45 +49,28 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
     Emits: ModelRegistered, ModelValidationRequested; or UploadFailed, if files are missing without which no model is.
     Raises: UploadNotFound.
     """
-    upload = await sessions.lock(tx, event.upload_id)
+    upload = await uploads.lock(tx, event.upload_id)
     if upload.status not in LIVE:
         return []
-    stream = await streams.finish(
-        tx,
-        event.stream_id,
-        members=len(event.files),
-        bytes_out=sum(file.size_bytes for file in event.files),
-        stripped_prefix=event.stripped_prefix,
-        dropped=event.dropped,
-    )
-    if stream is None:
-        return []
-    if stream.format in ("raw", "object"):
-        [file] = event.files
-        await files.take_unpacked(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
-    else:
-        await files.insert_unpacked(tx, upload.id, event.files)
-    if upload.status == "open" or any(other.pending for other in await streams.of_upload(tx, upload.id)):
-        return []
-    return await session.register(tx, upload, at=event.at)
+    return await transitions.unpack(tx, upload, event)
 
 
 @handlers.on(ArchiveRejected)
 async def refuse_content(event: ArchiveRejected, tx: Tx) -> list[Event]:
-    """An archive is no model: the session fails, and the next part is answered with the finding.
+    """An archive is no model: the upload fails, and the next part is answered with the finding.
 
     One wrong file of a directory is to be sent again, and costs only itself.
     Emits: UploadFailed; ObjectDropped.
     Raises: UploadNotFound.
     """
-    upload = await sessions.lock(tx, event.upload_id)
+    upload = await uploads.lock(tx, event.upload_id)
     stream = await streams.by_id(tx, event.stream_id)
     if upload.status not in LIVE or stream is None or stream.unpacked:
         return []
-    if stream.format in ("raw", "object"):
-        return await session.refuse_file(tx, upload, stream, event.finding, at=event.at)
+    if stream.of_one_file:
+        return await transitions.refuse_file(tx, upload, stream, event.finding, at=event.at)
     code = ChecksumMismatch.code if event.finding.rule in CHECKSUM_RULES else ArchiveRejectedError.code
-    return await session.fail(tx, upload, event.finding, code=code, at=event.at)
+    return await transitions.fail(tx, upload, event.finding, code=code, at=event.at)
 
 
 @handlers.on(ArchiveParked)
@@ -103,9 +79,9 @@ async def show_parked(event: ArchiveParked, tx: Tx) -> list[Event]:
 
     Raises: UploadNotFound.
     """
-    upload = await sessions.lock(tx, event.upload_id)
+    upload = await uploads.lock(tx, event.upload_id)
     if upload.status in LIVE:
-        await session.park(tx, upload, [event.stream_id], event.reason, ask_at=event.retry_at + PARKED_PATIENCE)
+        await transitions.park(tx, upload, [event.stream_id], event.reason, due_at=event.retry_at + PARKED_PAUSE)
     return []
 
 
@@ -121,10 +97,10 @@ async def park_undeliverable(
     Raises: UploadNotFound.
     """
     upload_id = event.stream.upload_id if isinstance(event, UploadOpened) else event.upload_id
-    upload = await sessions.lock(tx, upload_id)
+    upload = await uploads.lock(tx, upload_id)
     if upload.status in LIVE:
         reason = undeliverable(letter).sentence()
-        await session.park(tx, upload, _streams_of(event), reason, ask_at=letter.at + PATIENCE)
+        await transitions.park(tx, upload, _streams_of(event), reason, due_at=letter.at)
     return []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -19,9 +19,8 @@ _decoder = msgspec.json.Decoder(list[StreamProgress])
 class Progress:
     """How far each stream is by the reports since the last write; several processes may report on one."""
 
-    def __init__(self, pool: Pool, stale_after_s: float) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._patience = timedelta(seconds=stale_after_s)
         self._latest: dict[str, StreamProgress] = {}
 
     async def receive(self, body: bytes) -> None:
@@ -38,7 +37,7 @@ class Progress:
         ordered = [reports[stream_id] for stream_id in sorted(reports)]
         try:
             async with connection(self._pool) as tx:
-                await deadlines.record_progress(tx, ordered, deadline_at=datetime.now(UTC) + self._patience)
+                await deadlines.record_progress(tx, ordered, due_at=datetime.now(UTC))
         except BaseException:
             self._latest = reports | self._latest
             raise

@@ -1,25 +1,111 @@
-"""The states of an upload session and of the model that it brings.
+"""The states of an upload, and every way from one to another, as a table.
 
-open -> processing -> completed     (complete was called; everything is unpacked and registered)
-processing -> open                  (a file of a directory is wrong, or was lost: it is to be sent again)
-open | processing -> failed         (the content was refused, or could not be processed for days)
-open | processing -> aborted        (by the client)
-open -> expired                     (no progress for too long)
+The statements in `store` take their guards from here; the CHECK constraint and the partial indexes of the migrations
+are tested against it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Final, Literal, Protocol, get_args
+
+from libs.errors import Conflict, Rejected, SlipwayError, WrongState
+from libs.states import Transition
 
 UploadStatus = Literal["open", "processing", "completed", "failed", "aborted", "expired"]
 
-LIVE: tuple[UploadStatus, ...] = ("open", "processing")
+STATES: Final[tuple[UploadStatus, ...]] = get_args(UploadStatus)
+OPEN: Final = "open"  # bytes can be sent; every upload begins here
+PROCESSING: Final = "processing"  # its client has completed it; the extractor is not done with it
+COMPLETED: Final = "completed"  # registered as a model
+FAILED: Final = "failed"  # it cannot become a model
+ABORTED: Final = "aborted"  # its client gave it up
+EXPIRED: Final = "expired"  # nothing arrived for too long
 
-# What a client is told that would send to a session, or end it, which is not open.
-CLOSED: dict[str, str] = {
-    "completed": "This upload is complete; start a new one to upload another version.",
-    "processing": "This upload was completed by its client and is being processed; nothing more can be sent.",
-    "aborted": "This upload was aborted; start a new one.",
-    "expired": "This upload expired before it was completed, and what it had stored was removed; start a new one.",
-    "failed": "This upload failed.",
+
+UploadTransition = Transition[UploadStatus]
+
+BEGIN: Final = UploadTransition(name="begin", sources=(), target=OPEN, by=("client",), because="its client opened it")
+COMPLETE: Final = UploadTransition(
+    name="complete", sources=(OPEN,), target=PROCESSING, by=("client",), because="everything has been sent"
+)
+REGISTER: Final = UploadTransition(
+    name="register",
+    sources=(PROCESSING,),
+    target=COMPLETED,
+    by=("client", "extractor"),
+    because="everything is unpacked, and the registry has the files",
+)
+REOPEN: Final = UploadTransition(
+    name="reopen",
+    sources=(PROCESSING,),
+    target=OPEN,
+    by=("client", "extractor"),
+    because="a file of a directory is wrong, or was lost, and has to be sent again",
+)
+FAIL: Final = UploadTransition(
+    name="fail",
+    sources=(OPEN, PROCESSING),
+    target=FAILED,
+    by=("client", "extractor", "sweeper"),
+    because="the content was refused, or could not be processed for days",
+)
+ABORT: Final = UploadTransition(
+    name="abort", sources=(OPEN, PROCESSING), target=ABORTED, by=("client",), because="the client gave it up"
+)
+EXPIRE: Final = UploadTransition(
+    name="expire", sources=(OPEN,), target=EXPIRED, by=("sweeper",), because="nothing arrived for too long"
+)
+
+TRANSITIONS: Final = (BEGIN, COMPLETE, REGISTER, REOPEN, FAIL, ABORT, EXPIRE)
+
+LIVE: Final = tuple(state for state in STATES if any(state in each.sources for each in TRANSITIONS))
+ENDED: Final = tuple(state for state in STATES if state not in LIVE)
+
+# The answer to a client that sends to an upload, or completes or aborts it, in a state that does not allow it.
+_CLOSED: Final[dict[UploadStatus, str]] = {
+    COMPLETED: "This upload is complete; start a new one to upload another version.",
+    PROCESSING: "This upload was completed by its client and is being processed; nothing more can be sent.",
+    ABORTED: "This upload was aborted; start a new one.",
+    EXPIRED: "This upload expired before it was completed, and what it had stored was removed; start a new one.",
+    FAILED: "This upload failed.",
 }
+
+
+class HasStatus(Protocol):
+    """What is asked of a row of `upload` here."""
+
+    @property
+    def kind(self) -> str:
+        """archive or directory."""
+
+    @property
+    def status(self) -> UploadStatus:
+        """The state."""
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """Why it failed: {message, code, finding}."""
+
+
+def require_open(upload: HasStatus, *, kind: str | None = None) -> None:
+    """Raises: Conflict for an upload of another `kind`; what `why_closed` returns, unless bytes can still be sent."""
+    if kind is not None and upload.kind != kind:
+        raise Conflict(
+            f"This upload is of the kind {upload.kind!r}; send "
+            + ("parts to /parts." if upload.kind == "archive" else "files to /files/{relative_path}."),
+            retryable=False,
+        )
+    if upload.status != OPEN:
+        raise why_closed(upload)
+
+
+def why_closed(upload: HasStatus) -> SlipwayError:
+    """The error for a request that the upload's state does not allow: the reason of its failure, or its state."""
+    if upload.status == FAILED and upload.error:
+        return Rejected(
+            upload.error["message"],
+            code=upload.error["code"],
+            details={"finding": upload.error.get("finding")},
+            retryable=False,
+        )
+    return WrongState(_CLOSED[upload.status], retryable=False)

@@ -8,54 +8,58 @@ from datetime import datetime, timedelta
 from libs.db import Pool, transaction
 from libs.outbox import emit
 from services.gateway.config import GatewayConfig
-from services.gateway.uploads import session
-from services.gateway.uploads.lifetimes import lifetime
-from services.gateway.uploads.opening import OPENING_KEPT
-from services.gateway.uploads.store import deadlines, openings, sessions
+from services.gateway.uploads import transitions
+from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT, PAUSES, lifetime
+from services.gateway.uploads.store import deadlines, idempotency_keys, pruning, uploads
 from services.gateway.uploads.store.expiry import Lifetime
-
-# Between two asks for the same stream; the last one repeats.
-PAUSES = tuple(timedelta(seconds=pause_s) for pause_s in (30, 60, 120, 300, 600, 1800))
 
 log = logging.getLogger(__name__)
 
 
 async def sweep(pool: Pool, config: GatewayConfig, now: datetime) -> None:
     """One round over all uploads."""
-    await expire_sessions(pool, now, lifetime(config))
-    await end_stuck_sessions(pool, now, timedelta(seconds=config.give_up_after_s))
-    await forget_ended_sessions(pool, now, timedelta(seconds=config.retain_ended_s))
-    await ask_extractor_again(pool, now)
+    await expire_uploads(pool, now, lifetime(config))
+    await give_up_uploads(pool, now, timedelta(seconds=config.give_up_after_s))
+    await prune_uploads(pool, now, timedelta(seconds=config.retain_ended_s))
+    await ask_extractor_again(pool, now, timedelta(seconds=config.stale_after_s))
 
 
-async def expire_sessions(pool: Pool, now: datetime, lifetime: Lifetime) -> None:
+async def expire_uploads(pool: Pool, now: datetime, lifetime: Lifetime) -> None:
     """open -> expired, past `expires_at`. Emits: UploadExpired."""
     async with transaction(pool) as tx:
-        for upload in await sessions.expired(tx, now):
+        for upload in await uploads.expired(tx, now):
             log.info("upload expired", extra={"upload_id": upload.id})
-            await emit(tx, await session.expire(tx, upload, lifetime, at=now))
+            await emit(tx, await transitions.expire(tx, upload, lifetime, at=now))
 
 
-async def end_stuck_sessions(pool: Pool, now: datetime, longest: timedelta) -> None:
+async def give_up_uploads(pool: Pool, now: datetime, longest: timedelta) -> None:
     """processing -> failed, after `longest`, for the reason that it has been waiting for. Emits: UploadFailed."""
     async with transaction(pool) as tx:
-        for upload in await sessions.stuck(tx, now - longest):
+        for upload in await uploads.stuck(tx, now - longest):
             log.warning("upload could not be processed", extra={"upload_id": upload.id})
-            await emit(tx, await session.end_processing(tx, upload, longest, at=now))
+            await emit(tx, await transitions.give_up(tx, upload, longest, at=now))
 
 
-async def forget_ended_sessions(pool: Pool, now: datetime, retain: timedelta) -> None:
-    """The rows of parts and files of sessions that ended long ago go, some at a time, and old Idempotency-Keys."""
+async def prune_uploads(pool: Pool, now: datetime, retain: timedelta) -> None:
+    """Remove the rows of parts and files of uploads that ended long ago, some at a time, and old Idempotency-Keys."""
     async with transaction(pool) as tx:
-        await openings.prune(tx, now - OPENING_KEPT)
-        forgotten = await sessions.prune(tx, now - retain)
-    if forgotten:
-        log.info("forgot parts and files of ended uploads", extra={"uploads": forgotten})
+        await idempotency_keys.prune(tx, now - IDEMPOTENCY_KEY_KEPT)
+        ended = await pruning.ended_before(tx, now - retain)
+        if not ended:
+            return
+        await pruning.delete_parts(tx, ended)
+        await pruning.delete_streams_of_files(tx, ended)
+        await pruning.delete_files(tx, ended)
+        await pruning.mark(tx, ended)
+    log.info("removed the parts and files of ended uploads", extra={"uploads": len(ended)})
 
 
-async def ask_extractor_again(pool: Pool, now: datetime) -> None:
-    """Streams with parts that no extractor has reported on. Emits: UploadOpened, with all that is known."""
+async def ask_extractor_again(pool: Pool, now: datetime, stale_after: timedelta) -> None:
+    """Ask again about streams on which a report was due more than `stale_after` ago.
+
+    Emits: UploadOpened, with all parts that are known.
+    """
     async with transaction(pool) as tx:
-        for overdue in await deadlines.overdue(tx, now, PAUSES):
+        for overdue in await deadlines.overdue(tx, now - stale_after, PAUSES):
             log.info("asking again for a waiting stream", extra={"stream_id": overdue.stream.id, "asks": overdue.asks})
-            await emit(tx, [await session.opened(tx, overdue, at=now)])
+            await emit(tx, await transitions.ask_again(tx, overdue, at=now))

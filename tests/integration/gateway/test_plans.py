@@ -58,7 +58,7 @@ async def look(tx: Tx) -> None:
 WORK: list[Callable[[Tx], Awaitable[None]]] = [answer_lifecycle, lose_and_find, sweep, look]
 
 
-async def test_nothing_reads_a_large_table_from_end_to_end(uploads: Uploads):
+async def test_nothing_reads_a_large_table_from_end_to_end(uploads: Uploads) -> None:
     await given_large_registry(uploads.pool)
     scanned = {}
     for work in WORK:

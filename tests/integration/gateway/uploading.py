@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 from aiohttp.test_utils import TestClient
 
@@ -18,18 +18,20 @@ from libs.contracts import (
     ModelValidationRequested,
     Report,
     StoredFile,
-    decode_event,
-    event_type,
 )
 from libs.contracts.keys import member_key
-from libs.db import Pool, connection
-from libs.outbox import apply_once
+from libs.db import Pool
 from services.gateway.dependencies import Dependencies
 from services.gateway.handlers import handlers
+from tests.support import emitted
+from tests.support.delivery import deliver
+
+E = TypeVar("E", bound=Event)
 
 PROJECT = "proj_TESTTEST01"
 NOON = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
 CHUNK = 1000  # bytes of a part, as the fixture sets it
+STALE_AFTER = timedelta(seconds=30)  # the setting, by default
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 100}
 
 
@@ -47,7 +49,7 @@ class Uploads:
     async def call(self, method: str, path: str, status: int = 200, **request: Any) -> dict[str, Any]:
         """The JSON answer of one request, which must have this status."""
         async with self.client.request(method, f"/v1/{path}", **request) as response:
-            body = await response.json()
+            body: dict[str, Any] = await response.json()
             assert response.status == status, body
             return body
 
@@ -100,17 +102,13 @@ class Uploads:
         """Every object in the bucket and its size."""
         return {found.key: found.size_bytes async for found in self.dependencies.blobs.list("")}
 
-    async def emitted(self, kind: type[Event] | None = None) -> list[Event]:
-        """What was emitted so far, in order."""
-        async with connection(self.pool) as tx:
-            rows = await tx.fetch("SELECT type, body FROM outbox ORDER BY seq")
-        events = [decode_event(row["type"], row["body"].encode()) for row in rows]
-        return [event for event in events if kind is None or isinstance(event, kind)]
+    async def emitted(self, kind: type[E]) -> list[E]:
+        """The events of this type that were emitted so far, in order; `Event` for all."""
+        return [event for event in await emitted(self.pool) if isinstance(event, kind)]
 
-    async def tell(self, event: Event) -> None:
-        """Apply the gateway's own handler for `event`, as its consumer does."""
-        handler = handlers.events[event_type(event)].handle
-        await apply_once(self.pool, "gateway", handler, event)
+    async def deliver(self, event: Event) -> None:
+        """Apply `event` as the gateway's consumer does."""
+        await deliver(self.pool, handlers, event)
 
     async def validate(self, model_id: str) -> None:
         """Give the verdict that the model waits for: all is well."""
@@ -118,7 +116,7 @@ class Uploads:
         asked = [event for event in requests if event.model_id == model_id]
         report = Report(findings=[], metadata=ModelMetadata(), files_read=1, bytes_read=1, validator="test")
         verdict = ModelValidated(model_id=model_id, validation_id=asked[-1].validation_id, report=report, at=NOON)
-        await self.tell(verdict)
+        await self.deliver(verdict)
 
 
 def stored_files(upload_id: str, files: dict[str, bytes] = FILES) -> list[StoredFile]:

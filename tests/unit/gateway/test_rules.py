@@ -7,30 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
-from libs.contracts.limits import MAX_PARTS
 from services.gateway.models.download import requested_range
 from services.gateway.models.versions import next_version
 from services.gateway.presentation import content_type, percent, size_in_words, timestamp
-from services.gateway.uploads.opening import MIB, part_size
-from services.gateway.uploads.ranges import missing_ranges, ranges
-
-
-@pytest.mark.parametrize(
-    ("stored", "total", "missing"),
-    [
-        ([], 3, [(0, 2)]),
-        ([0, 1, 2], 3, []),
-        ([1], 3, [(0, 0), (2, 2)]),
-        ([0, 1, 4, 6], 9, [(2, 3), (5, 5), (7, 8)]),
-        ([], 0, []),
-    ],
-)
-def test_missing_parts_are_told_as_inclusive_ranges(stored, total, missing) -> None:
-    assert missing_ranges(stored, total) == missing
-
-
-def test_ranges_join_neighbours() -> None:
-    assert ranges([0, 1, 2, 5, 7, 8]) == [(0, 2), (5, 5), (7, 8)]
 
 
 @pytest.mark.parametrize(
@@ -46,19 +25,6 @@ def test_ranges_join_neighbours() -> None:
 )
 def test_next_version_is_one_minor_above_the_highest(existing, expected) -> None:
     assert next_version(existing) == expected
-
-
-@pytest.mark.parametrize(
-    ("archive_size", "wanted", "size"),
-    [
-        (1, 100 * MIB, 100 * MIB),
-        (MAX_PARTS * 100 * MIB, 100 * MIB, 100 * MIB),
-        (MAX_PARTS * 100 * MIB + 1, 100 * MIB, 101 * MIB),
-    ],
-)
-def test_parts_grow_rather_than_become_too_many(archive_size, wanted, size) -> None:
-    assert part_size(archive_size, wanted) == size
-    assert -(-archive_size // size) <= MAX_PARTS
 
 
 @pytest.mark.parametrize(("done", "total", "shown"), [(1, 7, 14.28), (7, 7, 100.0), (0, 0, 100.0), (2, 3, 66.66)])

@@ -1,4 +1,4 @@
-"""All SQL of upload sessions: the sessions themselves, their streams of parts, their files.
+"""All SQL of uploads: the uploads themselves, their streams of parts, their files.
 
 Locks are taken in one order everywhere: upload, then stream, then file or part, then model.
 """

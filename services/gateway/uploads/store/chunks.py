@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from libs.db import Tx, columns
+from services.gateway.uploads.states import OPEN
 from services.gateway.uploads.store.expiry import Lifetime, extended
-from services.gateway.uploads.store.rows import COUNTS, prefixed, taken
+from services.gateway.uploads.store.rows import COUNTS, aliased, struct_from
 from services.gateway.uploads.store.transfers import Transfer, TransferPart
 
 _TRANSFER = columns(Transfer)
@@ -14,7 +15,7 @@ _PART = columns(TransferPart)
 
 
 async def numbers_by_file(tx: Tx, upload_id: str) -> dict[int, list[int]]:
-    """The stored chunk numbers of every file of a session that is sent in chunks, ascending."""
+    """The stored chunk numbers of every file of an upload that is sent in chunks, ascending."""
     rows = await tx.fetch(
         """
         SELECT p.file_number, array_agg(p.number ORDER BY p.number) AS numbers
@@ -92,7 +93,7 @@ async def next_attempt(tx: Tx, transfer: Transfer, number: int) -> int | None:
 
 
 class AddedChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a chunk: whether it was recorded, the transfer with it, and the session's files."""
+    """What became of a chunk: whether it was recorded, the transfer with it, and the upload's files."""
 
     recorded: bool
     transfer: Transfer | None  # None of a recorded chunk: the sizes cannot add up, and the caller rolls back
@@ -101,14 +102,14 @@ class AddedChunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def add(tx: Tx, transfer: Transfer, part: TransferPart, size_bytes: int, lifetime: Lifetime) -> AddedChunk:
-    """Record a chunk of a file of `size_bytes`; not if one of its number is, or the session is not open."""
+    """Record a chunk of a file of `size_bytes`; not if one of its number is, or the upload is not open."""
     row = await tx.fetchrow(
         f"""
         WITH added AS (
             INSERT INTO upload_transfer_part (upload_id, file_number, number, s3_number, etag, size_bytes, sha256)
             SELECT t.upload_id, t.number, $4, $7, $8, $5, $9
               FROM upload_transfer t JOIN upload u ON u.id = t.upload_id
-             WHERE t.upload_id = $1 AND t.number = $2 AND t.key = $3 AND u.status = 'open'
+             WHERE t.upload_id = $1 AND t.number = $2 AND t.key = $3 AND u.status = '{OPEN}'
             ON CONFLICT DO NOTHING RETURNING number
         ), moved AS (
             UPDATE upload_transfer SET held_bytes = held_bytes + $5, parts_stored = parts_stored + 1
@@ -116,7 +117,7 @@ async def add(tx: Tx, transfer: Transfer, part: TransferPart, size_bytes: int, l
                AND held_bytes + $5 <= $6 AND (parts_stored + 1 < part_count OR held_bytes + $5 = $6)
             RETURNING {_TRANSFER}
         ), {extended("moved", ttl="$10", longest="$11")}
-        SELECT EXISTS (SELECT FROM added) AS added, {prefixed("m", Transfer)}, {COUNTS}
+        SELECT EXISTS (SELECT FROM added) AS added, {aliased("m", Transfer)}, {COUNTS}
           FROM (VALUES (1)) AS one LEFT JOIN moved m ON true
         """,
         transfer.upload_id,
@@ -133,7 +134,7 @@ async def add(tx: Tx, transfer: Transfer, part: TransferPart, size_bytes: int, l
     )
     return AddedChunk(
         recorded=row["added"],
-        transfer=taken(row, "m", Transfer, key="number"),
+        transfer=struct_from(row, "m", Transfer, key="number"),
         arrived=row["arrived"],
         expected=row["expected"],
     )

@@ -1,4 +1,7 @@
-"""Statements on `upload_stream` about when the extractor is asked about a stream again, and for what it waits."""
+"""Statements on `upload_stream` about when the extractor is asked about a stream again, and for what it waits.
+
+`deadline_at` is when an answer was due; the sweeper asks again once that is `stale_after_s` (a setting) ago.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ import msgspec
 
 from libs.contracts import PartStream, StreamProgress
 from libs.db import Tx
+from libs.states import sql_in
+from services.gateway.uploads.states import LIVE
 
 
-async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, deadline_at: datetime) -> None:
+async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, due_at: datetime) -> None:
     """How far the extractor is with some streams; reports may come late or twice, so the numbers only grow.
 
     A stream is no longer parked. One that is not complete, and whose every part the extractor knows, waits for its
@@ -35,12 +40,12 @@ async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, deadline
         [report.parts_done for report in reports],
         [report.members for report in reports],
         [report.bytes_out for report in reports],
-        deadline_at,
+        due_at,
     )
 
 
-async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, deadline_at: datetime) -> None:
-    """The extractor, or we, cannot go on with these streams now; asked again at `deadline_at`."""
+async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, due_at: datetime) -> None:
+    """The extractor, or we, cannot go on with these streams now; an answer is due at `due_at`."""
     await tx.execute(
         """
         UPDATE upload_stream
@@ -51,42 +56,42 @@ async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, d
         upload_id,
         list(stream_ids),
         reason,
-        deadline_at,
+        due_at,
     )
 
 
-async def resume(tx: Tx, upload_id: str, now: datetime) -> None:
-    """Whatever of the session is asked about at some time is due now, and then after the first pause again."""
+async def resume(tx: Tx, upload_id: str, due_at: datetime) -> None:
+    """An answer about whatever of the upload is waited for was due at `due_at`; then after the first pause again."""
     await tx.execute(
         """
         UPDATE upload_stream SET deadline_at = $2, asks = 0
          WHERE upload_id = $1 AND NOT unpacked AND deadline_at IS NOT NULL
         """,
         upload_id,
-        now,
+        due_at,
     )
 
 
 async def rest(tx: Tx, upload_id: str) -> None:
-    """The session has ended: nobody is asked about its streams any more."""
+    """The upload has ended: nobody is asked about its streams any more."""
     await tx.execute("UPDATE upload_stream SET deadline_at = NULL WHERE upload_id = $1", upload_id)
 
 
 class Overdue(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream to be asked about, for the `asks`th time since it went on, as it was due at `deadline_at`."""
+    """A stream to be asked about, for the `asks`th time since it went on, as an answer was due at `due_at`."""
 
     stream: PartStream
-    deadline_at: datetime
+    due_at: datetime
     asks: int
 
 
-async def overdue(tx: Tx, now: datetime, pauses: Sequence[timedelta], limit: int = 20) -> list[Overdue]:
-    """Streams whose parts should have been unpacked by now; each gets a new deadline, after the next of `pauses`."""
+async def overdue(tx: Tx, before: datetime, pauses: Sequence[timedelta], limit: int = 20) -> list[Overdue]:
+    """Streams about which an answer was due before `before`; it is now due after the next of `pauses`, from there."""
     rows = await tx.fetch(
-        """
+        f"""
         WITH due AS (
             SELECT w.id, w.deadline_at FROM upload_stream w JOIN upload o ON o.id = w.upload_id
-             WHERE NOT w.unpacked AND w.deadline_at < $1 AND o.status IN ('open', 'processing')
+             WHERE NOT w.unpacked AND w.deadline_at < $1 AND o.status {sql_in(LIVE)}
              ORDER BY w.deadline_at LIMIT $3 FOR UPDATE OF w SKIP LOCKED
         )
         UPDATE upload_stream s
@@ -97,11 +102,11 @@ async def overdue(tx: Tx, now: datetime, pauses: Sequence[timedelta], limit: int
         RETURNING s.id, s.upload_id, u.project_id, u.model_id, s.number, s.format, s.size_bytes, s.total_parts, s.path,
                   s.sha256, s.key, s.asks, due.deadline_at AS was_due_at
         """,
-        now,
+        before,
         list(pauses),
         limit,
     )
     return [
-        Overdue(stream=msgspec.convert(dict(row), PartStream), deadline_at=row["was_due_at"], asks=row["asks"])
+        Overdue(stream=msgspec.convert(dict(row), PartStream), due_at=row["was_due_at"], asks=row["asks"])
         for row in rows
     ]

@@ -1,4 +1,4 @@
-"""A session that makes progress does not expire: the same clause in every statement that records some."""
+"""An upload that makes progress does not expire: the same clause in every statement that records some."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import msgspec
 
 
 class Lifetime(msgspec.Struct, frozen=True):
-    """How long a session lives: after its last progress, and at most."""
+    """How long an upload lives: after its last progress, and at most."""
 
     ttl: timedelta
     longest: timedelta
 
 
 def extended(source: str, *, ttl: str, longest: str) -> str:
-    """A CTE that moves `expires_at` of the session $1 where the CTE `source` has rows.
+    """A CTE that moves `expires_at` of the upload $1 where the CTE `source` has rows.
 
-    Only by more than a tenth of the ttl at once: parts that come every second are not to write the session's row.
+    Only by more than a tenth of the ttl at once: parts that come every second are not to write the upload's row.
     """
     until = f"least(created_at + {longest}::interval, now() + {ttl}::interval)"
     return f"""extended AS (

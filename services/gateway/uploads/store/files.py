@@ -1,4 +1,4 @@
-"""Statements on `upload_file`: the files of a session."""
+"""Statements on `upload_file`: the files of an upload."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import msgspec
 
 from libs.contracts import StoredFile
 from libs.db import Tx, columns
-from libs.errors import UploadNotFound
+from services.gateway.uploads.states import OPEN
 from services.gateway.uploads.store.expiry import Lifetime, extended
-from services.gateway.uploads.store.rows import COUNTS, prefixed, taken
-from services.gateway.uploads.store.sessions import Upload
-from services.gateway.uploads.store.streams import StoredPart, Stream
-from services.gateway.uploads.store.transfers import Transfer, TransferPart
+from services.gateway.uploads.store.rows import COUNTS
+from services.gateway.uploads.store.transfers import Transfer
 
 
 class UploadFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,19 +75,19 @@ async def unmark_vanished(tx: Tx, upload_id: str, project_id: str, reason: str) 
 
 
 async def of_upload(tx: Tx, upload_id: str) -> list[UploadFile]:
-    """All files of a session, in the order of the manifest."""
+    """All files of an upload, in the order of the manifest."""
     rows = await tx.fetch(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 ORDER BY number", upload_id)
     return [UploadFile(**row) for row in rows]
 
 
 async def get(tx: Tx, upload_id: str, path: str) -> UploadFile | None:
-    """One file of a session by its path."""
+    """One file of an upload by its path."""
     row = await tx.fetchrow(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 AND path = $2", upload_id, path)
     return None if row is None else UploadFile(**row)
 
 
 async def by_number(tx: Tx, upload_id: str, number: int) -> UploadFile | None:
-    """One file of a session by its place in the manifest."""
+    """One file of an upload by its place in the manifest."""
     row = await tx.fetchrow(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 AND number = $2", upload_id, number)
     return None if row is None else UploadFile(**row)
 
@@ -115,51 +113,8 @@ async def lock(tx: Tx, upload_id: str, number: int) -> None:
     )
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request about a file is about; None for what is not there."""
-
-    upload: Upload
-    file: UploadFile | None
-    transfer: Transfer | None
-    chunk: TransferPart | None  # the one that is asked for, where it is stored
-    stream: Stream | None
-    joined: StoredPart | None  # as `chunk`, of a stream
-
-
-async def target(tx: Tx, project_id: str, upload_id: str, path: str, chunk: int | None) -> Target:
-    """A session, one of its files by path, and how that is being sent. Raises: UploadNotFound."""
-    row = await tx.fetchrow(
-        f"""
-        SELECT {prefixed("u", Upload)}, {prefixed("f", UploadFile)}, {prefixed("t", Transfer)},
-               {prefixed("p", TransferPart)}, {prefixed("s", Stream)}, {prefixed("j", StoredPart)}
-          FROM upload u
-          LEFT JOIN upload_file f ON f.upload_id = u.id AND f.path = $3
-          LEFT JOIN upload_transfer t ON t.upload_id = u.id AND t.number = f.number
-          LEFT JOIN upload_transfer_part p
-                 ON p.upload_id = u.id AND p.file_number = f.number AND p.number = $4 AND t.part_count IS NOT NULL
-          LEFT JOIN upload_stream s ON s.upload_id = u.id AND s.number = f.number
-          LEFT JOIN upload_part j ON j.stream_id = s.id AND j.number = $4
-         WHERE u.id = $1 AND u.project_id = $2
-        """,
-        upload_id,
-        project_id,
-        path,
-        chunk,
-    )
-    if row is None:
-        raise UploadNotFound()
-    return Target(
-        upload=Upload(**{name: row[f"u_{name}"] for name in Upload.__struct_fields__}),
-        file=taken(row, "f", UploadFile, key="number"),
-        transfer=taken(row, "t", Transfer, key="number"),
-        chunk=taken(row, "p", TransferPart, key="number"),
-        stream=taken(row, "s", Stream, key="id"),
-        joined=taken(row, "j", StoredPart, key="number"),
-    )
-
-
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the bytes of a file count now, and how many files of the session have arrived with it."""
+    """Whether the bytes of a file count now, and how many files of the upload have arrived with it."""
 
     won: bool
     arrived: int
@@ -167,11 +122,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def receive(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str, lifetime: Lifetime) -> Receipt:
-    """Record the object of a file; not `won` if it has bytes already, or is sent in parts, or the session is closed."""
+    """Record the object of a file; not `won` if it has bytes already, or is sent in parts, or the upload is closed."""
     row = await tx.fetchrow(
         f"""
         WITH held AS (
-            SELECT id FROM upload WHERE id = $1 AND status = 'open' FOR KEY SHARE
+            SELECT id FROM upload WHERE id = $1 AND status = '{OPEN}' FOR KEY SHARE
         ), received AS (
             UPDATE upload_file SET sha256 = $3, key = $4, refused = NULL
              WHERE upload_id = $1 AND number = $2 AND key IS NULL AND EXISTS (SELECT FROM held)
@@ -196,7 +151,7 @@ async def finish(tx: Tx, transfer: Transfer, sha256: str, lifetime: Lifetime) ->
     row = await tx.fetchrow(
         f"""
         WITH held AS (
-            SELECT id FROM upload WHERE id = $1 AND status = 'open' FOR KEY SHARE
+            SELECT id FROM upload WHERE id = $1 AND status = '{OPEN}' FOR KEY SHARE
         ), ended AS (
             DELETE FROM upload_transfer
              WHERE upload_id = $1 AND number = $2 AND key = $3 AND fence = $4 AND EXISTS (SELECT FROM held)
@@ -258,7 +213,7 @@ async def insert_unpacked(tx: Tx, upload_id: str, files: Sequence[StoredFile]) -
 
 
 async def counts(tx: Tx, upload_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """By session: (files that have arrived or need not be sent, files expected).
+    """By upload: (files that have arrived or need not be sent, files expected).
 
     A file in parts counts with the last one.
     """

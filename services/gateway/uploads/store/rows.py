@@ -9,7 +9,7 @@ import msgspec
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-# Of the session $1, as it was before the statement: files that have arrived or need not be sent, and all.
+# Of the upload $1, as it was before the statement: files that have arrived or need not be sent, and all.
 COUNTS = """
     (SELECT count(*) FROM upload_file f LEFT JOIN upload_stream s ON s.upload_id = f.upload_id AND s.number = f.number
       WHERE f.upload_id = $1 AND (f.key IS NOT NULL OR s.parts_stored = s.total_parts)) AS arrived,
@@ -17,13 +17,13 @@ COUNTS = """
 """
 
 
-def prefixed(alias: str, row: type[msgspec.Struct]) -> str:
+def aliased(alias: str, row: type[msgspec.Struct]) -> str:
     """The columns of `row` from the table `alias`, for SELECT: "u.id AS u_id, u.kind AS u_kind"."""
     return ", ".join(f"{alias}.{name} AS {alias}_{name}" for name in row.__struct_fields__)
 
 
-def taken(found: Mapping[str, Any], alias: str, row: type[S], *, key: str) -> S | None:
-    """The `row` whose columns `prefixed` named; None where an outer join found none, so that `key` is NULL."""
+def struct_from(found: Mapping[str, Any], alias: str, row: type[S], *, key: str) -> S | None:
+    """The `row` whose columns `aliased` named; None where an outer join found none, so that `key` is NULL."""
     if found[f"{alias}_{key}"] is None:
         return None
     return row(**{name: found[f"{alias}_{name}"] for name in row.__struct_fields__})

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from libs.db import Tx, columns
+from services.gateway.uploads.states import OPEN
 from services.gateway.uploads.store.expiry import Lifetime, extended
 
 
@@ -61,7 +62,7 @@ async def get(tx: Tx, upload_id: str, number: int) -> Transfer | None:
 
 
 async def of_upload(tx: Tx, upload_id: str) -> list[Transfer]:
-    """All transfers of a session."""
+    """All transfers of an upload."""
     rows = await tx.fetch(f"SELECT {_TRANSFER} FROM upload_transfer WHERE upload_id = $1", upload_id)
     return [Transfer(**row) for row in rows]
 
@@ -135,7 +136,7 @@ async def add_part(
 ) -> bool:
     """Record the next part of a stream, which takes the tail up; `more` follow from the same request.
 
-    False if a newer request has taken over, or the session is not open: then the part does not count.
+    False if a newer request has taken over, or the upload is not open: then the part does not count.
     """
     return bool(
         await tx.fetchval(
@@ -144,7 +145,7 @@ async def add_part(
                 UPDATE upload_transfer
                    SET held_bytes = $5, held_by = fence, parts_stored = parts_stored + 1, next_part = $6 + 1,
                        tail_key = NULL, tail_bytes = 0, writing = $9
-                 WHERE {_HELD} AND EXISTS (SELECT FROM upload WHERE id = $1 AND status = 'open')
+                 WHERE {_HELD} AND EXISTS (SELECT FROM upload WHERE id = $1 AND status = '{OPEN}')
                 RETURNING number
             ), added AS (
                 INSERT INTO upload_transfer_part (upload_id, file_number, number, s3_number, etag, size_bytes)
@@ -175,7 +176,7 @@ async def set_tail(
             WITH moved AS (
                 UPDATE upload_transfer
                    SET held_bytes = $5, tail_key = $6, tail_bytes = $7, writing = false
-                 WHERE {_HELD} AND EXISTS (SELECT FROM upload WHERE id = $1 AND status = 'open')
+                 WHERE {_HELD} AND EXISTS (SELECT FROM upload WHERE id = $1 AND status = '{OPEN}')
                 RETURNING number
             ), {extended("moved", ttl="$8", longest="$9")}
             SELECT EXISTS (SELECT FROM moved)
@@ -190,7 +191,7 @@ async def set_tail(
     )
 
 
-async def begin_completing(tx: Tx, transfer: Transfer, held_s: float) -> Literal["begun", "taken", "ended"]:
+async def begin_joining(tx: Tx, transfer: Transfer, held_s: float) -> Literal["begun", "taken", "ended"]:
     """Have the parts made one object by this request alone; `taken` while another is at it, `ended` if nobody need."""
     row = await tx.fetchrow(
         """
@@ -210,7 +211,7 @@ async def begin_completing(tx: Tx, transfer: Transfer, held_s: float) -> Literal
     return "begun" if row["begun"] else "taken" if row["there"] else "ended"
 
 
-async def end_completing(tx: Tx, transfer: Transfer) -> None:
+async def end_joining(tx: Tx, transfer: Transfer) -> None:
     """Let others do it again: of an object that is there, that does nothing."""
     await tx.execute(
         "UPDATE upload_transfer SET completing_until = NULL WHERE upload_id = $1 AND number = $2 AND key = $3",

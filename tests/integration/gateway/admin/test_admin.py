@@ -29,11 +29,12 @@ from services.gateway.admin.store import KEPT
 from services.gateway.models.sweepers import give_verdicts_up
 from services.gateway.projects.access import OPERATOR
 from services.gateway.projects.authentication import authenticate_by
+from services.gateway.uploads.deadlines import PAUSES
 from services.gateway.uploads.store import deadlines
-from services.gateway.uploads.sweepers import PAUSES, ask_extractor_again
+from services.gateway.uploads.sweepers import ask_extractor_again
 from tests.integration.gateway.models.test_verdicts import DAYS, asked_through_all_pauses
 from tests.integration.gateway.models.verdicts import asked_for, parked
-from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads, extracted
+from tests.integration.gateway.uploading import FILES, NOON, PROJECT, STALE_AFTER, Uploads, extracted
 from tests.support.bus import running
 from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor
@@ -160,7 +161,7 @@ async def test_a_parked_upload_is_resumed_with_what_of_it_is_not_unpacked(operat
     [event] = await uploads.emitted(UploadResumeRequested)
     assert (event.upload_id, event.stream_ids) == (session, [f"{session}-0"])
 
-    await uploads.tell(extracted(session))
+    await uploads.deliver(extracted(session))
     unpacked = await operator.call("POST", f"uploads/{session}/resume", status=409)
     assert "Nothing of this upload waits" in unpacked["error"]["message"]
     await uploads.complete(session)
@@ -176,7 +177,7 @@ async def test_the_extractor_is_asked_at_once_about_an_upload_that_was_parked_fo
     now = datetime.now(UTC)
     for pause in PAUSES:  # the pauses have grown, and the last question was asked just now
         now += pause + timedelta(seconds=1)
-        await ask_extractor_again(uploads.pool, now)
+        await ask_extractor_again(uploads.pool, now, STALE_AFTER)
     async with transaction(uploads.pool) as tx:
         await deadlines.park(tx, session, [f"{session}-0"], "dead letter.", now + timedelta(minutes=30))
     asked = len(await uploads.emitted(UploadOpened))
@@ -185,11 +186,11 @@ async def test_the_extractor_is_asked_at_once_about_an_upload_that_was_parked_fo
     for times in (1, 2):  # an operator may have to try twice
         await operator.call("POST", f"uploads/{session}/resume", status=202)
         now = datetime.now(UTC)
-        await ask_extractor_again(uploads.pool, now)
+        await ask_extractor_again(uploads.pool, now, STALE_AFTER)
         opened = await uploads.emitted(UploadOpened)
         assert len(opened) == asked + times
         assert len({event.id for event in opened}) == len(opened)
-    await ask_extractor_again(uploads.pool, now + PAUSES[0] + timedelta(seconds=1))
+    await ask_extractor_again(uploads.pool, now + PAUSES[0] + timedelta(seconds=1), STALE_AFTER)
     assert len(await uploads.emitted(UploadOpened)) == asked + 3  # the pauses are short again
 
 
@@ -232,7 +233,7 @@ async def test_what_is_parked_is_listed_with_its_reason(operator: Operator) -> N
         model_id = (await uploads.upload_directory(FILES, name))["model_id"]
         if name != "third":
             asked = await asked_for(uploads, model_id)
-            await uploads.tell(parked(asked, NOON, f"{name} cannot be read."))
+            await uploads.deliver(parked(asked, NOON, f"{name} cannot be read."))
     opened = await uploads.open_archive(10, "fourth")
     session = opened["session_id"]
     await uploads.send_part(session, 0, b"x" * 10)
@@ -268,7 +269,7 @@ async def test_an_audit_is_asked_for_and_its_result_kept(operator: Operator) -> 
 
     last = audited(KEPT + 5, stopped="Too much is unknown.", keys=["a", "b"])
     for each in [last, *(audited(number) for number in range(KEPT + 5)), last]:
-        await uploads.tell(each)
+        await uploads.deliver(each)
     kept = (await operator.call("GET", "audit"))["data"]
     assert [audit["objects"] for audit in kept] == list(range(KEPT + 5, 5, -1))
     assert kept[0] == {

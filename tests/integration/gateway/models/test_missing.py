@@ -40,7 +40,7 @@ async def key_of(uploads: Uploads, model_id: str, path: str) -> str:
 async def lose(uploads: Uploads, *keys: str, at: datetime = NOON) -> None:
     """The objects go, and lifecycle finds out."""
     await uploads.dependencies.blobs.delete(keys)
-    await uploads.tell(ObjectMissing(project_id=PROJECT, keys=list(keys), at=at))
+    await uploads.deliver(ObjectMissing(project_id=PROJECT, keys=list(keys), at=at))
 
 
 async def ready_model(uploads: Uploads, name: str = "tiny", files: dict[str, bytes] = FILES) -> str:
@@ -88,15 +88,15 @@ async def test_what_is_found_again_makes_models_what_they_were(uploads: Uploads,
     if before == "ready":
         await uploads.validate(model_id)
     elif before == "error":
-        await uploads.tell(
+        await uploads.deliver(
             ModelRejected(model_id=model_id, validation_id=asked.validation_id, report=report(SYMLINK), at=NOON)
         )
     was = await uploads.model(model_id)
     keys = [await key_of(uploads, model_id, path) for path in FILES]
-    await uploads.tell(ObjectMissing(project_id=PROJECT, keys=keys, at=NOON))
-    await uploads.tell(ObjectFound(project_id=PROJECT, keys=keys[:1], at=LATER))
+    await uploads.deliver(ObjectMissing(project_id=PROJECT, keys=keys, at=NOON))
+    await uploads.deliver(ObjectFound(project_id=PROJECT, keys=keys[:1], at=LATER))
     assert (await uploads.model(model_id))["status_reason"].startswith(f"{list(FILES)[1]} is no longer")
-    await uploads.tell(ObjectFound(project_id=PROJECT, keys=keys[1:], at=LATER))
+    await uploads.deliver(ObjectFound(project_id=PROJECT, keys=keys[1:], at=LATER))
 
     again = await uploads.model(model_id)
     assert {**again, "updated_at": was["updated_at"]} == was
@@ -111,20 +111,20 @@ async def test_what_is_found_again_makes_models_what_they_were(uploads: Uploads,
 async def test_late_and_repeated_events_of_an_object_change_nothing(uploads: Uploads) -> None:
     model_id = await ready_model(uploads)
     key = await key_of(uploads, model_id, WEIGHTS)
-    await uploads.tell(ObjectFound(project_id=PROJECT, keys=[key], at=LATER))
-    await uploads.tell(ObjectMissing(project_id=PROJECT, keys=[key], at=NOON))
+    await uploads.deliver(ObjectFound(project_id=PROJECT, keys=[key], at=LATER))
+    await uploads.deliver(ObjectMissing(project_id=PROJECT, keys=[key], at=NOON))
     assert (await uploads.model(model_id))["status"] == "ready"
 
-    await uploads.tell(ObjectMissing(project_id=PROJECT, keys=[key], at=LATER + timedelta(hours=1)))
-    await uploads.tell(ObjectMissing(project_id=PROJECT, keys=[key], at=LATER + timedelta(hours=2)))
-    await uploads.tell(ObjectFound(project_id=PROJECT, keys=[key], at=LATER))
+    await uploads.deliver(ObjectMissing(project_id=PROJECT, keys=[key], at=LATER + timedelta(hours=1)))
+    await uploads.deliver(ObjectMissing(project_id=PROJECT, keys=[key], at=LATER + timedelta(hours=2)))
+    await uploads.deliver(ObjectFound(project_id=PROJECT, keys=[key], at=LATER))
     assert (await uploads.model(model_id))["status"] == "error"
 
 
 async def test_another_projects_event_changes_nothing(uploads: Uploads) -> None:
     model_id = await ready_model(uploads)
     key = await key_of(uploads, model_id, WEIGHTS)
-    await uploads.tell(ObjectMissing(project_id="proj_ANOTHER001", keys=[key], at=NOON))
+    await uploads.deliver(ObjectMissing(project_id="proj_ANOTHER001", keys=[key], at=NOON))
     assert (await uploads.model(model_id))["status"] == "ready"
 
 
@@ -186,7 +186,7 @@ async def test_a_healed_model_takes_no_verdict_on_what_it_was(uploads: Uploads) 
     await uploads.upload_directory(FILES, "two")
     asked = await asked_for(uploads, model_id)
     assert asked.validation_id != old.validation_id
-    await uploads.tell(ModelValidated(model_id=model_id, validation_id=old.validation_id, report=report(), at=NOON))
+    await uploads.deliver(ModelValidated(model_id=model_id, validation_id=old.validation_id, report=report(), at=NOON))
     assert (await uploads.model(model_id))["status"] == "validating"
     requests = [event for event in await uploads.emitted(ModelValidationRequested) if event.model_id == model_id]
     assert len(requests) == 2
@@ -201,7 +201,7 @@ async def test_a_model_that_is_being_registered_while_its_object_is_lost_is_in_e
     async with transaction(uploads.pool) as tx:
         claimed = await model_files.claim(tx, PROJECT, [file])
         assert claimed.keys == {file.sha256: lost}
-        losing = asyncio.create_task(uploads.tell(ObjectMissing(project_id=PROJECT, keys=[lost], at=NOON)))
+        losing = asyncio.create_task(uploads.deliver(ObjectMissing(project_id=PROJECT, keys=[lost], at=NOON)))
         await someone_waits_for_a_lock(uploads)
         model_id, _ = await transitions.create(tx, PROJECT, "second", None)
         await transitions.process(tx, model_id)

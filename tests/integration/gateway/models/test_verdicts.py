@@ -36,8 +36,8 @@ async def test_a_verdict_with_errors_makes_the_model_error_with_the_first_as_its
     rejected = ModelRejected(
         model_id=done["model_id"], validation_id=asked.validation_id, report=report(SYMLINK, SYMLINK), at=NOON
     )
-    await uploads.tell(rejected)
-    await uploads.tell(rejected)
+    await uploads.deliver(rejected)
+    await uploads.deliver(rejected)
 
     model = await uploads.model(done["model_id"])
     assert model["status"] == "error"
@@ -50,8 +50,8 @@ async def test_a_verdict_with_errors_makes_the_model_error_with_the_first_as_its
 
 async def test_a_verdict_that_nobody_asked_for_changes_nothing(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
-    await uploads.tell(ModelValidated(model_id=done["model_id"], validation_id="other", report=report(), at=NOON))
-    await uploads.tell(ModelValidated(model_id="unknown", validation_id="other", report=report(), at=NOON))
+    await uploads.deliver(ModelValidated(model_id=done["model_id"], validation_id="other", report=report(), at=NOON))
+    await uploads.deliver(ModelValidated(model_id="unknown", validation_id="other", report=report(), at=NOON))
     assert (await uploads.model(done["model_id"]))["status"] == "validating"
 
 
@@ -77,7 +77,7 @@ async def test_a_parked_model_says_what_it_waits_for_until_its_verdict(uploads: 
     done = await uploads.upload_directory(FILES)
     asked = await asked_for(uploads, done["model_id"])
     retry_at = datetime.now(UTC) + timedelta(minutes=10)
-    await uploads.tell(parked(asked, retry_at))
+    await uploads.deliver(parked(asked, retry_at))
 
     model = await uploads.model(done["model_id"])
     assert (model["status"], model["status_reason"]) == ("validating", "storage is away.")
@@ -87,7 +87,7 @@ async def test_a_parked_model_says_what_it_waits_for_until_its_verdict(uploads: 
     await uploads.validate(done["model_id"])
     model = await uploads.model(done["model_id"])
     assert (model["status"], model["status_reason"]) == ("ready", None)
-    await uploads.tell(parked(asked, retry_at))  # late
+    await uploads.deliver(parked(asked, retry_at))  # late
     assert (await uploads.model(done["model_id"]))["status_reason"] is None
 
 
@@ -97,7 +97,7 @@ async def test_what_is_parked_of_another_validation_is_not_shown(uploads: Upload
     other = ModelValidationRequested(
         model_id=asked.model_id, project_id=asked.project_id, validation_id="other", files=[], at=NOON
     )
-    await uploads.tell(parked(other, NOON))
+    await uploads.deliver(parked(other, NOON))
     assert (await uploads.model(done["model_id"]))["status_reason"] is None
 
 
@@ -113,7 +113,7 @@ async def test_an_error_of_ours_parks_the_model_and_its_verdict_is_asked_for_aga
 
     await ask_verdicts_again(uploads.pool, datetime.now(UTC) + timedelta(minutes=1), STALE_AFTER)
     assert len(await uploads.emitted(ModelValidationRequested)) == 2
-    await uploads.tell(verdict)
+    await uploads.deliver(verdict)
     assert (await uploads.model(done["model_id"]))["status"] == "ready"
 
 
@@ -123,7 +123,7 @@ async def test_validating_ends_after_days_with_its_true_reason(uploads: Uploads)
     ready_model = (await uploads.upload_directory(FILES, "ready"))["model_id"]
     await uploads.validate(ready_model)
     now = await asked_through_all_pauses(uploads, datetime.now(UTC))
-    await uploads.tell(parked(await asked_for(uploads, parked_model), now, "storage refuses config.json."))
+    await uploads.deliver(parked(await asked_for(uploads, parked_model), now, "storage refuses config.json."))
 
     await give_verdicts_up(uploads.pool, now, DAYS)
     assert (await uploads.model(parked_model))["status"] == "validating"

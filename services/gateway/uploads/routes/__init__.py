@@ -1,0 +1,77 @@
+"""Routes of uploads: an archive in parts, a directory file by file."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from libs.web import Route
+from services.gateway.projects.access import MODELS
+from services.gateway.uploads import schemas
+from services.gateway.uploads.routes.ending import abort_upload, complete_upload
+from services.gateway.uploads.routes.files import receive_file
+from services.gateway.uploads.routes.listing import get_upload, list_uploads
+from services.gateway.uploads.routes.opening import open_archive, open_directory
+from services.gateway.uploads.routes.parts import receive_part
+
+_models = partial(Route, access=MODELS)
+_part = partial(_models, query=schemas.PartQuery, returns=schemas.PartStored, stream=True)
+
+ROUTES = [
+    _models(
+        "POST",
+        "uploads/archive",
+        open_archive,
+        summary="Open a session for an archive that is sent in parts",
+        body=schemas.CreateArchive,
+        returns=schemas.ArchiveCreated,
+    ),
+    _models(
+        "POST",
+        "uploads/directory",
+        open_directory,
+        summary="Open a session for a directory that is sent file by file",
+        body=schemas.CreateDirectory,
+        returns=schemas.DirectoryCreated,
+    ),
+    _models(
+        "GET",
+        "uploads",
+        list_uploads,
+        summary="List upload sessions",
+        query=schemas.ListUploads,
+        returns=schemas.SessionList,
+    ),
+    _models(
+        "GET",
+        "uploads/{upload_id}",
+        get_upload,
+        summary="What a session has received, and what is missing",
+        returns=schemas.Session,
+    ),
+    _models("DELETE", "uploads/{upload_id}", abort_upload, summary="Abort a session", returns=schemas.Aborted),
+    _part("POST", "uploads/{upload_id}/parts", receive_part, summary="Send one part of an archive"),
+    _part("PUT", "uploads/{upload_id}/parts", receive_part, summary="Send one part of an archive"),
+    _part("POST", "uploads/{upload_id}/chunks", receive_part, summary="Send one part of an archive"),
+    _part("PUT", "uploads/{upload_id}/chunks", receive_part, summary="Send one part of an archive"),
+    *(
+        _models(
+            method,
+            "uploads/{upload_id}/files/{path:path}",
+            receive_file,
+            summary="Send a file of a directory, or one chunk of it",
+            query=schemas.FileQuery,
+            returns=schemas.FileReceived,
+            also={308: schemas.FileIncomplete},
+            stream=True,
+        )
+        for method in ("POST", "PUT")
+    ),
+    _models(
+        "POST",
+        "uploads/{upload_id}/complete",
+        complete_upload,
+        summary="Complete a session and register its model",
+        returns=schemas.Completed,
+        also={202: schemas.Processing},
+    ),
+]

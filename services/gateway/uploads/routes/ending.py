@@ -1,0 +1,117 @@
+"""Routes that end an upload: completed, and registered as a model, or aborted."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+from libs.db import connection, transaction
+from libs.outbox import emit
+from libs.tasks import unless_set
+from libs.web import Request, Response
+from services.gateway.dependencies import Dependencies
+from services.gateway.models.store import files as model_files
+from services.gateway.uploads import responses, schemas, transitions
+from services.gateway.uploads.completeness import require_everything
+from services.gateway.uploads.resumable import Superseded, Turn
+from services.gateway.uploads.routes import chunks
+from services.gateway.uploads.states import COMPLETED, LIVE, OPEN, why_closed
+from services.gateway.uploads.store import files, streams, transfers, uploads
+from services.gateway.uploads.store.channels import UPLOAD_CHANGED
+from services.gateway.uploads.store.uploads import Upload
+
+POLL_S = 5.0  # how often to look without having been signalled
+
+
+async def abort_upload(request: Request[Dependencies]) -> schemas.Aborted:
+    """Give an upload up; again is fine.
+
+    Emits: UploadAborted.
+    Raises: UploadNotFound; why it ended, if it ended otherwise.
+    """
+    async with transaction(request.dependencies.pool) as tx:
+        mine = await uploads.get(tx, request.principal.project_id, request.params["upload_id"])
+        upload = await uploads.lock(tx, mine.id)
+        await emit(tx, await transitions.abort(tx, upload, at=datetime.now(UTC)))
+    return schemas.Aborted(session_id=upload.id)
+
+
+async def complete_upload(request: Request[Dependencies]) -> schemas.Completed | Response:
+    """Complete an upload, and wait (`Prefer: wait=N`) until it is registered; else 202 and where to look.
+
+    Repeating it gets the same response.
+    Emits: UploadCompleted; or ModelRegistered, ModelValidationRequested, if nothing is left to unpack.
+    Raises: PartsMissing; ArchiveRejected, FilesMissing with the reason of a failure.
+    """
+    dependencies, config = request.dependencies, request.dependencies.config
+    project_id, upload_id = request.principal.project_id, request.params["upload_id"]
+    wait_s = request.prefer_wait_s()
+    limit_s = config.complete_wait_s if wait_s is None else min(wait_s, config.complete_wait_max_s)
+    with dependencies.signals.subscribe(UPLOAD_CHANGED, upload_id) as changed:
+        await _complete(dependencies, project_id, upload_id)
+        clock = asyncio.get_running_loop().time
+        until = clock() + limit_s
+        while True:
+            completed = await _completed(dependencies, project_id, upload_id)
+            left_s = until - clock()
+            if completed is not None:
+                return completed
+            if left_s <= 0 or dependencies.stop.is_set():
+                break
+            await unless_set(dependencies.stop, changed.wait(min(left_s, POLL_S)))
+    async with connection(dependencies.pool) as tx:
+        upload = await uploads.get(tx, project_id, upload_id)
+        return responses.processing(responses.base_url(request), upload, await streams.of_upload(tx, upload.id))
+
+
+async def _complete(dependencies: Dependencies, project_id: str, upload_id: str) -> None:
+    now = datetime.now(UTC)
+    async with transaction(dependencies.pool) as tx:
+        mine = await uploads.get(tx, project_id, upload_id)
+        if mine.status == OPEN:
+            # Committed by itself: what has vanished must be asked for even though completing is refused below.
+            await files.unmark_vanished(tx, mine.id, project_id, transitions.VANISHED)
+    if mine.status == OPEN and mine.kind == "directory":
+        await _finish_files(dependencies, mine)
+    async with transaction(dependencies.pool) as tx:
+        upload = await uploads.lock(tx, mine.id)
+        if upload.status == OPEN:
+            await emit(tx, await transitions.complete(tx, upload, at=now))
+
+
+async def _finish_files(dependencies: Dependencies, upload: Upload) -> None:
+    """Make one object of every file whose bytes are all held: its last request may have died before it did.
+
+    Emits: UploadOpened.
+    Raises: Unavailable.
+    """
+    async with connection(dependencies.pool) as tx:
+        held = [
+            (file, transfer)
+            for transfer in await transfers.of_upload(tx, upload.id)
+            if (file := await files.by_number(tx, upload.id, transfer.number)) is not None
+            and transfer.held_bytes == file.size_bytes
+        ]
+    for file, transfer in held:
+        if transfer.part_count is not None:
+            await chunks.finish(dependencies, upload, file, transfer)
+            continue
+        try:
+            await Turn(dependencies, upload, file, transfer).finish()
+        except Superseded:
+            continue  # a newer request of the client's sees to it
+
+
+async def _completed(dependencies: Dependencies, project_id: str, upload_id: str) -> schemas.Completed | None:
+    """The final response; None while the upload is in processing. Raises: why it ended otherwise; PartsMissing."""
+    async with connection(dependencies.pool) as tx:
+        upload = await uploads.get(tx, project_id, upload_id)
+        if upload.status == COMPLETED:
+            return responses.completed(
+                upload, await streams.of_upload(tx, upload.id), await model_files.of_model(tx, upload.model_id)
+            )
+        if upload.status == OPEN:  # a file turned out wrong, and has to be sent again
+            await require_everything(tx, upload)
+    if upload.status not in LIVE:
+        raise why_closed(upload)
+    return None

@@ -1,0 +1,142 @@
+"""Routes that open an upload: of an archive in parts, of a directory file by file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+
+from libs.archives.paths import PathSet, check_path
+from libs.db import Tx, transaction
+from libs.errors import Conflict, Invalid, Unavailable
+from libs.web import Request
+from services.gateway.dependencies import Dependencies
+from services.gateway.uploads import responses, schemas, transitions
+from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT
+from services.gateway.uploads.part_sizes import of_archive
+from services.gateway.uploads.store import files, idempotency_keys, streams
+from services.gateway.uploads.store.uploads import Upload
+
+MAX_KEY_CHARACTERS = 255
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+async def open_archive(request: Request[Dependencies]) -> schemas.ArchiveCreated:
+    """Open an upload of an archive. Raises: Invalid; Conflict if the version exists."""
+    body: schemas.CreateArchive = request.body
+    dependencies = request.dependencies
+    _require_fit(body.archive_size, dependencies.config.max_model_bytes, param="archive_size")
+    chunk_size = of_archive(body.archive_size, dependencies.config.chunk_size_bytes)
+    total = -(-body.archive_size // chunk_size)
+
+    async def open_upload(tx: Tx) -> schemas.ArchiveCreated:
+        upload = await _begin(request, tx, body.model_name, body.version, kind="archive", chunk_size=chunk_size)
+        await streams.insert(
+            tx,
+            stream_id=streams.stream_id(upload.id, 0),
+            upload_id=upload.id,
+            number=0,
+            archive_format=body.archive_format,
+            size_bytes=body.archive_size,
+            total_parts=total,
+            sha256=body.sha256.lower() if body.sha256 else None,
+        )
+        return responses.archive_created(responses.base_url(request), upload, total)
+
+    return await _once(request, schemas.ArchiveCreated, open_upload)
+
+
+async def open_directory(request: Request[Dependencies]) -> schemas.DirectoryCreated:
+    """Open an upload of a directory; files that the project has already need not be sent.
+
+    Raises: Invalid, for a path that may not be, repeats or collides; Conflict if the version exists.
+    """
+    body: schemas.CreateDirectory = request.body
+    dependencies = request.dependencies
+    _require_fit(sum(file.size for file in body.files), dependencies.config.max_model_bytes, param="files")
+    manifest = _manifest(body.files)
+
+    async def open_upload(tx: Tx) -> schemas.DirectoryCreated:
+        upload = await _begin(
+            request,
+            tx,
+            body.model_name,
+            body.version,
+            kind="directory",
+            chunk_size=dependencies.config.chunk_size_bytes,
+        )
+        await files.insert_manifest(tx, upload.id, manifest)
+        await files.mark_present(tx, upload.id, upload.project_id)
+        slots = await files.of_upload(tx, upload.id)
+        known = await files.known_sizes(tx, upload.project_id, [file.size_bytes for file in slots])
+        listed = responses.file_slots(responses.base_path(request), upload, body.files, slots, known)
+        return responses.directory_created(responses.base_url(request), upload, listed)
+
+    return await _once(request, schemas.DirectoryCreated, open_upload)
+
+
+async def _once(request: Request[Dependencies], kind: type[S], open_upload: Callable[[Tx], Awaitable[S]]) -> S:
+    """Open an upload once for each `Idempotency-Key`: a key that was sent within a day gets its former response.
+
+    Raises: Invalid for a key that is too long; Conflict if it was sent with another body.
+    """
+    dependencies = request.dependencies
+    key = request.http.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:
+        raise Invalid(f"Idempotency-Key may have up to {MAX_KEY_CHARACTERS} characters.", param="Idempotency-Key")
+    project_id = request.principal.project_id
+    async with transaction(dependencies.pool) as tx:
+        if key is None:
+            return await open_upload(tx)
+        asked = hashlib.sha256(kind.__name__.encode() + msgspec.json.encode(request.body)).hexdigest()
+        if await idempotency_keys.claim(tx, project_id, key, asked, datetime.now(UTC) - IDEMPOTENCY_KEY_KEPT):
+            response = await open_upload(tx)
+            await idempotency_keys.record(tx, project_id, key, response)
+            return response
+        earlier = await idempotency_keys.get(tx, project_id, key)
+    if earlier is None:
+        raise Unavailable("The Idempotency-Key has just run out; send the request again.")
+    if earlier.body_sha256 != asked:
+        raise Conflict(
+            "This Idempotency-Key was sent with another request within the last 24 hours; use a new one.",
+            param="Idempotency-Key",
+            retryable=False,
+        )
+    return msgspec.convert(earlier.answer, kind)
+
+
+def _manifest(listed: list[schemas.ManifestFile]) -> list[tuple[str, int, str | None]]:
+    paths = PathSet()
+    manifest = []
+    for file in listed:
+        path = check_path(file.relative_path)
+        paths.add_file(path)
+        manifest.append((path, file.size, file.sha256.lower() if file.sha256 else None))
+    return manifest
+
+
+def _require_fit(size_bytes: int, max_bytes: int, *, param: str) -> None:
+    if size_bytes > max_bytes:
+        raise Invalid(
+            f"The model has {size_bytes} bytes, more than the {max_bytes} that this installation takes. Ask its "
+            "operator to raise SLIPWAY_MAX_MODEL_BYTES.",
+            param=param,
+        )
+
+
+async def _begin(
+    request: Request[Dependencies], tx: Tx, name: str, version: str | None, *, kind: str, chunk_size: int
+) -> Upload:
+    return await transitions.begin(
+        tx,
+        request.principal.project_id,
+        name,
+        version,
+        kind=kind,
+        chunk_size_bytes=chunk_size,
+        expires_at=datetime.now(UTC) + timedelta(seconds=request.dependencies.config.session_ttl_s),
+    )

@@ -1,0 +1,386 @@
+"""Every change of the state of an upload, and every `upload.*` event of the gateway.
+
+Each function works in its caller's transaction. It returns the events that the caller has to emit in the same
+transaction: a route by `emit`, a handler by returning them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from libs.config import DAY_S
+from libs.contracts import (
+    ArchiveExtracted,
+    Event,
+    Finding,
+    ObjectDropped,
+    Part,
+    PartStream,
+    StoredFile,
+    UploadAborted,
+    UploadCompleted,
+    UploadExpired,
+    UploadFailed,
+    UploadOpened,
+    UploadPartStored,
+    UploadResumeRequested,
+    id_of,
+    new_id,
+)
+from libs.contracts.keys import part_key
+from libs.db import Tx
+from libs.errors import ArchiveRejected, Conflict, FilesMissing, PartSizeMismatch, ProcessingFailed, WrongState
+from libs.modelfiles.required import missing_files
+from libs.signals import notify
+from services.gateway.models import registration
+from services.gateway.models import transitions as model_transitions
+from services.gateway.uploads import states
+from services.gateway.uploads.completeness import require_everything
+from services.gateway.uploads.store import deadlines, files, parts, streams, transfers, uploads
+from services.gateway.uploads.store.channels import UPLOAD_CHANGED
+from services.gateway.uploads.store.deadlines import Overdue
+from services.gateway.uploads.store.expiry import Lifetime
+from services.gateway.uploads.store.files import UploadFile
+from services.gateway.uploads.store.parts import Added, StoredPart
+from services.gateway.uploads.store.streams import Stream, stream_id
+from services.gateway.uploads.store.transfers import Transfer
+from services.gateway.uploads.store.uploads import Upload
+
+VANISHED = "The stored copy that this file was to share was deleted, or lost by storage, during the upload."
+
+
+# Sending: the upload stays open
+
+
+async def begin(
+    tx: Tx, project_id: str, name: str, version: str | None, *, kind: str, chunk_size_bytes: int, expires_at: datetime
+) -> Upload:
+    """Open an upload for a new version of the model `name`: -> open.
+
+    Raises: Conflict if the version exists.
+    """
+    model_id, chosen = await model_transitions.create(tx, project_id, name, version)
+    upload_id = new_id()
+    await uploads.insert(
+        tx,
+        upload_id=upload_id,
+        project_id=project_id,
+        model_id=model_id,
+        model_name=name,
+        model_version=chosen,
+        kind=kind,
+        chunk_size_bytes=chunk_size_bytes,
+        expires_at=expires_at,
+    )
+    return await uploads.get(tx, project_id, upload_id)
+
+
+async def store_part(
+    tx: Tx,
+    upload: Upload,
+    stream: Stream,
+    part: StoredPart,
+    *,
+    begins: UploadFile | None = None,
+    at: datetime,
+    lifetime: Lifetime,
+) -> tuple[Added, list[Event]]:
+    """Record a part that is in storage, and count it; not `recorded` if one of its number is, or the upload is closed.
+
+    begins: the file, as it was looked up, of a `stream` that has no row yet.
+    at: since when the extractor has to report on the part; it is asked about it later, if it has not.
+    Emits: UploadOpened with the first part of a stream, UploadPartStored with every other.
+    Raises: PartSizeMismatch if the parts cannot add up; Conflict if the file is being sent in another number of parts.
+    """
+    added = None
+    if begins is not None:
+        added = await parts.begin(tx, stream, part, refusals=begins.refusals, due_at=at, lifetime=lifetime)
+    if added is None or not added.recorded:  # the second, where another first part was faster
+        added = await parts.add(tx, upload.id, stream.id, part, due_at=at, lifetime=lifetime)
+    if added.stream is None:
+        if added.recorded:
+            raise await _wrong_sum(tx, stream, part)
+        return added, []
+    if added.stream.total_parts != stream.total_parts:
+        raise cut_otherwise(stream.path, added.stream.total_parts, not_in=stream.total_parts)
+    stored = Part(number=part.number, attempt=part.attempt, size_bytes=part.size_bytes)
+    if added.stream.parts_stored == 1:
+        opened = streams.as_event_stream(added.stream, upload.project_id, upload.model_id)
+        return added, [UploadOpened(stream=opened, parts=[stored], at=at)]
+    return added, [UploadPartStored(upload_id=upload.id, stream_id=stream.id, part=stored, at=at)]
+
+
+def cut_otherwise(path: str | None, count: int | None, *, not_in: int) -> Conflict:
+    """The error for a part of a file that is being sent in another number of parts."""
+    return Conflict(
+        f"{path!r} is being sent in {count} parts, not in {not_in}; go on with {count}.",
+        param="part_count",
+        retryable=False,
+    )
+
+
+async def _wrong_sum(tx: Tx, stream: Stream, part: StoredPart) -> PartSizeMismatch:
+    stored = await streams.get(tx, stream.upload_id, stream.number)
+    total = (stored.bytes_stored if stored else 0) + part.size_bytes
+    return PartSizeMismatch(
+        f"The parts of {stream.path!r} have {total} bytes together, but the manifest says {stream.size_bytes}. "
+        f"Part {part.number} was not stored; send it with the right size, or abort the upload and start again.",
+        retryable=False,
+    )
+
+
+async def hand_over(tx: Tx, upload: Upload, file: UploadFile, transfer: Transfer, *, at: datetime) -> list[Event]:
+    """Have the extractor read the object that `transfer` has become, for its sha256; nothing if it has ended.
+
+    Emits: UploadOpened.
+    Raises: the reason, if the upload is not open.
+    """
+    await uploads.hold_open(tx, upload.id)
+    if not await transfers.end(tx, transfer):
+        return []
+    stream = PartStream(
+        id=stream_id(upload.id, file.number, file.refusals),
+        upload_id=upload.id,
+        project_id=upload.project_id,
+        model_id=upload.model_id,
+        number=file.number,
+        format="object",
+        size_bytes=file.size_bytes,
+        total_parts=1,
+        path=file.path,
+        sha256=transfer.sha256 or file.declared_sha256,
+        key=transfer.key,
+    )
+    await streams.insert_object(tx, stream, due_at=at)
+    return [UploadOpened(stream=stream, parts=[Part(number=0, attempt="", size_bytes=file.size_bytes)], at=at)]
+
+
+# Completing
+
+
+async def complete(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
+    """Everything has been sent, says the client: open -> processing, and on if nothing is left to unpack.
+
+    Emits: UploadCompleted; or what `register` does.
+    Raises: PartsMissing, which names what is missing.
+    """
+    all_streams = await require_everything(tx, upload)
+    await uploads.move(tx, upload.id, states.COMPLETE)
+    await model_transitions.process(tx, upload.model_id)
+    waiting = [stream.id for stream in all_streams if stream.pending]
+    if not waiting:
+        return await register(tx, upload, at=at)
+    completed = UploadCompleted(
+        upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, stream_ids=waiting, at=at
+    )
+    return [completed]
+
+
+async def unpack(tx: Tx, upload: Upload, extracted: ArchiveExtracted) -> list[Event]:
+    """List the files of an unpacked stream; register the model if the upload is complete and this was the last.
+
+    Emits: what `register` does.
+    """
+    stream = await streams.finish(
+        tx,
+        extracted.stream_id,
+        members=len(extracted.files),
+        bytes_out=sum(file.size_bytes for file in extracted.files),
+        stripped_prefix=extracted.stripped_prefix,
+        dropped=extracted.dropped,
+    )
+    if stream is None:
+        return []
+    if stream.of_one_file:
+        [file] = extracted.files
+        await files.take_unpacked(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
+    else:
+        await files.insert_unpacked(tx, upload.id, extracted.files)
+    if upload.status == states.OPEN or any(other.pending for other in await streams.of_upload(tx, upload.id)):
+        return []
+    return await register(tx, upload, at=extracted.at)
+
+
+async def register(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
+    """Everything is unpacked: enter the files into the registry, each content once, and ask for the verdict.
+
+    processing -> completed; or -> open, where the stored copy that a file was to share is gone; or -> failed.
+    Models that had lost a file which this upload brings are whole again.
+    Emits: ModelRegistered, ModelValidationRequested, for each of them too, and ObjectDropped for what was lost; or
+    UploadFailed, if files are missing without which no model is; nothing for an upload that is open again.
+    """
+    if await files.unmark_vanished(tx, upload.id, upload.project_id, VANISHED):
+        await _reopen(tx, upload)
+        return []
+    brought = [
+        StoredFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256, key=file.key)
+        for file in await files.of_upload(tx, upload.id)
+        if file.sha256 is not None and file.key is not None
+    ]
+    findings = missing_files(file.path for file in brought)
+    if findings:
+        code = ArchiveRejected.code if upload.kind == "archive" else FilesMissing.code
+        return await fail(tx, upload, findings[0], code=code, at=at)
+    events = await registration.register(tx, upload.project_id, upload.model_id, brought, upload_id=upload.id, at=at)
+    await uploads.move(tx, upload.id, states.REGISTER)
+    await notify(tx, UPLOAD_CHANGED, upload.id)
+    return events
+
+
+async def refuse_file(tx: Tx, upload: Upload, stream: Stream, finding: Finding, *, at: datetime) -> list[Event]:
+    """The bytes of one file of a directory are wrong: it has to be sent again, and nothing else; processing -> open.
+
+    Emits: ObjectDropped.
+    """
+    keys = [
+        part_key(upload.project_id, upload.id, stream.number, part.number, part.attempt)
+        for part in await parts.of_stream(tx, stream.id)
+    ]
+    await parts.remove(tx, stream.id)
+    await streams.remove(tx, stream.id)
+    await files.refuse(tx, upload.id, stream.number, finding.sentence())
+    await _reopen(tx, upload)
+    dropped = [*keys, *([stream.key] if stream.key else [])]
+    return [ObjectDropped(project_id=upload.project_id, keys=dropped, reason=finding.rule, at=at)]
+
+
+async def _reopen(tx: Tx, upload: Upload) -> None:
+    if await uploads.move(tx, upload.id, states.REOPEN):
+        await model_transitions.reopen(tx, upload.model_id)
+        await notify(tx, UPLOAD_CHANGED, upload.id)
+
+
+# Waiting: the state stays
+
+
+async def park(tx: Tx, upload: Upload, stream_ids: Sequence[str], reason: str, *, due_at: datetime) -> None:
+    """Streams cannot be processed now, for a reason that is not their client's: nothing of them is lost.
+
+    The extractor is asked again some time after `due_at`; what it says then, or an operator, ends the waiting.
+    """
+    await deadlines.park(tx, upload.id, stream_ids, reason, due_at)
+    await notify(tx, UPLOAD_CHANGED, upload.id)
+
+
+async def ask_again(tx: Tx, overdue: Overdue, *, at: datetime) -> list[Event]:
+    """Ask the extractor for a stream, with every part known so far: it needs no earlier event.
+
+    The event's id is made from the stream and when it was due, so that the same question asked twice is one.
+    Emits: UploadOpened.
+    """
+    stream = overdue.stream
+    if stream.format == "object":
+        known = [Part(number=0, attempt="", size_bytes=stream.size_bytes)]
+    else:
+        known = [
+            Part(number=part.number, attempt=part.attempt, size_bytes=part.size_bytes)
+            for part in await parts.of_stream(tx, stream.id)
+        ]
+    asked = id_of("upload.opened", stream.id, overdue.due_at.isoformat())
+    return [UploadOpened(id=asked, stream=stream, parts=known, at=at)]
+
+
+async def resume(tx: Tx, upload: Upload, *, due_at: datetime, at: datetime) -> list[UploadResumeRequested]:
+    """An operator wants what is parked of an upload to be tried again now.
+
+    due_at: long enough ago that the next sweep asks the extractor about all of it.
+
+    Emits: UploadResumeRequested.
+    Raises: the reason, if the upload has ended; WrongState, if nothing of it waits.
+    """
+    if upload.status not in states.LIVE:
+        raise states.why_closed(upload)
+    waiting = [stream.id for stream in await streams.of_upload(tx, upload.id) if not stream.unpacked]
+    if not waiting:
+        raise WrongState("Nothing of this upload waits to be unpacked.", retryable=False)
+    await deadlines.resume(tx, upload.id, due_at)
+    return [UploadResumeRequested(upload_id=upload.id, stream_ids=waiting, at=at)]
+
+
+# Ending
+
+
+async def fail(tx: Tx, upload: Upload, finding: Finding, *, code: str, at: datetime) -> list[Event]:
+    """The upload cannot become a model: it and the model say why, and what was stored goes; open, processing -> failed.
+
+    Emits: UploadFailed; nothing if the upload has ended already.
+    """
+    reason = finding.sentence()
+    error = {"message": reason, "code": code, "finding": msgspec.to_builtins(finding)}
+    if not await _end(tx, upload, states.FAIL, error=error):
+        return []
+    await model_transitions.fail(tx, upload.model_id, reason)
+    failed = UploadFailed(
+        upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, reason=reason, at=at
+    )
+    return [failed]
+
+
+async def abort(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
+    """The client gives up: the model's row goes, and what was stored; open, processing -> aborted.
+
+    Emits: UploadAborted; nothing if the upload is aborted already.
+    Raises: the reason, if it has ended otherwise.
+    """
+    if not await _end(tx, upload, states.ABORT):
+        if upload.status != states.ABORTED:
+            raise states.why_closed(upload)
+        return []
+    await model_transitions.discard(tx, upload.model_id)
+    return [UploadAborted(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
+
+
+async def expire(tx: Tx, upload: Upload, lifetime: Lifetime, *, at: datetime) -> list[Event]:
+    """Nothing arrived for too long: the model is in error for that reason, and what was stored goes; open -> expired.
+
+    Emits: UploadExpired; nothing if the upload is not open.
+    """
+    since = upload.expires_at - upload.created_at
+    if since < lifetime.longest:
+        reason = f"Nothing arrived for {_in_words(lifetime.ttl)}, and the upload was not complete. "
+    else:
+        reason = f"The upload was not completed within {_in_words(lifetime.longest)}. "
+    reason += "Upload the model again."
+    error = {"message": reason, "code": "upload_expired", "finding": None}
+    if not await _end(tx, upload, states.EXPIRE, error=error):
+        return []
+    await model_transitions.fail(tx, upload.model_id, reason)
+    return [UploadExpired(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
+
+
+async def give_up(tx: Tx, upload: Upload, longest: timedelta, *, at: datetime) -> list[Event]:
+    """The last deadline of a complete upload has passed: it fails, for the reason that it has been waiting for.
+
+    Emits: UploadFailed.
+    """
+    waiting = [stream.waiting_for for stream in await streams.of_upload(tx, upload.id) if stream.waiting_for]
+    finding = Finding(
+        rule="processing-timeout",
+        severity="error",
+        message=f"the upload could not be processed within {_in_words(longest)}. "
+        + (waiting[0] if waiting else "The extractor did not answer."),
+        fix="Upload the model again once the operator of this installation has repaired that.",
+    )
+    return await fail(tx, upload, finding, code=ProcessingFailed.code, at=at)
+
+
+async def _end(
+    tx: Tx, upload: Upload, transition: states.UploadTransition, error: dict[str, Any] | None = None
+) -> bool:
+    """Make a last transition; False if the upload is in none of its source states."""
+    if not await uploads.move(tx, upload.id, transition, error=error):
+        return False
+    await deadlines.rest(tx, upload.id)
+    await notify(tx, UPLOAD_CHANGED, upload.id)
+    return True
+
+
+def _in_words(span: timedelta) -> str:
+    seconds = round(span.total_seconds())
+    if seconds >= 2 * DAY_S:
+        return f"{seconds // DAY_S} days"
+    return f"{seconds // 3600} hours" if seconds >= 7200 else f"{seconds} seconds"
