@@ -22,13 +22,12 @@ from libs.contracts import (
     new_id,
 )
 from libs.db import Tx
+from services.gateway.deadlines import PAUSES
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models, validations
 from services.gateway.models.store.validations import ValidationRow
 from services.gateway.models.transitions import model_registered, replace_files, validation_requested
 
-# From one question to the next, while no answer comes. The first question is asked again `stale_after_s` later.
-PAUSES = tuple(timedelta(seconds=pause_s) for pause_s in (30, 60, 120, 300, 600, 1800))
 GIVEN_UP_AT_ONCE = 100  # models in one statement
 
 

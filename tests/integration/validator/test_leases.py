@@ -254,9 +254,8 @@ async def test_a_lease_that_ran_out_while_postgres_was_away_is_kept_unless_someb
     [held] = await claim(given, 1)
     await given.pool.execute("UPDATE validation SET not_before = now() - interval '1 hour'")
     async with transaction(given.pool) as tx:
-        assert await store.LEASES.renew(tx, "a process", [(held.key, held.fence)], 60) == {
-            (held.validation_id, held.fence)
-        }
+        lease = (held.key, held.fence)
+        assert await store.LEASES.renew(tx, "a process", [lease], 60) == {lease}
     assert await claim(given, 1) == []
 
     await given.pool.execute("UPDATE validation SET not_before = now() - interval '1 hour'")
