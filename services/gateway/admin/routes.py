@@ -43,13 +43,13 @@ async def get_status(request: Request[Dependencies]) -> schemas.Status:
 
 
 async def retry_outbox(request: Request[Dependencies]) -> schemas.Answers:
-    """Have every service publish events again that the broker had refused. Raises: Unavailable."""
+    """Tell every service to publish again the events that the broker refused. Raises: Unavailable."""
     body: schemas.RetryOutbox = request.body
     return await _tell_services(request, RETRY, body)
 
 
 async def replay(request: Request[Dependencies]) -> schemas.Answers:
-    """Have every service publish events again that it had published. Raises: Invalid; Unavailable."""
+    """Tell every service to publish again events that it has published. Raises: Invalid; Unavailable."""
     body: schemas.Replay = request.body
     if body.since is None and body.event_ids is None:
         raise Invalid("Give 'since' or 'event_ids'; all that is kept would be a week of events.", param="since")
@@ -63,9 +63,9 @@ async def _tell_services(request: Request[Dependencies], subject: str, body: msg
 
 
 async def resume_upload(request: Request[Dependencies]) -> schemas.Resumed:
-    """Try what is parked of an upload again now, whoever parked it. Emits: UploadResumeRequested.
+    """Try the parked streams of an upload again now. Emits: UploadResumeRequested.
 
-    What the extractor was to be asked about later, after an event that could not be handled, the next sweep asks.
+    The next sweep asks the extractor about those that wait for an event which could not be handled.
     Raises: UploadNotFound; the reason, if it has ended; WrongState, if nothing of it waits.
     """
     dependencies = request.dependencies
@@ -79,7 +79,7 @@ async def resume_upload(request: Request[Dependencies]) -> schemas.Resumed:
 
 
 async def resume_model(request: Request[Dependencies]) -> schemas.Resumed:
-    """Ask for the verdict on a model again now, also after it was given up. Emits: ModelValidationRequested.
+    """Ask again now for the verdict on a model, also on one that was given up. Emits: ModelValidationRequested.
 
     Raises: ModelNotFound; WrongState, if it waits for no verdict.
     """
@@ -97,7 +97,7 @@ async def resume_model(request: Request[Dependencies]) -> schemas.Resumed:
 
 
 async def request_audit(request: Request[Dependencies]) -> schemas.AuditRequested:
-    """Have storage compared with what is registered. Emits: ObjectAuditRequested."""
+    """Request a comparison of storage with the registry. Emits: ObjectAuditRequested."""
     body: schemas.RequestAudit = request.body
     dependencies = request.dependencies
     requested = ObjectAuditRequested(fix=body.fix, at=datetime.now(UTC))
@@ -107,14 +107,14 @@ async def request_audit(request: Request[Dependencies]) -> schemas.AuditRequeste
 
 
 async def list_audits(request: Request[Dependencies]) -> schemas.AuditList:
-    """The last audits."""
+    """The last audits, the newest first."""
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
         return schemas.AuditList(data=[responses.audit(each) for each in await store.audits(tx)])
 
 
 async def list_parked(request: Request[Dependencies]) -> schemas.ParkedList:
-    """What waits for something that is not its client's to do, and for what."""
+    """Uploads and models that wait for something which their client cannot do; the longest waiting first."""
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
         waiting = [responses.parked("upload", each) for each in await store.parked_uploads(tx, PARKED_AT_MOST)]

@@ -7,7 +7,9 @@ from datetime import datetime
 import msgspec
 
 from libs.db import Tx, columns
+from libs.states import sql_in
 from services.gateway.models.states import VALIDATING
+from services.gateway.uploads.states import LIVE
 
 KEPT = 20  # audits
 
@@ -74,11 +76,11 @@ async def parked_models(tx: Tx, limit: int) -> list[ParkedRow]:
 async def parked_uploads(tx: Tx, limit: int) -> list[ParkedRow]:
     """Uploads with a parked stream, and what one of these waits for; the longest waiting first."""
     rows = await tx.fetch(
-        """
+        f"""
         SELECT u.id, u.project_id, u.model_name AS name, u.model_version AS version,
                min(s.waiting_for) AS waiting_for, coalesce(min(s.parked_at), u.created_at) AS since
           FROM upload_stream s JOIN upload u ON u.id = s.upload_id
-         WHERE s.waiting_for IS NOT NULL AND NOT s.unpacked AND u.status IN ('open', 'processing')
+         WHERE s.waiting_for IS NOT NULL AND NOT s.unpacked AND u.status {sql_in(LIVE)}
          GROUP BY u.id ORDER BY since LIMIT $1
         """,
         limit,

@@ -15,7 +15,7 @@ from services.gateway.projects.identifiers import digest_of, new_key, new_key_id
 
 
 async def create_project(request: Request[Dependencies]) -> schemas.Project:
-    """Make a project. Raises: Conflict, if there is one of that name."""
+    """Make a project. Raises: Conflict if the name is taken."""
     body: schemas.CreateProject = request.body
     dependencies = request.dependencies
     async with transaction(dependencies.pool) as tx:
@@ -46,14 +46,14 @@ async def list_projects(request: Request[Dependencies]) -> schemas.ProjectList:
 
 
 async def revoke_project(request: Request[Dependencies]) -> schemas.Project:
-    """Disable a project: all its keys stop working at once, its models and files stay. Raises: NotFound."""
+    """Revoke a project: its keys no longer work, its models and files stay. Raises: NotFound."""
     dependencies = request.dependencies
     async with transaction(dependencies.pool) as tx:
         return responses.project(await store.revoke_project(tx, request.params["id"]))
 
 
 async def create_key(request: Request[Dependencies]) -> schemas.Key:
-    """Make a key; this answer is the only one that shows it.
+    """Make a key; this is the only response that shows it.
 
     Raises: NotFound; WrongState if the project is revoked; Invalid if it would have expired already.
     """
@@ -89,7 +89,7 @@ async def list_keys(request: Request[Dependencies]) -> schemas.KeyList:
 
 
 async def revoke_key(request: Request[Dependencies]) -> schemas.Key:
-    """End a key; it is refused from the next request on. Raises: NotFound."""
+    """Revoke a key; from the next request on it is refused. Raises: NotFound."""
     dependencies = request.dependencies
     async with transaction(dependencies.pool) as tx:
         return responses.key(await store.revoke_key(tx, request.params["id"], request.params["key_id"]))

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from libs.db import Pool, transaction
 from libs.outbox import emit
 from services.gateway.config import GatewayConfig
+from services.gateway.deadlines import PAUSES
 from services.gateway.uploads import transitions
-from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT, PAUSES, lifetime
+from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT, lifetime
 from services.gateway.uploads.store import deadlines, idempotency_keys, pruning, uploads
 from services.gateway.uploads.store.expiry import Lifetime
 

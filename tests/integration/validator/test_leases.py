@@ -234,7 +234,7 @@ async def test_who_lost_the_lease_stops_and_changes_nothing(given: Given) -> Non
     model = await given.model(given_llama())
     await given.ask(model)
     given.storage.gate.clear()
-    async with given.working(lease_s=3):
+    async with given.working(lease_s=3, first_patience_s=60):
         await given.storage.arrived.wait()
         [task] = [task for task in asyncio.all_tasks() if task.get_name().startswith("validation ")]
         await given.pool.execute(
