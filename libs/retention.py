@@ -50,9 +50,9 @@ class Retention:
             SELECT count(*) FROM gone
             """
 
-    async def forget_some(self, tx: Tx, older_than_s: float, limit: int = BATCH_ROWS) -> int:
-        """Delete up to `limit` rows older than `older_than_s` seconds. Returns how many."""
-        return int(await tx.fetchval(self.statement, older_than_s, limit))
+    async def forget_some(self, tx: Tx, older_than_s: float, limit: int | None = None) -> int:
+        """Delete up to `limit` (BATCH_ROWS) rows older than `older_than_s` seconds. Returns how many."""
+        return int(await tx.fetchval(self.statement, older_than_s, limit or BATCH_ROWS))
 
 
 async def forget(pool: Pool, retention: Retention, older_than_s: float) -> int:

@@ -1,7 +1,9 @@
 """Writes the generated pages of docs/: `make docs`.
 
 pages.py      which pages there are, and what writes each
+findings.py   docs/findings.md from the calls that make findings, whose texts are found by texts.py
 settings.py   docs/settings.md from the config Structs and the comments beside their fields
+states.py     docs/states.md from the tables in `states.py` of the services
 openapi.py    docs/openapi.json from the routes of the gateway
 
 A test compares every committed page with what is generated.

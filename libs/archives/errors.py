@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from libs import errors
 from libs.archives.paths import displayable
-from libs.contracts import Finding
+from libs.contracts import Finding, findings
 
 
 class BadArchive(errors.ArchiveRejected):
@@ -20,13 +20,5 @@ def refusal(rule: str, found: str, fix: str, *, file: str | None = None, offset:
 
     `file` is the member's name as in the archive; `offset` is the number of bytes before the fault.
     """
-    return BadArchive(
-        Finding(
-            rule=rule,
-            severity="error",
-            message=found,
-            fix=fix,
-            file=None if file is None else displayable(file),
-            offset_bytes=offset,
-        )
-    )
+    shown = None if file is None else displayable(file)
+    return BadArchive(findings.error(rule, found, fix, file=shown, offset_bytes=offset))

@@ -13,7 +13,7 @@ import msgspec
 
 from libs import errors
 from libs.archives.limits import PathLimits
-from libs.contracts import Finding
+from libs.contracts import Finding, findings
 from libs.contracts.limits import MAX_DEPTH, MAX_NAME_BYTES, MAX_PATH_BYTES
 
 _DISPLAYED_CHARACTERS = 200
@@ -38,14 +38,14 @@ def check_path(raw: str) -> str:
     """
     _refuse_characters(raw)
     if raw.startswith("/"):
-        raise _rejected("path-absolute", raw, "the path is absolute.", _RELATIVE)
+        raise _rejected("path-absolute", "the path is absolute.", _RELATIVE, raw)
     if _DRIVE.match(raw):
-        raise _rejected("path-drive-letter", raw, "the path begins with a drive letter.", _RELATIVE)
+        raise _rejected("path-drive-letter", "the path begins with a drive letter.", _RELATIVE, raw)
     names = [name for name in raw.split("/") if name not in ("", ".")]
     if any(_fold(name) == ".." for name in names):
-        raise _rejected("path-escapes", raw, "the path contains '..'.", _RELATIVE)
+        raise _rejected("path-escapes", "the path contains '..'.", _RELATIVE, raw)
     if not names or raw.endswith(("/", "/.")):
-        raise _rejected("path-empty", raw, "the path names no file.", "Give every file a name.")
+        raise _rejected("path-empty", "the path names no file.", "Give every file a name.", raw)
     path = unicodedata.normalize("NFC", "/".join(names))
     _refuse_sizes(path)
     return path
@@ -102,10 +102,10 @@ class PathSet:
         self._listing_bytes += len(msgspec.json.encode(path)) + 1
         if self._members > self._limits.max_files:
             found = f"there are more than {self._limits.max_files} files."
-            raise _rejected("path-too-many", path, found, "Leave out what does not belong to the model.")
+            raise _rejected("path-too-many", found, "Leave out what does not belong to the model.", path)
         if self._listing_bytes > self._limits.max_listing_bytes:
             found = f"all paths together are longer than {self._limits.max_listing_bytes} bytes."
-            raise _rejected("path-listing-too-long", path, found, "Use fewer files or shorter names.")
+            raise _rejected("path-listing-too-long", found, "Use fewer files or shorter names.", path)
 
     def _add_folders(self, folder: str, *, of: str) -> None:
         names = folder.split("/")
@@ -125,25 +125,25 @@ def _refuse_characters(raw: str) -> None:
             continue
         category = unicodedata.category(character)
         if category == "Cs":
-            raise _rejected("path-not-utf8", raw, "the name is not valid UTF-8.", "Rename the file and send it again.")
+            raise _rejected("path-not-utf8", "the name is not valid UTF-8.", "Rename the file and send it again.", raw)
         if category in ("Cc", "Zl", "Zp") or character in _BIDIRECTIONAL:
             found = f"the name contains the control character U+{ord(character):04X}."
-            raise _rejected("path-control-character", raw, found, "Rename the file and send it again.")
+            raise _rejected("path-control-character", found, "Rename the file and send it again.", raw)
         if character == "\\":
-            raise _rejected("path-backslash", raw, "the name contains a backslash.", "Separate folders with '/'.")
+            raise _rejected("path-backslash", "the name contains a backslash.", "Separate folders with '/'.", raw)
 
 
 def _refuse_sizes(path: str) -> None:
     names = path.split("/")
     if len(path.encode()) > MAX_PATH_BYTES:
         found = f"the path is longer than {MAX_PATH_BYTES} bytes."
-        raise _rejected("path-too-long", path, found, "Shorten the names.")
+        raise _rejected("path-too-long", found, "Shorten the names.", path)
     if any(len(name.encode()) > MAX_NAME_BYTES for name in names):
         found = f"a name in the path is longer than {MAX_NAME_BYTES} bytes."
-        raise _rejected("path-name-too-long", path, found, "Shorten the name.")
+        raise _rejected("path-name-too-long", found, "Shorten the name.", path)
     if len(names) > MAX_DEPTH:
         found = f"the path has more than {MAX_DEPTH} levels."
-        raise _rejected("path-too-deep", path, found, "Use fewer folders within folders.")
+        raise _rejected("path-too-deep", found, "Use fewer folders within folders.", path)
 
 
 def _fold(name: str) -> str:
@@ -159,15 +159,15 @@ def _fold_path(path: str) -> str:
 
 def _collision(path: str, known: str) -> PathRejected:
     if path == known:
-        return _rejected("path-repeated", path, "the file occurs twice.", "Send every file once.")
+        return _rejected("path-repeated", "the file occurs twice.", "Send every file once.", path)
     found = f"the name differs from '{displayable(known)}' only in case, Unicode form or a trailing dot."
-    return _rejected("path-collides", path, found, "Rename one of the two: some systems cannot tell them apart.")
+    return _rejected("path-collides", found, "Rename one of the two: some systems cannot tell them apart.", path)
 
 
 def _both(path: str, known: str) -> PathRejected:
     found = f"'{displayable(known)}' is both a file and a folder."
-    return _rejected("path-file-and-folder", path, found, "Rename one of the two.")
+    return _rejected("path-file-and-folder", found, "Rename one of the two.", path)
 
 
-def _rejected(rule: str, raw: str, found: str, fix: str) -> PathRejected:
-    return PathRejected(Finding(rule=rule, severity="error", message=found, fix=fix, file=displayable(raw)))
+def _rejected(rule: str, found: str, fix: str, raw: str) -> PathRejected:
+    return PathRejected(findings.error(rule, found, fix, file=displayable(raw)))

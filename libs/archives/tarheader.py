@@ -35,16 +35,29 @@ _PAX_KEPT = frozenset({"path", "size", "linkpath"})
 _PAX_SPARSE = ("GNU.sparse.", "SCHILY.realsize")
 
 
+# By type flag: rule, message, fix
 _REFUSED: Mapping[bytes, tuple[str, str, str]] = {
-    b"1": ("tar-hard-link", "a hard link to", "Archive with `tar -h --hard-dereference`, to store files whole."),
-    b"2": ("tar-symlink", "a symbolic link to", "Archive with `tar -h`, so that the files behind links are stored."),
-    b"3": ("tar-device", "a character device", "Leave it out of the archive."),
-    b"4": ("tar-device", "a block device", "Leave it out of the archive."),
-    b"6": ("tar-fifo", "a named pipe", "Leave it out of the archive."),
-    b"7": ("tar-contiguous", "a contiguous file", "Archive with `tar --format=ustar`."),
-    b"M": ("tar-multi-volume", "the continuation of another volume", "Archive without `--multi-volume`."),
-    b"D": ("tar-incremental", "an incremental dump", "Archive without `--listed-incremental`."),
-    b"V": ("tar-volume-label", "a volume label", "Archive without `--label`."),
+    b"1": (
+        "tar-hard-link",
+        "the member is a hard link to '{target}'.",
+        "Archive with `tar -h --hard-dereference`, to store files whole.",
+    ),
+    b"2": (
+        "tar-symlink",
+        "the member is a symbolic link to '{target}'.",
+        "Archive with `tar -h`, so that the files behind links are stored.",
+    ),
+    b"3": ("tar-device", "the member is a character device.", "Leave it out of the archive."),
+    b"4": ("tar-device", "the member is a block device.", "Leave it out of the archive."),
+    b"6": ("tar-fifo", "the member is a named pipe.", "Leave it out of the archive."),
+    b"7": ("tar-contiguous", "the member is a contiguous file.", "Archive with `tar --format=ustar`."),
+    b"M": (
+        "tar-multi-volume",
+        "the member is the continuation of another volume.",
+        "Archive without `--multi-volume`.",
+    ),
+    b"D": ("tar-incremental", "the member is an incremental dump.", "Archive without `--listed-incremental`."),
+    b"V": ("tar-volume-label", "the member is a volume label.", "Archive without `--label`."),
 }
 
 
@@ -124,9 +137,8 @@ def refused_type(typeflag: bytes, name: str, target: str, offset: int) -> BadArc
         kind = typeflag.decode("ascii", "backslashreplace")
         found = f"the member is of the unknown kind '{displayable(kind)}'."
         return refusal("tar-unknown-type", found, _REPACK, file=name, offset=offset)
-    rule, kind, fix = _REFUSED[typeflag]
-    found = f"the member is {kind} '{displayable(target)}'." if kind.endswith(" to") else f"the member is {kind}."
-    return refusal(rule, found, fix, file=name, offset=offset)
+    rule, found, fix = _REFUSED[typeflag]
+    return refusal(rule, found.format(target=displayable(target)), fix, file=name, offset=offset)
 
 
 def sparse(name: str, offset: int) -> BadArchive:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,7 +38,7 @@ class FileSlice:
         self.crc32: str | None = None  # of what was sent, once all of it is: 8 hex digits (IEEE)
         self._sent = 0
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """The bytes, 1 MiB at a time.
 
         Raises: LocalProblem if the file cannot be read or became shorter; kept in `failure` too, since an HTTP

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 
-from libs.contracts import Finding
+from libs.contracts import Finding, findings
 from libs.modelfiles import weights
 
 
@@ -17,34 +17,28 @@ def missing_files(paths: Iterable[str]) -> list[Finding]:
     """What keeps the files at `paths` (relative, POSIX) from being a model: one error each; none if all is there."""
     names = set(paths)
     selection = weights.select(names)
-    findings: list[Finding] = []
+    missing: list[Finding] = []
     if selection.config not in names and selection.format != "gguf":
-        findings.append(_no_config(names))
+        missing.append(_no_config(names))
     if selection.format is None:
-        findings.append(_no_weights(names))
-    return findings
+        missing.append(_no_weights(names))
+    return missing
 
 
 def _no_config(names: set[str]) -> Finding:
     nested = _first(name for name in names if "/" in name and posixpath.basename(name) == weights.CONFIG)
-    return Finding(
-        rule="config-missing",
-        severity="error",
-        message=f"config.json is missing at the top level{_found_at(nested)}.",
-        fix=_lift(nested) or "Add the model's config.json; save_pretrained writes it beside the weights.",
-    )
+    message = f"config.json is missing at the top level{_found_at(nested)}."
+    fix = _lift(nested) or "Add the model's config.json; save_pretrained writes it beside the weights."
+    return findings.error("config-missing", message, fix)
 
 
 def _no_weights(names: set[str]) -> Finding:
     nested = _first(name for name in names if "/" in name and weights.select([posixpath.basename(name)]).format)
     training = _first(name for name in names if "/" not in name and name.endswith(weights.TRAINING_FILES))
     found = f", {training} belongs to training" if training and not nested else _found_at(nested)
-    return Finding(
-        rule="weights-missing",
-        severity="error",
-        message=f"There are no model weights at the top level{found}.",
-        fix=_lift(nested) or "Add at least one file of weights: *.safetensors, *.bin, *.pt, *.exl2 or *.gguf.",
-    )
+    message = f"There are no model weights at the top level{found}."
+    fix = _lift(nested) or "Add at least one file of weights: *.safetensors, *.bin, *.pt, *.exl2 or *.gguf."
+    return findings.error("weights-missing", message, fix)
 
 
 def _first(names: Iterable[str]) -> str | None:

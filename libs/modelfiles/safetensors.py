@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 import msgspec
 
-from libs.modelfiles import layout
+from libs.modelfiles import tensor_layout
 from libs.modelfiles.ranges import Range, Reader
 from libs.modelfiles.tensors import DTYPE_BITS, Tensor
 from libs.modelfiles.unreadable import Unreadable
@@ -64,7 +64,7 @@ def header_length(prefix: bytes, size_bytes: int) -> int:
         raise Unreadable(
             "safetensors-header-too-large",
             f"The header claims {length:,} bytes, more than the format's limit of {MAX_HEADER_BYTES:,}.",
-            f"The file is damaged or not safetensors at all. {layout.SAVE_AGAIN}",
+            f"The file is damaged or not safetensors at all. {tensor_layout.SAVE_AGAIN}",
             0,
         )
     if LENGTH_BYTES + length > size_bytes:
@@ -84,8 +84,9 @@ def parse_header(raw: bytes, size_bytes: int) -> Header:
     """
     tensors, metadata = _tables(_json(raw))
     if not tensors:
-        raise Unreadable("safetensors-empty", "The file holds no tensor at all.", layout.SAVE_AGAIN, LENGTH_BYTES)
-    covered = layout.check(tensors)
+        message = "The file holds no tensor at all."
+        raise Unreadable("safetensors-empty", message, tensor_layout.SAVE_AGAIN, LENGTH_BYTES)
+    covered = tensor_layout.check(tensors)
     expected = LENGTH_BYTES + len(raw) + covered
     if expected > size_bytes:
         raise Unreadable(
@@ -98,7 +99,7 @@ def parse_header(raw: bytes, size_bytes: int) -> Header:
         raise Unreadable(
             "safetensors-trailing-bytes",
             f"{size_bytes - expected:,} bytes follow the last tensor and belong to none.",
-            layout.SAVE_AGAIN,
+            tensor_layout.SAVE_AGAIN,
             expected,
         )
     return Header(tensors=tensors, metadata=metadata)
@@ -139,7 +140,7 @@ def _json(raw: bytes) -> object:
 
 
 def _bad_header(message: str, at: int) -> Unreadable:
-    return Unreadable("safetensors-header-json", message, layout.SAVE_AGAIN, LENGTH_BYTES + at)
+    return Unreadable("safetensors-header-json", message, tensor_layout.SAVE_AGAIN, LENGTH_BYTES + at)
 
 
 def _natural(digits: str) -> int | _NotNatural:
@@ -147,7 +148,7 @@ def _natural(digits: str) -> int | _NotNatural:
     if digits[0] == "-" or len(digits) > 20:
         return _NotNatural(digits)
     value = int(digits)
-    return value if value <= layout.U64_MAX else _NotNatural(digits)
+    return value if value <= tensor_layout.U64_MAX else _NotNatural(digits)
 
 
 def _object(pairs: list[tuple[str, object]]) -> Tensor | _Object:
@@ -220,11 +221,12 @@ def _encodable(text: str) -> str:
 
 
 def _bad_metadata(message: str) -> Unreadable:
-    return Unreadable("safetensors-metadata", message, layout.SAVE_AGAIN, LENGTH_BYTES)
+    return Unreadable("safetensors-metadata", message, tensor_layout.SAVE_AGAIN, LENGTH_BYTES)
 
 
 def _repeated(name: str) -> Unreadable:
-    return Unreadable("safetensors-duplicate-key", f"The header has {name!r} twice.", layout.SAVE_AGAIN, LENGTH_BYTES)
+    message = f"The header has {name!r} twice."
+    return Unreadable("safetensors-duplicate-key", message, tensor_layout.SAVE_AGAIN, LENGTH_BYTES)
 
 
 def _wrong_tensor(name: str, value: object) -> Unreadable:
@@ -248,4 +250,4 @@ def _wrong_tensor(name: str, value: object) -> Unreadable:
         what = "has a shape that is not a list of integers from 0 to 2^64-1"
     else:
         what = "has data_offsets that are not two integers from 0 to 2^64-1"
-    return Unreadable("safetensors-tensor", f"Tensor {name!r} {what}.", layout.SAVE_AGAIN, LENGTH_BYTES)
+    return Unreadable("safetensors-tensor", f"Tensor {name!r} {what}.", tensor_layout.SAVE_AGAIN, LENGTH_BYTES)

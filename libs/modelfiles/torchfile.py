@@ -15,8 +15,7 @@ from libs.modelfiles import pickles, statedict, zipdir
 from libs.modelfiles.pickles import MAX_OPCODES, MAX_PICKLE_BYTES, Pickle
 from libs.modelfiles.ranges import Range, Reader
 from libs.modelfiles.statedict import Stored
-from libs.modelfiles.unreadable import Unreadable
-from libs.modelfiles.zipdir import Member
+from libs.modelfiles.zipdir import BrokenZip, Member
 
 # Files that programs unpickle by their names; only these are searched for pickles without a signature (protocol 0, 1)
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dat", ".data", ".npy", ".npz")
@@ -72,9 +71,9 @@ def scan_file(size_bytes: int, name: str, max_opcodes: int = MAX_OPCODES) -> Rea
     head = yield Range(0, _HEAD_BYTES)
     try:
         members = yield from zipdir.read_directory(size_bytes)
-    except Unreadable as error:
+    except BrokenZip as error:
         scan.is_pickle = name.endswith(PICKLE_SUFFIXES)
-        scan.unfinished.append(error.message)
+        scan.unfinished.append(str(error))
         return scan
     if members is not None:
         yield from _scan_zip(scan, members, torch=head.startswith(zipdir.LOCAL_MAGIC))
@@ -110,8 +109,8 @@ def _scan_zip(scan: PickleScan, members: list[Member], *, torch: bool) -> Reader
             break
         try:
             content = yield from _scan_member(scan, member)
-        except Unreadable as error:
-            scan.unfinished.append(error.message)
+        except BrokenZip as error:
+            scan.unfinished.append(str(error))
             continue
         if member.name == f"{root}data.pkl":
             objects = content

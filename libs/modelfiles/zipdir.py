@@ -14,7 +14,6 @@ from collections.abc import Iterator
 import msgspec
 
 from libs.modelfiles.ranges import Range, Reader
-from libs.modelfiles.unreadable import Unreadable
 
 LOCAL_MAGIC = b"PK\x03\x04"
 MAX_MEMBERS = 200_000
@@ -53,11 +52,18 @@ class Member(msgspec.Struct, frozen=True):
         return self.method == _STORED
 
 
+class BrokenZip(ValueError):
+    """The file is a zip archive that cannot be read; the message says why."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The file is a zip archive, but {what}.")
+
+
 def read_directory(size_bytes: int) -> Reader[list[Member] | None]:
     """The members of the zip file of `size_bytes`, in the directory's order; None if it is no zip file.
 
     A zip file is known by its end, so that whatever was put before it does not hide it.
-    Raises: Unreadable, if the directory is broken or beyond the limits.
+    Raises: BrokenZip, if the directory is broken or beyond the limits.
     """
     tail_start = max(0, size_bytes - _TAIL_BYTES)
     tail = yield Range(tail_start, size_bytes - tail_start)
@@ -71,18 +77,18 @@ def read_directory(size_bytes: int) -> Reader[list[Member] | None]:
         _, _, end64, _ = _END64_LOCATOR.unpack_from(tail, locator)
         record = yield Range(end64, _END64.size)
         if len(record) < _END64.size or not record.startswith(_END64_MAGIC):
-            raise _broken("its zip64 end record is not where the locator says", end64)
+            raise BrokenZip("its zip64 end record is not where the locator says")
         count, length, offset = _END64.unpack(record)[7:]
         end = end64
     shift = end - length - offset  # bytes put before the archive, as Python's zipfile reckons them
     if shift < 0:
-        raise _broken("its directory does not fit into it", end)
+        raise BrokenZip("its directory does not fit into it")
     if count > MAX_MEMBERS or length > MAX_DIRECTORY_BYTES:
-        raise _broken(f"its directory claims {count:,} members in {length:,} bytes, beyond what is read", end)
+        raise BrokenZip(f"its directory claims {count:,} members in {length:,} bytes, beyond what is read")
     directory = yield Range(offset + shift, length)
     members = list(_entries(directory, shift))
     if len(members) != count:
-        raise _broken(f"its directory claims {count:,} members and lists {len(members):,}", offset + shift)
+        raise BrokenZip(f"its directory claims {count:,} members and lists {len(members):,}")
     return members
 
 
@@ -119,28 +125,24 @@ def _wide_fields(extra: bytes) -> Iterator[int]:
 def read_member(member: Member, limit: int) -> Reader[bytes]:
     """Up to `limit` bytes of the member's content, unpacked; without checking its CRC.
 
-    Raises: Unreadable, if it is encrypted, packed in another way than deflate, or not where the directory says.
+    Raises: BrokenZip, if it is encrypted, packed in another way than deflate, or not where the directory says.
     """
     if member.encrypted:
-        raise _broken(f"its member {member.name!r} is encrypted", member.offset)
+        raise BrokenZip(f"its member {member.name!r} is encrypted")
     if member.method not in (_STORED, _DEFLATED):
-        raise _broken(f"its member {member.name!r} is packed by method {member.method}", member.offset)
+        raise BrokenZip(f"its member {member.name!r} is packed by method {member.method}")
     local = yield Range(member.offset, _LOCAL.size)
     if len(local) < _LOCAL.size or not local.startswith(LOCAL_MAGIC):
-        raise _broken(f"its member {member.name!r} is not where the directory says", member.offset)
+        raise BrokenZip(f"its member {member.name!r} is not where the directory says")
     name_len, extra_len = _LOCAL.unpack(local)[9:]
     start = member.offset + _LOCAL.size + name_len + extra_len
     wanted = min(member.packed_bytes, limit)
     packed = yield Range(start, wanted)
     if len(packed) < wanted:
-        raise _broken(f"its member {member.name!r} goes past its end", start)
+        raise BrokenZip(f"its member {member.name!r} goes past its end")
     if member.stored:
         return packed
     try:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, limit)
     except zlib.error as error:
-        raise _broken(f"its member {member.name!r} cannot be unpacked: {error}", start) from error
-
-
-def _broken(what: str, offset: int) -> Unreadable:
-    return Unreadable("zip-broken", f"The file is a zip archive, but {what}.", "Save it again with torch.save.", offset)
+        raise BrokenZip(f"its member {member.name!r} cannot be unpacked: {error}") from error

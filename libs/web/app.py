@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -46,67 +47,79 @@ def make_app(
     async def openapi(_: Request[D]) -> web.Response:
         return web.Response(body=document, content_type=JSON)
 
-    table = PathTable(
-        [*routes, Route("GET", "/openapi.json", openapi, summary="This description.", access=PUBLIC, base="root")]
-    )
-
-    async def dispatch(request: web.Request, record: RequestRecord) -> web.StreamResponse:
-        match = _find(table, request)
-        route = match.route
-        record.route = templates(route)[0]
-        record.quiet = record.route in _QUIET
-        if route.access is not PUBLIC:
-            record.principal = await authenticate(_bearer_token(request))
-            route.access.authorize(record.principal, match.params.get(PROJECT))
-        decoded = Request(
-            http=request,
-            principal=record.principal or ANONYMOUS,
-            params=match.params,
-            query=decode_query(route.query, request.rel_url.raw_query_string) if route.query else None,
-            body=await _json_body(request, route.body, limits) if route.body else None,
-            dependencies=dependencies,
-            request_id=record.request_id,
-            limits=limits,
-        )
-        return encode(await route.handler(decoded), route.status)
-
-    app = web.Application(middlewares=[edge(dispatch, limits)])
+    description = Route("GET", "/openapi.json", openapi, summary="This description.", access=PUBLIC, base="root")
+    dispatcher = _Dispatcher(PathTable([*routes, description]), authenticate, dependencies, limits)
+    app = web.Application(middlewares=[edge(dispatcher.dispatch, limits)])
     app.on_response_prepare.append(set_headers)
     app.router.add_route("*", "/{anything:.*}", _never, expect_handler=_later)
     return app
 
 
-def _find(table: PathTable, request: web.Request) -> Match:
-    found = table.find(request.method, request.rel_url.raw_path)
+@dataclass(frozen=True, slots=True)
+class _Dispatcher(Generic[D]):
+    """From a request of aiohttp to the handler of its route, and back."""
+
+    table: PathTable
+    authenticate: Authenticate
+    dependencies: D
+    limits: BodyLimits
+
+    async def dispatch(self, http: web.Request, record: RequestRecord) -> web.StreamResponse:
+        """Find the route, authenticate, authorize, decode, call the handler, encode what it returns.
+
+        Raises: whatever the handler raises; the errors of `libs.errors` for a request that has no such route, may not
+        call it, or does not fit its types.
+        """
+        match = _find(self.table, http)
+        route = match.route
+        record.route = templates(route)[0]
+        record.quiet = record.route in _QUIET
+        if route.access is not PUBLIC:
+            record.principal = await self.authenticate(_bearer_token(http))
+            route.access.authorize(record.principal, match.params.get(PROJECT))
+        request = Request(
+            http=http,
+            principal=record.principal or ANONYMOUS,
+            params=match.params,
+            query=decode_query(route.query, http.rel_url.raw_query_string) if route.query else None,
+            body=await _json_body(http, route.body, self.limits) if route.body else None,
+            dependencies=self.dependencies,
+            limits=self.limits,
+        )
+        return encode(await route.handler(request), route.status)
+
+
+def _find(table: PathTable, http: web.Request) -> Match:
+    found = table.find(http.method, http.rel_url.raw_path)
     if found is None:
         raise NotFound("There is no such path. /openapi.json lists all there are.", retryable=False)
     if isinstance(found, WrongMethod):
-        raise MethodNotAllowed(request.method, found.allowed)
+        raise MethodNotAllowed(http.method, found.allowed)
     return found
 
 
-def _bearer_token(request: web.Request) -> str:
-    scheme, _, token = request.headers.get("Authorization", "").strip().partition(" ")
+def _bearer_token(http: web.Request) -> str:
+    scheme, _, token = http.headers.get("Authorization", "").strip().partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated
     return token.strip()
 
 
-async def _json_body(request: web.Request, kind: type[msgspec.Struct], limits: BodyLimits) -> msgspec.Struct:
+async def _json_body(http: web.Request, kind: type[msgspec.Struct], limits: BodyLimits) -> msgspec.Struct:
     """The whole body as `kind`. Raises: TooLarge; UnsupportedMedia; Invalid; TooSlow."""
-    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    encoding = http.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
         raise UnsupportedMedia(f"Send the JSON as it is, without Content-Encoding: {encoding}.")
     raw = bytearray()
-    if (request.content_length or 0) <= MAX_JSON_BYTES:
-        await continue_if_expected(request)
-        async for chunk in Body(request.content, limits):
+    if (http.content_length or 0) <= MAX_JSON_BYTES:
+        await continue_if_expected(http)
+        async for chunk in Body(http.content, limits):
             raw += chunk
             if len(raw) > MAX_JSON_BYTES:
                 break
-    if len(raw) > MAX_JSON_BYTES or (request.content_length or 0) > MAX_JSON_BYTES:
+    if len(raw) > MAX_JSON_BYTES or (http.content_length or 0) > MAX_JSON_BYTES:
         raise TooLarge(f"A JSON body may have {MAX_JSON_BYTES} bytes; this one has more.", retryable=False)
-    return decode_body(kind, bytes(raw), request.headers.get("Content-Type", ""))
+    return decode_body(kind, bytes(raw), http.headers.get("Content-Type", ""))
 
 
 async def _never(_: web.Request) -> web.StreamResponse:

@@ -28,7 +28,6 @@ class Request(Generic[D]):
     query: Any  # the route's `query` Struct, else None
     body: Any  # the route's `body` Struct, else None
     dependencies: D
-    request_id: str
     limits: BodyLimits = DEFAULT_LIMITS
 
     async def content(self) -> Body:

@@ -1,4 +1,4 @@
-"""What is told of an event that some service could not handle."""
+"""The finding for an event that a service could not handle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from libs.contracts import Finding
 
 
 def undeliverable(letter: DeadLetter) -> Finding:
-    """The finding that an upload or a model is shown with."""
+    """The reason that an upload or a model is parked with."""
     return Finding(
         rule="processing-failed",
         severity="error",

@@ -1,4 +1,4 @@
-"""What clients may call things, as regular expressions that both msgspec and JSON Schema read.
+"""Regular expressions for names and versions from clients, valid for msgspec and for JSON Schema.
 
 Each ends in `$(?!\\n)`, since in Python `$` alone lets a newline follow.
 """

@@ -1,4 +1,4 @@
-"""How values look in answers."""
+"""Formats of values in responses."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def percent(done: float, total: float) -> float:
 
 
 def content_type(path: str) -> str:
-    """By the name's ending; weights and whatever is unknown are octet streams."""
+    """The content type for a path by its suffix; weights and unknown files are application/octet-stream."""
     suffix = path[path.rfind(".") :].lower()
     return _CONTENT_TYPES.get(suffix) or mimetypes.types_map.get(suffix, "application/octet-stream")
 
 
 def size_in_words(size_bytes: int) -> str:
-    """As the documents write it: 4294967296 is "4.00 GB"."""
+    """A size for people, as the documents write it: 4294967296 is "4.00 GB"."""
     size, unit = float(size_bytes), "B"
     for unit in ("B", "KB", "MB", "GB", "TB"):
         if size < 1024 or unit == "TB":

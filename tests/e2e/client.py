@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -104,5 +104,9 @@ def archived(files: Mapping[str, bytes], archive_format: str = "tar.gz", folder:
             member = tarfile.TarInfo(f"{folder}{path}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    pack = {"tar": bytes, "tar.gz": lambda raw: gzip.compress(raw, 1), "tar.bz2": bz2.compress}[archive_format]
-    return bytes(pack(packed.getvalue()))
+    pack: dict[str, Callable[[bytes], bytes]] = {
+        "tar": bytes,
+        "tar.gz": lambda raw: gzip.compress(raw, 1),
+        "tar.bz2": bz2.compress,
+    }
+    return pack[archive_format](packed.getvalue())

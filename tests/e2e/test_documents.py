@@ -50,7 +50,7 @@ def upload_directory(model_dir: str, model_name: str, API_KEY: str, BASE_URL: st
     model_path = Path(model_dir)
 
     # Build manifest
-    files = [
+    files: list[dict[str, str | int]] = [
         {"relative_path": str(f.relative_to(model_path)), "size": f.stat().st_size}
         for f in model_path.rglob("*")
         if f.is_file()

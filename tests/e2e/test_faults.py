@@ -7,6 +7,7 @@ every model is ready or in error, and that storage holds exactly what the databa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ def again(ask: Callable[[], requests.Response]) -> dict[str, Any]:
 def send_rest(client: Client, session: dict[str, Any], first: int = 0) -> dict[str, Any]:
     """Send the parts from `first` on and complete, however often that takes; the model when it is ready."""
     for number in range(first, session["total_chunks"]):
-        again(lambda number=number: client.send(session, ARCHIVE, number))
+        again(partial(client.send, session, ARCHIVE, number))
     again(lambda: client.complete(session))
     return client.settled(session["model_id"], within_s=90)
 
@@ -109,7 +110,7 @@ def test_everything_killed_at_every_step(client: Client, deployment: Deployment)
     session = client.open_archive("all killed", ARCHIVE)
     victims = ["extractor", "gateway", "lifecycle", "validator"]
     for number in range(session["total_chunks"]):
-        again(lambda number=number: client.send(session, ARCHIVE, number))
+        again(partial(client.send, session, ARCHIVE, number))
         deployment.kill(victims[number % len(victims)])
     again(lambda: client.complete(session))
     for victim in victims:

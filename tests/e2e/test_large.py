@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.support.processes import peak_bytes
 MIB = 1024 * 1024
 
 
-def send_directory(client: Client, name: str, files: dict[str, bytes]) -> dict[str, object]:
+def send_directory(client: Client, name: str, files: dict[str, bytes]) -> dict[str, Any]:
     """Every file in one request; the model, once it is ready."""
     manifest = [{"relative_path": path, "size": len(content)} for path, content in files.items()]
     opened = answered(client.post("uploads/directory", json={"model_name": name, "files": manifest}))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ class Up:
         return int(json.loads((self.data_dir / "run" / f"{name}.pid").read_text())["pid"])
 
     def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        children: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return children
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
@@ -137,7 +139,7 @@ def test_whatever_dies_is_started_again_and_it_is_said(started: list[Up], data_d
         pid = run.pid(name)
         psutil.Process(pid).kill()
         run.said(f"{name} ended with SIGKILL; starting it again in ")
-        eventually_sync(lambda name=name, pid=pid: _another(run, name, pid))
+        eventually_sync(partial(_another, run, name, pid))
 
     client = run.client()
     done = eventually_sync(lambda: client.upload("tiny", archived(given_llama())))

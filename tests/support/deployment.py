@@ -45,8 +45,11 @@ HURRY = {
 class Deployment:
     """The four services, each started again when it dies, over a stack that tests may stop and start."""
 
-    def __init__(self, stack: Stack, folder: Path) -> None:
+    def __init__(self, stack: Stack, folder: Path, namespace: str = NAMESPACE, **settings: str) -> None:
+        """`namespace`: of its schemas, streams and bucket; `settings`: variables of all services beside HURRY."""
         self.stack = stack
+        self.namespace = namespace
+        self.settings = settings
         self.folder = folder
         self.address = ""
         self.operator_key = secrets.token_hex(16)
@@ -118,7 +121,7 @@ class Deployment:
         """The rows of a query in a service's own schema."""
 
         async def fetch() -> list[Any]:
-            settings = {"search_path": schema_name(NAMESPACE, service)}
+            settings = {"search_path": schema_name(self.namespace, service)}
             connection = await asyncpg.connect(self.stack.postgres_url, server_settings=settings)
             try:
                 return list(await connection.fetch(query, *arguments))
@@ -144,7 +147,7 @@ class Deployment:
         async def ask() -> list[ConsumerInfo]:
             client = await nats.connect(self.stack.nats_url)
             try:
-                return await client.jetstream().consumers_info(stream_name(NAMESPACE, "EVENTS"))
+                return await client.jetstream().consumers_info(stream_name(self.namespace, "EVENTS"))
             finally:
                 await client.close()
 
@@ -152,7 +155,7 @@ class Deployment:
 
     def stored(self, project_id: str) -> dict[str, int]:
         """What is in storage for a project: key -> size in bytes."""
-        return self.stack.stored(NAMESPACE, f"{project_id}/")
+        return self.stack.stored(self.namespace, f"{project_id}/")
 
     def accounted(self, project_id: str) -> dict[str, int]:
         """What the gateway says is in storage for a project: objects of models, and of live uploads what has arrived.
@@ -188,11 +191,12 @@ class Deployment:
     def _service(self, name: str, folder: Path, port: int, settings: Mapping[str, str] | None = None) -> ServiceProcess:
         told = {
             **HURRY,
+            **self.settings,
             "SLIPWAY_DATABASE_URL": self.stack.postgres_url,
             "SLIPWAY_NATS_URL": self.stack.nats_url,
-            "SLIPWAY_S3_URL": self.stack.bucket_url(NAMESPACE),
+            "SLIPWAY_S3_URL": self.stack.bucket_url(self.namespace),
             "SLIPWAY_OPERATOR_KEY": self.operator_key,
-            "SLIPWAY_NAMESPACE": NAMESPACE,
+            "SLIPWAY_NAMESPACE": self.namespace,
             **(settings or {}),
         }
         return ServiceProcess(name, folder, port, told, self.said.append)

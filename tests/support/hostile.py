@@ -266,6 +266,8 @@ def _compressed() -> Iterator[Hostile]:
     yield bz("damaged bzip2", bzipped[:20] + b"\xff\xff" + bzipped[22:], "bzip2-damaged", "damaged", test)
     yield bz("bzip2 cut short", bzipped[:-10], "bzip2-truncated", "ends too early", test)
     yield bz("text after bzip2", bzipped + b"hello", "bzip2-garbage-after-end", "something else", "nothing after it")
+    tiny = bz2.compress(b"") * 5000
+    yield bz("thousands of empty bzip2 streams", tiny, "bzip2-fragmented", "too many tiny streams", "one stream")
     inner = gzip.compress(member() + header("bad", type_=b"2", link="/etc/passwd") + END, mtime=0)
     linked = gz("symbolic link in gzip", inner, "tar-symlink", "'/etc/passwd'", "`tar -h`")
     yield replace(linked, file="bad")

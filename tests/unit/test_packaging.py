@@ -4,77 +4,27 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tomllib
-from importlib import metadata
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+from tests.support.plain_install import (
+    PROJECT,
+    ROOT,
+    command_without_other_packages,
+    modules_of_other_packages,
+    plain_install,
+)
+
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
-
-# Run with the import names of the packages that are not to be there, and the arguments of `slipway`.
-COMMAND_WITHOUT = """
-import sys
-
-class Without:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def find_spec(self, name, path=None, target=None):
-        # as if these packages were not installed
-        return None if name.partition(".")[0] in MISSING else self.finder.find_spec(name, path, target)
-
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-
-MISSING = set(sys.argv[1].split(","))
-sys.meta_path = [Without(finder) for finder in sys.meta_path if hasattr(finder, "find_spec")]
-from libs.cli.main import main
-sys.argv[:2] = ["slipway"]
-main()
-"""
-
-
-def plain_install() -> set[str]:
-    """The packages of the plain install: those of `dependencies`, and what these need in turn."""
-    found: set[str] = set()
-    waiting = [Requirement(each) for each in PROJECT["dependencies"]]
-    while waiting:
-        requirement = waiting.pop()
-        name = canonicalize_name(requirement.name)
-        if name in found or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
-            continue
-        found.add(name)
-        waiting += [Requirement(each) for each in metadata.requires(name) or ()]
-    return found
-
-
-def modules_of_other_packages() -> set[str]:
-    """What can be imported here and not after a plain install."""
-    there = plain_install() | {"slipway", "pip", "setuptools"}
-    return {
-        module
-        for module, packages in metadata.packages_distributions().items()
-        if module.isidentifier() and not {canonicalize_name(package) for package in packages} & there
-    }
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`slipway ARGUMENTS…` where only the packages of the plain install can be imported."""
-    missing = ",".join(modules_of_other_packages())
-    return subprocess.run(
-        [sys.executable, "-c", COMMAND_WITHOUT, missing, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    """Run `slipway ARGUMENTS…` where only the packages of the plain install can be imported."""
+    program = command_without_other_packages(*arguments)
+    return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_the_plain_install_has_no_server_package() -> None:

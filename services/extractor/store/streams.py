@@ -20,7 +20,7 @@ from services.extractor.store.leases import LEASES, Result
 READABLE = "extraction_parts"  # whoever reads the stream can read on
 STOPPED = "extraction_stopped"  # its upload has ended
 
-_RESULTS: dict[str, type[Result]] = {states.EXTRACTED: ArchiveExtracted, states.REJECTED: ArchiveRejected}
+RESULTS: dict[str, type[Result]] = {states.EXTRACTED: ArchiveExtracted, states.REJECTED: ArchiveRejected}
 _UNDER_WAY = f"state {sql_in(states.UNDER_WAY)}"
 
 
@@ -140,7 +140,7 @@ async def result(tx: Tx, stream_id: str) -> Result | None:
     row = await tx.fetchrow("SELECT state, result FROM extraction WHERE stream_id = $1", stream_id)
     if row is None or row["result"] is None:
         return None
-    return msgspec.convert(row["result"], _RESULTS[row["state"]])
+    return msgspec.convert(row["result"], RESULTS[row["state"]])
 
 
 async def end_upload(tx: Tx, upload_id: str) -> list[str]:

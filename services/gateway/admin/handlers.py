@@ -1,4 +1,4 @@
-"""What the operator is shown of other services' events."""
+"""What the gateway keeps of other services' events for the operator."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ handlers = Handlers("gateway")
 
 @handlers.on(ObjectAudited)
 async def keep_audit(event: ObjectAudited, tx: Tx) -> list[Event]:
-    """Keep it for the operator, with the last few."""
+    """Keep the audit for the operator, and forget old ones."""
     await store.insert_audit(
         tx,
-        store.Audit(
+        store.AuditRow(
             id=event.id,
             at=event.at,
             objects=event.objects,

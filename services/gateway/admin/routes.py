@@ -1,4 +1,4 @@
-"""What the operator asks and orders, beside projects and keys: for the operator's key alone."""
+"""The operator's routes for the installation: processes, events, what is parked, audits of storage."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from libs.errors import Invalid, ModelNotFound, WrongState
 from libs.outbox import emit
 from libs.status import REPLAY, RETRY, STATUS
 from libs.web import Request, Route
-from services.gateway.admin import schemas, store
+from services.gateway.admin import responses, schemas, store
 from services.gateway.dependencies import Dependencies
 from services.gateway.models import registration
 from services.gateway.models.store import models
-from services.gateway.presentation import timestamp
 from services.gateway.projects.access import OPERATOR
 from services.gateway.uploads import transitions
 from services.gateway.uploads.store import uploads
 
-WAIT_S = 1.0  # for the processes to answer; who is busy for longer is no better than silent
+WAIT_S = 1.0  # for the processes to answer; one that takes longer is shown as silent
 PARKED_AT_MOST = 1000  # of each kind
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def get_status(request: Request[Dependencies]) -> schemas.Status:
-    """How every process is, by its own word. Raises: Unavailable, if the broker cannot be asked."""
+    """The status of every process, as it says itself. Raises: Unavailable if the broker cannot be reached."""
     dependencies = request.dependencies
     answered = _decoded(await dependencies.bus.ask(STATUS, b"", WAIT_S), schemas.ServiceStatus)
     backlogs = await dependencies.bus.backlogs()
@@ -44,29 +43,29 @@ async def get_status(request: Request[Dependencies]) -> schemas.Status:
 
 
 async def retry_outbox(request: Request[Dependencies]) -> schemas.Answers:
-    """Have every service publish events again that the broker had refused. Raises: Unavailable."""
+    """Tell every service to publish again the events that the broker refused. Raises: Unavailable."""
     body: schemas.RetryOutbox = request.body
-    return await _ordered(request, RETRY, body)
+    return await _tell_services(request, RETRY, body)
 
 
 async def replay(request: Request[Dependencies]) -> schemas.Answers:
-    """Have every service publish events again that it had published. Raises: Invalid; Unavailable."""
+    """Tell every service to publish again events that it has published. Raises: Invalid; Unavailable."""
     body: schemas.Replay = request.body
     if body.since is None and body.event_ids is None:
         raise Invalid("Give 'since' or 'event_ids'; all that is kept would be a week of events.", param="since")
-    return await _ordered(request, REPLAY, body)
+    return await _tell_services(request, REPLAY, body)
 
 
-async def _ordered(request: Request[Dependencies], subject: str, body: msgspec.Struct) -> schemas.Answers:
+async def _tell_services(request: Request[Dependencies], subject: str, body: msgspec.Struct) -> schemas.Answers:
     dependencies = request.dependencies
     answers = await dependencies.bus.ask(subject, msgspec.json.encode(body), WAIT_S)
     return schemas.Answers(data=sorted(_decoded(answers, schemas.Done), key=lambda each: each.service))
 
 
 async def resume_upload(request: Request[Dependencies]) -> schemas.Resumed:
-    """Try what is parked of an upload again now, whoever parked it. Emits: UploadResumeRequested.
+    """Try the parked streams of an upload again now. Emits: UploadResumeRequested.
 
-    What the extractor was to be asked about later, after an event that could not be handled, the next sweep asks.
+    The next sweep asks the extractor about those that wait for an event which could not be handled.
     Raises: UploadNotFound; the reason, if it has ended; WrongState, if nothing of it waits.
     """
     dependencies = request.dependencies
@@ -80,7 +79,7 @@ async def resume_upload(request: Request[Dependencies]) -> schemas.Resumed:
 
 
 async def resume_model(request: Request[Dependencies]) -> schemas.Resumed:
-    """Ask for the verdict on a model again now, also after it was given up. Emits: ModelValidationRequested.
+    """Ask again now for the verdict on a model, also on one that was given up. Emits: ModelValidationRequested.
 
     Raises: ModelNotFound; WrongState, if it waits for no verdict.
     """
@@ -98,7 +97,7 @@ async def resume_model(request: Request[Dependencies]) -> schemas.Resumed:
 
 
 async def request_audit(request: Request[Dependencies]) -> schemas.AuditRequested:
-    """Have storage compared with what is registered. Emits: ObjectAuditRequested."""
+    """Request a comparison of storage with the registry. Emits: ObjectAuditRequested."""
     body: schemas.RequestAudit = request.body
     dependencies = request.dependencies
     requested = ObjectAuditRequested(fix=body.fix, at=datetime.now(UTC))
@@ -108,49 +107,23 @@ async def request_audit(request: Request[Dependencies]) -> schemas.AuditRequeste
 
 
 async def list_audits(request: Request[Dependencies]) -> schemas.AuditList:
-    """The last audits."""
+    """The last audits, the newest first."""
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
-        return schemas.AuditList(data=[_audit(each) for each in await store.audits(tx)])
+        return schemas.AuditList(data=[responses.audit(each) for each in await store.audits(tx)])
 
 
 async def list_parked(request: Request[Dependencies]) -> schemas.ParkedList:
-    """What waits for something that is not its client's to do, and for what."""
+    """Uploads and models that wait for something which their client cannot do; the longest waiting first."""
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
-        waiting = [_parked("upload", each) for each in await store.parked_uploads(tx, PARKED_AT_MOST)]
-        waiting += [_parked("model", each) for each in await store.parked_models(tx, PARKED_AT_MOST)]
+        waiting = [responses.parked("upload", each) for each in await store.parked_uploads(tx, PARKED_AT_MOST)]
+        waiting += [responses.parked("model", each) for each in await store.parked_models(tx, PARKED_AT_MOST)]
     return schemas.ParkedList(data=sorted(waiting, key=lambda each: each.since))
 
 
 def _decoded(answers: Sequence[bytes], kind: type[T]) -> list[T]:
     return [msgspec.json.decode(answer, type=kind) for answer in answers]
-
-
-def _audit(audit: store.Audit) -> schemas.Audit:
-    return schemas.Audit(
-        id=audit.id,
-        at=audit.at.isoformat(),
-        objects=audit.objects,
-        size_bytes=audit.size_bytes,
-        unclaimed=audit.unclaimed,
-        missing=audit.missing,
-        foreign=audit.foreign_objects,
-        stopped=audit.stopped,
-        keys=audit.keys,
-    )
-
-
-def _parked(kind: schemas.Kind, parked: store.Parked) -> schemas.Parked:
-    return schemas.Parked(
-        kind=kind,
-        id=parked.id,
-        project_id=parked.project_id,
-        name=parked.name,
-        version=parked.version,
-        waiting_for=parked.waiting_for,
-        since=timestamp(parked.since),
-    )
 
 
 _operator = partial(Route, base="root", access=OPERATOR)

@@ -7,11 +7,14 @@ from datetime import datetime
 import msgspec
 
 from libs.db import Tx, columns
+from libs.states import sql_in
+from services.gateway.models.states import VALIDATING
+from services.gateway.uploads.states import LIVE
 
 KEPT = 20  # audits
 
 
-class Audit(msgspec.Struct, frozen=True, kw_only=True):
+class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `audit`."""
 
     id: str
@@ -25,8 +28,8 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[str]
 
 
-class Parked(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload or a model that goes on when what it waits for is there."""
+class ParkedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An upload or a model that waits for something which its client cannot do."""
 
     id: str
     project_id: str
@@ -36,11 +39,11 @@ class Parked(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
 
 
-_AUDIT = columns(Audit)
+_AUDIT = columns(AuditRow)
 
 
-async def insert_audit(tx: Tx, audit: Audit) -> None:
-    """Add an audit."""
+async def insert_audit(tx: Tx, audit: AuditRow) -> None:
+    """Insert an audit; nothing if it is there."""
     await tx.execute(
         f"INSERT INTO audit ({_AUDIT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         *msgspec.structs.astuple(audit),
@@ -48,38 +51,38 @@ async def insert_audit(tx: Tx, audit: Audit) -> None:
 
 
 async def prune_audits(tx: Tx) -> None:
-    """Remove all but the last `KEPT`."""
+    """Delete all but the last `KEPT`."""
     await tx.execute("DELETE FROM audit WHERE at < (SELECT at FROM audit ORDER BY at DESC OFFSET $1 LIMIT 1)", KEPT - 1)
 
 
-async def audits(tx: Tx) -> list[Audit]:
-    """Those that are kept, the last one first."""
-    return [Audit(**row) for row in await tx.fetch(f"SELECT {_AUDIT} FROM audit ORDER BY at DESC LIMIT $1", KEPT)]
+async def audits(tx: Tx) -> list[AuditRow]:
+    """All audits that are kept, the last one first."""
+    return [AuditRow(**row) for row in await tx.fetch(f"SELECT {_AUDIT} FROM audit ORDER BY at DESC LIMIT $1", KEPT)]
 
 
-async def parked_models(tx: Tx, limit: int) -> list[Parked]:
-    """Models that wait for their verdict and say for what, those that have waited longest first."""
+async def parked_models(tx: Tx, limit: int) -> list[ParkedRow]:
+    """Models whose verdict is parked, the longest waiting first."""
     rows = await tx.fetch(
-        """
+        f"""
         SELECT id, project_id, name, version, status_reason AS waiting_for, parked_since AS since
-          FROM model WHERE status = 'validating' AND parked_since IS NOT NULL
+          FROM model WHERE status = {VALIDATING!r} AND parked_since IS NOT NULL
          ORDER BY parked_since LIMIT $1
         """,
         limit,
     )
-    return [Parked(**row) for row in rows]
+    return [ParkedRow(**row) for row in rows]
 
 
-async def parked_uploads(tx: Tx, limit: int) -> list[Parked]:
-    """Uploads of which a stream cannot be unpacked now, with what one of them waits for; as `parked_models`."""
+async def parked_uploads(tx: Tx, limit: int) -> list[ParkedRow]:
+    """Uploads with a parked stream, and what one of these waits for; the longest waiting first."""
     rows = await tx.fetch(
-        """
+        f"""
         SELECT u.id, u.project_id, u.model_name AS name, u.model_version AS version,
                min(s.waiting_for) AS waiting_for, coalesce(min(s.parked_at), u.created_at) AS since
           FROM upload_stream s JOIN upload u ON u.id = s.upload_id
-         WHERE s.waiting_for IS NOT NULL AND NOT s.unpacked AND u.status IN ('open', 'processing')
+         WHERE s.waiting_for IS NOT NULL AND NOT s.unpacked AND u.status {sql_in(LIVE)}
          GROUP BY u.id ORDER BY since LIMIT $1
         """,
         limit,
     )
-    return [Parked(**row) for row in rows]
+    return [ParkedRow(**row) for row in rows]

@@ -1,6 +1,6 @@
-"""Objects sent to clients: streamed from storage, whole or one range (RFC 9110, section 14).
+"""Sends objects to clients: streamed from storage, whole or one range (RFC 9110, section 14).
 
-Each holds a slot of its project's share while it is sent, and none is held by a client that does not read.
+Each takes a slot of its project's share while it is sent; a client that does not read loses it (TooSlow).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ transaction; those that return events leave it to the caller to emit them with i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -22,14 +23,15 @@ from libs.contracts import (
     new_id,
 )
 from libs.db import Tx
+from services.gateway.deadlines import PAUSES
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models, validations
 from services.gateway.models.store.validations import ValidationRow
 from services.gateway.models.transitions import model_registered, replace_files, validation_requested
 
-# From one question to the next, while no answer comes. The first question is asked again `stale_after_s` later.
-PAUSES = tuple(timedelta(seconds=pause_s) for pause_s in (30, 60, 120, 300, 600, 1800))
 GIVEN_UP_AT_ONCE = 100  # models in one statement
+
+log = logging.getLogger(__name__)
 
 
 async def register(
@@ -78,16 +80,17 @@ async def settle(tx: Tx, event: ModelValidated | ModelRejected) -> None:
 async def park(tx: Tx, event: ModelValidationParked) -> None:
     """Record why the validator cannot check the model now; it tries again by itself at `event.retry_at`."""
     await validations.park(
-        tx, event.model_id, event.reason, at=event.at, validation_id=event.validation_id, ask_at=event.retry_at
+        tx, event.model_id, event.reason, at=event.at, validation_id=event.validation_id, due_at=event.retry_at
     )
 
 
 async def ask_again(tx: Tx, before: datetime, limit: int, *, at: datetime) -> list[ModelValidationRequested]:
     """Ask again about up to `limit` models whose verdict was due before `before`. Emits: ModelValidationRequested."""
-    return [
-        validation_requested(model, await model_files.of_model(tx, model.id), at=at)
-        for model in await validations.overdue(tx, before, PAUSES, limit)
-    ]
+    questions = []
+    for model in await validations.overdue(tx, before, PAUSES, limit):
+        log.info("asking for a verdict again", extra={"model_id": model.id, "asked": model.asked})
+        questions.append(validation_requested(model, await model_files.of_model(tx, model.id), at=at))
+    return questions
 
 
 async def resume(tx: Tx, model_id: str, *, at: datetime) -> ModelValidationRequested | None:

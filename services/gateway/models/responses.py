@@ -26,11 +26,11 @@ def listed(model: ListedModelRow) -> schemas.ListedModel:
         id=model.id,
         name=model.name,
         format=model.format,
-        sizeBytes=model.size_bytes,
+        size_bytes=model.size_bytes,
         status=model.status,
-        createdAt=timestamp(model.created_at),
+        created_at=timestamp(model.created_at),
         version=model.version,
-        isLatest=model.is_latest,
+        is_latest=model.is_latest,
     )
 
 

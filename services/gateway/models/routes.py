@@ -1,4 +1,4 @@
-"""Routes of the registry (seed: model-management): list, look at a model, its versions, files and verdict."""
+"""The routes of the registry: models, their versions, files and reports."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def list_versions(request: Request[Dependencies]) -> schemas.VersionList:
 
 
 async def list_files(request: Request[Dependencies]) -> schemas.FileList:
-    """The model's files, hashed when they arrived. Raises: ModelNotFound."""
+    """The model's files, by path. Raises: ModelNotFound."""
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
         model = await models.get(tx, request.principal.project_id, request.params["model_id"], VersionRow)
@@ -95,7 +95,7 @@ async def download_file(request: Request[Dependencies]) -> web.StreamResponse:
 
 
 async def get_report(request: Request[Dependencies]) -> schemas.ModelReport:
-    """What the validator found, or why there is no verdict. Raises: ModelNotFound."""
+    """The validator's report, or why there is none. Raises: ModelNotFound."""
     return responses.report(await _model(request, ReportRow))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from libs.contracts import Finding, MemoryNeed, ModelMetadata
 
@@ -24,11 +24,11 @@ class ListedModel(Struct, frozen=True, kw_only=True):
     id: str
     name: str
     format: str | None
-    sizeBytes: int  # noqa: N815  # the document's spelling
+    size_bytes: int = field(name="sizeBytes")  # this and others as the documents spell them
     status: str
-    createdAt: str  # noqa: N815
+    created_at: str = field(name="createdAt")
     version: str
-    isLatest: bool  # noqa: N815
+    is_latest: bool = field(name="isLatest")
 
 
 class Standard(Struct, frozen=True, kw_only=True):

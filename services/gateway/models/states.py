@@ -24,7 +24,7 @@ DELETING: Final = "deleting"  # its client has deleted it
 USABLE: Final[tuple[ModelStatus, ...]] = (READY, ACTIVE)
 UNUSED: Final[tuple[ModelStatus, ...]] = (ACTIVE, DELETING)  # in the API and the schema; no transition leads there yet
 
-_LASTING: Final = tuple(state for state in STATES if state != DELETING)
+_WITH_FILES: Final[tuple[ModelStatus, ...]] = (VALIDATING, READY, ACTIVE, ERROR)  # in the registry
 
 CREATE: Final = Transition[ModelStatus](
     name="create", sources=(), target=UPLOADING, by=("client",), because="an upload of a version was opened"
@@ -77,7 +77,11 @@ RESUME: Final = Transition[ModelStatus](
     because="the verdict is asked for again, also after it was given up",
 )
 LOSE_FILES: Final = Transition[ModelStatus](
-    name="lose_files", sources=_LASTING, target=ERROR, by=("lifecycle",), because="storage has lost files of the model"
+    name="lose_files",
+    sources=_WITH_FILES,
+    target=ERROR,
+    by=("lifecycle",),
+    because="storage has lost files of the model",
 )
 FIND_FILES: Final = tuple(
     Transition[ModelStatus](
@@ -91,7 +95,7 @@ FIND_FILES: Final = tuple(
 )
 REPLACE_FILES: Final = Transition[ModelStatus](
     name="replace_files",
-    sources=_LASTING,
+    sources=_WITH_FILES,
     target=VALIDATING,
     by=("client", "extractor"),
     because="another upload brought the lost files again, and the verdict is asked for anew",

@@ -27,8 +27,6 @@ async def ask_verdicts_again(pool: Pool, now: datetime, stale_after: timedelta) 
     while more:
         async with transaction(pool) as tx:
             questions = await registration.ask_again(tx, now - stale_after, ASKED_AT_ONCE, at=now)
-            for question in questions:
-                log.info("asking for a verdict again", extra={"model_id": question.model_id})
             await emit(tx, questions)
         more = len(questions) == ASKED_AT_ONCE
 

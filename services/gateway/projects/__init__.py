@@ -1,6 +1,8 @@
-"""Projects, their keys, and who calls. Operators work on them at `/admin/v1/projects`, with the operator's key.
+"""The resource `projects`: projects and their keys, and whose key a request has.
 
-What a caller is told: 401 for no, an unknown, an expired or a revoked key (or one of a revoked project), with one
-message for all; 403 for a good key that lacks the scope; 404 for the path of another project, whether that
+A request gets 401 without a key, or with one that is unknown, expired or revoked (itself or with its project), with one
+message for all of these; 403 with a good key that lacks the scope; 404 below the path of another project, whether that
 project exists or not.
+
+Owns: the tables `project` and `api_key`.
 """

@@ -10,7 +10,7 @@ from libs.errors import Unauthenticated
 from libs.web import Authenticate, Principal
 from services.gateway.projects import store
 from services.gateway.projects.access import Operator, ProjectKey
-from services.gateway.projects.names import digest_of
+from services.gateway.projects.identifiers import digest_of
 
 
 def authenticate_by(pool: Pool, operator_key: str) -> Authenticate:

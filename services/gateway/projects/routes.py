@@ -1,31 +1,28 @@
-"""What operators do: make projects and keys, look at them, revoke them."""
+"""The operator's routes for projects and their keys."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
 
-from msgspec import structs
-
 from libs.db import Tx, connection, transaction
 from libs.errors import Conflict, Invalid, WrongState
 from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
-from services.gateway.presentation import timestamp
-from services.gateway.projects import schemas, store
+from services.gateway.projects import responses, schemas, store
 from services.gateway.projects.access import ALL_SCOPES, OPERATOR
-from services.gateway.projects.names import digest_of, new_key, new_key_id, new_project_id, prefix_of, slugs
+from services.gateway.projects.identifiers import digest_of, new_key, new_key_id, new_project_id, prefix_of, slugs
 
 
 async def create_project(request: Request[Dependencies]) -> schemas.Project:
-    """Make a project. Raises: Conflict, if there is one of that name."""
+    """Make a project. Raises: Conflict if the name is taken."""
     body: schemas.CreateProject = request.body
     dependencies = request.dependencies
     async with transaction(dependencies.pool) as tx:
-        return _project(await _insert(tx, body.name))
+        return responses.project(await _create(tx, body.name))
 
 
-async def _insert(tx: Tx, name: str) -> store.Project:
+async def _create(tx: Tx, name: str) -> store.ProjectRow:
     for slug in slugs(name):
         made = await store.insert_project(tx, new_project_id(), name, slug)
         if made is not None:
@@ -45,18 +42,18 @@ async def list_projects(request: Request[Dependencies]) -> schemas.ProjectList:
     """All projects, revoked ones too."""
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
-        return schemas.ProjectList(data=[_project(project) for project in await store.list_projects(tx)])
+        return schemas.ProjectList(data=[responses.project(project) for project in await store.list_projects(tx)])
 
 
 async def revoke_project(request: Request[Dependencies]) -> schemas.Project:
-    """Disable a project: all its keys stop working at once, its models and files stay. Raises: NotFound."""
+    """Revoke a project: its keys no longer work, its models and files stay. Raises: NotFound."""
     dependencies = request.dependencies
     async with transaction(dependencies.pool) as tx:
-        return _project(await store.revoke_project(tx, request.params["id"]))
+        return responses.project(await store.revoke_project(tx, request.params["id"]))
 
 
 async def create_key(request: Request[Dependencies]) -> schemas.Key:
-    """Make a key; this answer is the only one that shows it.
+    """Make a key; this is the only response that shows it.
 
     Raises: NotFound; WrongState if the project is revoked; Invalid if it would have expired already.
     """
@@ -80,7 +77,7 @@ async def create_key(request: Request[Dependencies]) -> schemas.Key:
         )
     if made is None:
         raise WrongState(f"The project '{project.name}' is revoked; a key of it would not work.", retryable=False)
-    return _key(made, key)
+    return responses.key(made, secret=key)
 
 
 async def list_keys(request: Request[Dependencies]) -> schemas.KeyList:
@@ -88,39 +85,14 @@ async def list_keys(request: Request[Dependencies]) -> schemas.KeyList:
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
         project = await store.get_project(tx, request.params["id"])
-        return schemas.KeyList(data=[_key(key) for key in await store.list_keys(tx, project.id)])
+        return schemas.KeyList(data=[responses.key(key) for key in await store.list_keys(tx, project.id)])
 
 
 async def revoke_key(request: Request[Dependencies]) -> schemas.Key:
-    """End a key; it is refused from the next request on. Raises: NotFound."""
+    """Revoke a key; from the next request on it is refused. Raises: NotFound."""
     dependencies = request.dependencies
     async with transaction(dependencies.pool) as tx:
-        return _key(await store.revoke_key(tx, request.params["id"], request.params["key_id"]))
-
-
-def _project(project: store.Project) -> schemas.Project:
-    return schemas.Project(
-        id=project.id,
-        name=project.name,
-        slug=project.slug,
-        created_at=timestamp(project.created_at),
-        revoked_at=timestamp(project.revoked_at) if project.revoked_at else None,
-    )
-
-
-def _key(key: store.Key, secret: str | None = None) -> schemas.Key:
-    shown = schemas.Key(
-        id=key.id,
-        project_id=key.project_id,
-        name=key.name,
-        prefix=key.prefix,
-        scopes=key.scopes,
-        role=key.role,
-        created_at=timestamp(key.created_at),
-        expires_at=timestamp(key.expires_at) if key.expires_at else None,
-        revoked_at=timestamp(key.revoked_at) if key.revoked_at else None,
-    )
-    return structs.replace(shown, key=secret) if secret else shown
+        return responses.key(await store.revoke_key(tx, request.params["id"], request.params["key_id"]))
 
 
 _admin = partial(Route, base="root", access=OPERATOR)

@@ -13,7 +13,7 @@ from libs.errors import NotFound
 from services.gateway.projects.access import Role, Scope
 
 
-class Project(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `project`."""
 
     id: str
@@ -23,7 +23,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
+class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `api_key`, without the digest."""
 
     id: str
@@ -38,7 +38,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose key it is, and what it may do."""
+    """A key with its project, as authentication needs them."""
 
     key_id: str
     project_id: str
@@ -46,31 +46,31 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[Scope]
 
 
-_PROJECT = columns(Project)
-_KEY = columns(Key)
+_PROJECT = columns(ProjectRow)
+_KEY = columns(KeyRow)
 
 
-async def insert_project(tx: Tx, project_id: str, name: str, slug: str) -> Project | None:
-    """Add a project; None if its name or its slug (or, once in an age, its id) is taken."""
+async def insert_project(tx: Tx, project_id: str, name: str, slug: str) -> ProjectRow | None:
+    """Insert a project; None if its name, its slug or (very unlikely) its id is taken."""
     row = await tx.fetchrow(
         f"INSERT INTO project (id, name, slug) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING {_PROJECT}",
         project_id,
         name,
         slug,
     )
-    return Project(**row) if row else None
+    return ProjectRow(**row) if row else None
 
 
-async def project_named(tx: Tx, name: str) -> Project | None:
+async def project_named(tx: Tx, name: str) -> ProjectRow | None:
     """The project of that name."""
     row = await tx.fetchrow(f"SELECT {_PROJECT} FROM project WHERE name = $1", name)
-    return Project(**row) if row else None
+    return ProjectRow(**row) if row else None
 
 
-async def get_project(tx: Tx, project_id: str) -> Project:
+async def get_project(tx: Tx, project_id: str) -> ProjectRow:
     """Raises: NotFound."""
     row = await tx.fetchrow(f"SELECT {_PROJECT} FROM project WHERE id = $1", project_id)
-    return Project(**_there(row, "project", project_id))
+    return ProjectRow(**_there(row, "project", project_id))
 
 
 async def exists(tx: Tx, project_id: str) -> bool:
@@ -78,18 +78,18 @@ async def exists(tx: Tx, project_id: str) -> bool:
     return bool(await tx.fetchval("SELECT EXISTS (SELECT FROM project WHERE id = $1)", project_id))
 
 
-async def list_projects(tx: Tx) -> list[Project]:
-    """All of them, in order of creation."""
-    return [Project(**row) for row in await tx.fetch(f"SELECT {_PROJECT} FROM project ORDER BY serial")]
+async def list_projects(tx: Tx) -> list[ProjectRow]:
+    """All projects, in order of creation."""
+    return [ProjectRow(**row) for row in await tx.fetch(f"SELECT {_PROJECT} FROM project ORDER BY serial")]
 
 
-async def revoke_project(tx: Tx, project_id: str) -> Project:
-    """End a project's keys from now on; a second time changes nothing. Raises: NotFound."""
+async def revoke_project(tx: Tx, project_id: str) -> ProjectRow:
+    """Revoke a project, and so all its keys; a second call changes nothing. Raises: NotFound."""
     row = await tx.fetchrow(
         f"UPDATE project SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING {_PROJECT}",
         project_id,
     )
-    return Project(**_there(row, "project", project_id))
+    return ProjectRow(**_there(row, "project", project_id))
 
 
 async def insert_key(
@@ -103,8 +103,8 @@ async def insert_key(
     scopes: list[Scope],
     role: Role,
     expires_at: datetime | None,
-) -> Key | None:
-    """Add a key to a project that is there and not revoked; None if there is no such project."""
+) -> KeyRow | None:
+    """Insert a key of a project; None if there is no such project, or it is revoked."""
     row = await tx.fetchrow(
         f"""
         INSERT INTO api_key (id, project_id, name, sha256, prefix, scopes, role, expires_at)
@@ -122,17 +122,17 @@ async def insert_key(
         role,
         expires_at,
     )
-    return Key(**row) if row else None
+    return KeyRow(**row) if row else None
 
 
-async def list_keys(tx: Tx, project_id: str) -> list[Key]:
+async def list_keys(tx: Tx, project_id: str) -> list[KeyRow]:
     """All keys of a project, in order of creation, the expired and revoked ones too."""
     rows = await tx.fetch(f"SELECT {_KEY} FROM api_key WHERE project_id = $1 ORDER BY serial", project_id)
-    return [Key(**row) for row in rows]
+    return [KeyRow(**row) for row in rows]
 
 
-async def revoke_key(tx: Tx, project_id: str, key_id: str) -> Key:
-    """End a key from now on; a second time changes nothing. Raises: NotFound."""
+async def revoke_key(tx: Tx, project_id: str, key_id: str) -> KeyRow:
+    """Revoke a key; a second call changes nothing. Raises: NotFound."""
     row = await tx.fetchrow(
         f"""
         UPDATE api_key SET revoked_at = coalesce(revoked_at, now())
@@ -142,11 +142,11 @@ async def revoke_key(tx: Tx, project_id: str, key_id: str) -> Key:
         project_id,
         key_id,
     )
-    return Key(**_there(row, "key", key_id))
+    return KeyRow(**_there(row, "key", key_id))
 
 
 async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
-    """By SHA-256 of the key, who holds it; without those that are unknown, expired or revoked, or their project is."""
+    """The holders of keys by SHA-256; keys that are unknown, expired or revoked, or whose project is, are left out."""
     rows = await tx.fetch(
         """
         SELECT api_key.sha256, api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes

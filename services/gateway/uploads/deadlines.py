@@ -1,8 +1,4 @@
-"""Deadlines of uploads.
-
-How long the extractor may be silent is a setting, `stale_after_s`: rows have the time at which an answer was due, so
-that only the sweeper needs it.
-"""
+"""Deadlines of uploads, beside those that all resources share."""
 
 from __future__ import annotations
 
@@ -12,9 +8,6 @@ from libs.config import DAY_S
 from services.gateway.config import GatewayConfig
 from services.gateway.uploads.store.expiry import Lifetime
 
-# From one question about a stream to the next, while no answer comes; the last pause repeats. The first question is
-# asked again `stale_after_s` later.
-PAUSES = tuple(timedelta(seconds=pause_s) for pause_s in (30, 60, 120, 300, 600, 1800))
 PARKED_PAUSE = timedelta(minutes=30)  # beyond the time at which the extractor tries again by itself
 IDEMPOTENCY_KEY_KEPT = timedelta(hours=24)  # how long an Idempotency-Key stands for its response
 

@@ -10,8 +10,9 @@ from libs.db import Pool, transaction
 from libs.errors import ProcessingFailed
 from libs.outbox import emit
 from services.gateway.config import GatewayConfig
+from services.gateway.deadlines import PAUSES
 from services.gateway.uploads import transitions
-from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT, PAUSES, in_words, lifetime
+from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT, in_words, lifetime
 from services.gateway.uploads.store import deadlines, idempotency_keys, pruning, streams, uploads
 from services.gateway.uploads.store.expiry import Lifetime
 

@@ -7,131 +7,135 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from yarl import URL
 
 from libs.client import ApiError, FileSlice, LocalProblem, Slipway, Unreachable
-from libs.client.transport import Transport
-from tests.integration.cli.server import KEY, FakeSlipway, hang_up, refusal
+from tests.integration.cli.conftest import Project
+from tests.integration.cli.proxy import Answer, GatewayProxy, hang_up, refusal
+from tests.support.deployment import CHUNK_BYTES
 
 
 @pytest.fixture
-async def api(server: FakeSlipway) -> AsyncIterator[Slipway]:
-    async with Slipway(server.base_url, KEY) as api:
-        yield api
+async def client(proxy: GatewayProxy, project: Project) -> AsyncIterator[Slipway]:
+    """A client by way of the proxy."""
+    async with Slipway(f"{proxy.address}/{project.id}/v1", project.key) as client:
+        yield client
 
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
+    """A file large enough to be announced before it is sent."""
     path = tmp_path / "large"
     path.write_bytes(bytes(8 << 20))
     return path
 
 
-@pytest.mark.parametrize(
-    ("given", "base"),
-    [
-        ("http://h:1/proj_A/v1", "http://h:1/proj_A/v1"),
-        ("http://h:1/proj_A/v1/", "http://h:1/proj_A/v1"),
-        ("https://h", "https://h/v1"),  # the key names the project
-        ("https://h/", "https://h/v1"),
-    ],
-)
-async def test_base_urls(given: str, base: str) -> None:
-    transport = Transport(given, None)
-    await transport.close()
-
-    assert transport.base == URL(base)
-
-
-@pytest.mark.parametrize("given", ["", "localhost:8080", "ftp://h/v1"])
-async def test_no_base_url(given: str) -> None:
-    with pytest.raises(Unreachable, match="is no base URL; it looks like"):
-        Transport(given, None)
-
-
 async def test_opening_without_a_key_is_not_repeated_once_it_may_have_happened(
-    api: Slipway, server: FakeSlipway
+    client: Slipway, proxy: GatewayProxy
 ) -> None:
     """Else a broken answer would leave a second session behind."""
-    server.fail("uploads/archive", hang_up)
+    proxy.fail("uploads/archive", hang_up)
 
     with pytest.raises(Unreachable):
-        await api.uploads.open_archive("m", 10, "tar")
+        await client.uploads.open_archive("m", 10, "tar")
 
-    assert len(server.sent("POST .*archive")) == 1
+    assert len(proxy.sent("POST .*archive")) == 1
 
 
-async def test_opening_with_a_key_is_repeated_and_opens_one_session(api: Slipway, server: FakeSlipway) -> None:
+async def test_opening_with_a_key_is_repeated_and_opens_one_session(
+    client: Slipway, api: Slipway, proxy: GatewayProxy
+) -> None:
     """The answer to the first request is lost; the second request finds its session."""
-    server.lose_answer("uploads/archive")
+    proxy.lose_answer("uploads/archive")
 
-    opened = await api.uploads.open_archive("m", 10, "tar", idempotency_key="k")
+    opened = await client.uploads.open_archive("m", 10, "tar", idempotency_key="k")
 
-    assert len(server.sent("POST .*archive")) == 2
-    assert list(server.uploads) == [opened.session_id]
+    assert len(proxy.sent("POST .*archive")) == 2
+    assert [session.session_id for session in await api.uploads.find()] == [opened.session_id]
 
 
-async def test_opening_is_repeated_when_the_server_did_nothing(api: Slipway, server: FakeSlipway) -> None:
-    server.fail("uploads/archive", lambda _: refusal(429, "rate_limit_exceeded", "Slower.", {"Retry-After": "0"}))
+async def test_opening_is_repeated_when_the_server_did_nothing(client: Slipway, proxy: GatewayProxy) -> None:
+    proxy.fail("uploads/archive", refusal(429, "rate_limit_exceeded", "Slower.", {"Retry-After": "0"}))
 
-    opened = await api.uploads.open_archive("m", 10, "tar")
+    opened = await client.uploads.open_archive("m", 10, "tar")
 
     assert opened.total_chunks == 1
-    assert len(server.sent("POST .*archive")) == 2
+    assert len(proxy.sent("POST .*archive")) == 2
 
 
-async def test_refusals_that_repeating_cannot_help_are_final(api: Slipway, server: FakeSlipway) -> None:
-    server.fail("uploads", lambda _: refusal(503, "unavailable", "Closed.", {"x-should-retry": "false"}))
+async def test_refusals_that_repeating_cannot_help_are_final(client: Slipway, proxy: GatewayProxy) -> None:
+    proxy.fail("uploads", refusal(503, "unavailable", "Closed.", {"x-should-retry": "false"}))
 
     with pytest.raises(ApiError, match="Closed"):
-        await api.uploads.find()
+        await client.uploads.find()
+
+    assert len(proxy.requests) == 1
 
 
-async def test_longer_waits_than_patience_are_left_to_people(api: Slipway, server: FakeSlipway) -> None:
-    server.fail("uploads", lambda _: refusal(503, "unavailable", "Later.", {"Retry-After": "20"}))
+async def test_longer_waits_than_patience_are_left_to_people(client: Slipway, proxy: GatewayProxy) -> None:
+    proxy.fail("uploads", refusal(503, "unavailable", "Later.", {"Retry-After": "20"}))
 
     with pytest.raises(ApiError, match="Later"):
-        await api.uploads.find()
+        await client.uploads.find()
 
 
-async def test_refusal_costs_no_transfer(api: Slipway, server: FakeSlipway, large: Path) -> None:
+async def test_refusal_costs_no_transfer(client: Slipway, proxy: GatewayProxy, large: Path) -> None:
     """A large body waits for "100 Continue"; a server that says no at once gets none of it."""
     moved: list[int] = []
-    server.fail("parts", lambda _: refusal(409, "conflict", "The upload is over."))
+    proxy.fail("parts", refusal(409, "conflict", "The upload is over."))
 
-    async def refuse(request: web.Request) -> None:
-        """Say nothing to `Expect`, so that the answer itself comes first."""
-
-    server.on_expect = refuse
     with pytest.raises(ApiError, match="upload is over"):
-        await api.uploads.send_part("u0", 0, FileSlice(large, 0, 8 << 20, moved.append), "0" * 64)
+        await client.uploads.send_part("u0", 0, FileSlice(large, 0, 8 << 20, moved.append), "0" * 64)
 
     assert sum(moved) == 0
 
 
-async def test_file_that_shrinks_while_it_is_sent_is_told(api: Slipway, large: Path) -> None:
-    """Not as a broken connection, which it looks like, and not tried again."""
+async def test_the_gateway_refuses_before_the_transfer(api: Slipway, large: Path) -> None:
+    moved: list[int] = []
     opened = await api.uploads.open_archive("m", 9 << 20, "tar")
+    await api.uploads.abort(opened.session_id)
+
+    with pytest.raises(ApiError, match="aborted"):
+        await api.uploads.send_part(opened.session_id, 0, FileSlice(large, 0, 8 << 20, moved.append), "0" * 64)
+
+    assert sum(moved) == 0
+
+
+async def test_file_that_shrinks_while_it_is_sent_is_told(client: Slipway, tmp_path: Path) -> None:
+    """Not as a broken connection, which it looks like, and not tried again."""
+    opened = await client.uploads.open_archive("m", 9 * CHUNK_BYTES, "tar")
+    (tmp_path / "short").write_bytes(bytes(CHUNK_BYTES - 1))
 
     with pytest.raises(LocalProblem, match="became shorter"):
-        await api.uploads.send_part(opened.session_id, 0, FileSlice(large, 0, 9 << 20), "0" * 64)
+        await client.uploads.send_part(opened.session_id, 0, FileSlice(tmp_path / "short", 0, CHUNK_BYTES), "0" * 64)
 
 
 @pytest.mark.parametrize(
     "answer", [lambda _: web.Response(text="<html>"), lambda _: web.Response(status=404, text="nginx")]
 )
-async def test_another_server_is_recognized(api: Slipway, server: FakeSlipway, answer: object) -> None:
-    server.fail("models", answer)
+async def test_another_server_is_recognized(client: Slipway, proxy: GatewayProxy, answer: Answer) -> None:
+    proxy.fail("models", answer)
 
     with pytest.raises(ApiError, match="Check the base URL"):
-        await api.models.all()
+        await client.models.all()
 
 
-async def test_troubles_are_told_while_they_are_waited_out(server: FakeSlipway) -> None:
-    told: list[str] = []
-    server.fail("uploads", lambda _: refusal(503, "unavailable", "Postgres is away."))
+async def test_repeats_are_announced(proxy: GatewayProxy, project: Project) -> None:
+    """A person who waits is told what for."""
+    said: list[str] = []
+    proxy.fail("uploads", refusal(503, "unavailable", "Postgres is away."))
 
-    async with Slipway(server.base_url, KEY, on_trouble=told.append) as api:
-        await api.uploads.find()
+    async with Slipway(f"{proxy.address}/{project.id}/v1", project.key, on_trouble=said.append) as client:
+        await client.uploads.find()
 
-    assert told == ["Postgres is away. Trying again …"]
+    assert said == ["Postgres is away. Trying again …"]
+
+
+async def test_lists_of_several_pages_come_whole(api: Slipway) -> None:
+    """The gateway answers at most 100 at a time."""
+    opened = [(await api.uploads.open_archive(f"m{number}", 10, "tar")).session_id for number in range(101)]
+
+    found = await api.uploads.find()
+    models = await api.models.all()
+
+    assert [session.session_id for session in found] == opened[::-1]
+    assert len(models) == 101

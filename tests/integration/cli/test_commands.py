@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from tests.integration.cli.conftest import Slipway
-from tests.integration.cli.server import KEY, FakeSlipway
+from libs.client import Slipway
+from tests.integration.cli.conftest import Command, Project, environment
+from tests.integration.cli.proxy import GatewayProxy
+from tests.support.plain_install import command_without_other_packages
 
 
-async def test_models_get_shows_what_the_registry_knows(slipway: Slipway, model: Path) -> None:
+async def test_models_get_shows_what_the_registry_knows(slipway: Command, model: Path) -> None:
     await slipway("upload", model, "--name", "my model")
 
     ran = await slipway("models", "get", "my model")
 
     assert ran.code == 0, ran.err
-    for words in ("my model", "BertModel", "22.7M (22,713,728)", "512 tokens", "F32", "weights 100%.safetensors"):
+    for words in ("my model", "LlamaForCausalLM", "512 tokens", "F16", "notes 100%.txt", "no findings"):
         assert words in ran.out
 
 
-async def test_models_get_as_json_has_files_and_report(slipway: Slipway, model: Path) -> None:
+async def test_models_get_as_json_has_files_and_report(slipway: Command, model: Path) -> None:
     await slipway("upload", model, "--name", "m")
 
     ran = await slipway("models", "get", "m", "--json")
 
-    assert ran.json["architecture"] == "BertModel"
-    assert len(ran.json["files"]) == 3
+    assert ran.json["architecture"] == "LlamaForCausalLM"
+    assert {file["path"] for file in ran.json["files"]} >= {"1_Pooling/config.json", "model.safetensors"}
     assert ran.json["report"]["findings"] == []
 
 
-async def test_lists_are_tables(slipway: Slipway, model: Path) -> None:
+async def test_lists_are_tables(slipway: Command, model: Path) -> None:
     empty = await slipway("models", "list")
     await slipway("upload", model, "--name", "m")
 
@@ -39,33 +42,73 @@ async def test_lists_are_tables(slipway: Slipway, model: Path) -> None:
     assert "● completed" in uploads.out
 
 
-async def test_uploads_get_and_abort(slipway: Slipway, server: FakeSlipway, model: Path) -> None:
-    await slipway("upload", model, "--name", "m", "--no-wait")
+async def test_the_command_needs_no_package_of_a_server(
+    slipway: Command, proxy: GatewayProxy, project: Project, model: Path
+) -> None:
+    """After `pip install slipway` without extras."""
+    await slipway("upload", model, "--name", "m")
+    process = await asyncio.create_subprocess_exec(
+        *command_without_other_packages("models", "list"),
+        env=environment(SLIPWAY_BASE_URL=f"{proxy.address}/{project.id}/v1", SLIPWAY_API_KEY=project.key),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
 
-    shown = await slipway("uploads", "get", "u0")
-    aborted = await slipway("uploads", "abort", "u0", "--json")
+    assert process.returncode == 0, err.decode()
+    assert "● ready" in out.decode()
 
-    assert "3 of 3" in shown.out
+
+async def test_uploads_get_and_abort(slipway: Command, api: Slipway) -> None:
+    opened = await api.uploads.open_archive("m", 150_000, "tar")
+
+    shown = await slipway("uploads", "get", opened.session_id)
+    aborted = await slipway("uploads", "abort", opened.session_id, "--json")
+
+    assert "0 of 3" in shown.out
     assert aborted.json["status"] == "aborted"
-    assert server.uploads["u0"].status == "aborted"
+    assert (await api.uploads.get(opened.session_id)).status == "aborted"
+    assert await api.uploads.find(status="open") == []
 
 
-async def test_admin_makes_and_revokes_projects_and_keys(slipway: Slipway, server: FakeSlipway) -> None:
-    project = await slipway("admin", "project", "create", "team", "--json")
-    key = await slipway("admin", "key", "create", "--project", "proj_team", "--scope", "models", "--json")
-    listed = await slipway("admin", "key", "list", "--project", "proj_team", "--json")
-    revoked = await slipway("admin", "key", "revoke", "key_0", "--project", "proj_team")
-    closed = await slipway("admin", "project", "revoke", "proj_team")
+async def test_uploads_get_counts_the_files_of_a_directory(slipway: Command, model: Path) -> None:
+    done = await slipway("upload", model, "--name", "m", "--json")
 
-    assert project.json["id"] == "proj_team"
-    assert (key.json["id"], key.json["key"]) == ("key_0", KEY)
-    assert len(listed.json["keys"]) == 1
+    shown = await slipway("uploads", "get", done.json["session_id"])
+
+    count = done.json["file_count"]
+    assert f"{count} of {count}" in shown.out
+
+
+async def test_admin_makes_and_revokes_projects_and_keys(
+    slipway: Command, operator: Slipway, proxy: GatewayProxy, project: Project
+) -> None:
+    """A key works until it is revoked; without a project in the base URL, the key names it."""
+    name, any_project = f"team {project.id}", proxy.address
+    made = await slipway("admin", "project", "create", name, "--json")
+    project_id = made.json["id"]
+    key = await slipway("admin", "key", "create", "--project", project_id, "--scope", "models", "--json")
+    listed = await slipway("admin", "key", "list", "--project", project_id, "--json")
+    command = ("models", "list", "--api-key", key.json["key"], "--base-url", any_project)
+    before = await slipway(*command)
+    revoked = await slipway("admin", "key", "revoke", key.json["id"], "--project", project_id)
+    refused = await slipway(*command)
+    [after] = await operator.projects.keys(project_id)
+    closed = await slipway("admin", "project", "revoke", project_id)
+    projects = await slipway("admin", "project", "list", "--json")
+
+    assert made.json["name"] == name
+    assert key.json["key"].startswith("xero_")
+    assert [each["id"] for each in listed.json["keys"]] == [key.json["id"]]
+    assert listed.json["keys"][0]["scopes"] == ["models"]
     assert (revoked.code, closed.code) == (0, 0)
-    assert server.sent("DELETE /admin/v1/projects/proj_team/keys/key_0")
-    assert server.admin.keys[0]["scopes"] == ["models"]
+    assert (before.code, refused.code) == (0, 1)
+    assert refused.err.startswith("Error: Invalid API key.")
+    assert after.revoked_at is not None
+    assert [each["revoked_at"] is not None for each in projects.json["projects"] if each["id"] == project_id] == [True]
 
 
-async def test_refusals_are_one_line(slipway: Slipway) -> None:
+async def test_refusals_are_one_line(slipway: Command) -> None:
     ran = await slipway("models", "get", "nothing")
 
     assert ran.code == 1
@@ -73,21 +116,23 @@ async def test_refusals_are_one_line(slipway: Slipway) -> None:
     assert ran.err == "Error: The specified model does not exist or you do not have access to it.\n"
 
 
-async def test_refusals_are_one_document_with_json(slipway: Slipway) -> None:
+async def test_refusals_are_one_document_with_json(slipway: Command) -> None:
     ran = await slipway("models", "get", "nothing", "--json")
 
     assert ran.code == 1
     assert ran.json["error"]["code"] == "model_not_found"
 
 
-async def test_flags_win_over_the_credentials_file_on_either_side(slipway: Slipway) -> None:
+async def test_flags_win_over_the_credentials_file_on_either_side(slipway: Command) -> None:
     before = await slipway("--api-key", "wrong", "models", "list")
     after = await slipway("models", "list", "--api-key", "wrong")
 
-    assert [ran.err for ran in (before, after)] == ["Error: Invalid API key.\n"] * 2
+    assert before.err == after.err
+    assert before.err.startswith("Error: Invalid API key.")
+    assert before.err.count("\n") == 1
 
 
-async def test_nobody_listening_is_said_so(slipway: Slipway) -> None:
+async def test_nobody_listening_is_said_so(slipway: Command) -> None:
     ran = await slipway("models", "list", "--base-url", "http://127.0.0.1:9/proj_TEST01/v1")
 
     assert ran.code == 1
@@ -95,7 +140,7 @@ async def test_nobody_listening_is_said_so(slipway: Slipway) -> None:
     assert "Traceback" not in ran.err
 
 
-async def test_help_needs_no_settings(slipway: Slipway) -> None:
+async def test_help_needs_no_settings(slipway: Command) -> None:
     ran = await slipway("--help")
 
     assert ran.code == 0

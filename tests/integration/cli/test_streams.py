@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import random
 import shutil
@@ -12,180 +11,183 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from rich.filesize import decimal
 
-from tests.integration.cli.conftest import Slipway, Start, finished
-from tests.integration.cli.server import FakeSlipway, refusal
+from libs.client import Slipway
+from tests.integration.cli.conftest import Command, Start, digests, finished, registered
+from tests.integration.cli.proxy import Answer, Document, GatewayProxy, refusal
+from tests.support.deployment import Deployment
+from tests.support.models import given_llama, written
 
-LARGE = "model-00001-of-00002.safetensors"
-OTHER = "model-00002-of-00002.safetensors"
-LARGE_BYTES, OTHER_BYTES = 9_000_000, 5_000_000
-PART = 1_000_000
+LARGE, OTHER = "large.txt", "other.txt"
+LARGE_BYTES, OTHER_BYTES = 20_000_000, 5_000_000
+PART_BYTES = 8 * 1024 * 1024  # what the gateway keeps of a connection that breaks is a multiple of it
+LONG_AGO = 1_700_000_000
 
 
 @pytest.fixture
-def shards(tmp_path: Path) -> Path:
-    """A directory with two large files, written long ago."""
-    root = tmp_path / "shards"
-    root.mkdir()
-    (root / "config.json").write_text('{"model_type": "bert"}')
+def large_files(tmp_path: Path) -> Path:
+    """A model with two large files beside it, all written long ago."""
+    root = written(given_llama(), tmp_path / "large")
     for seed, (name, size) in enumerate(((LARGE, LARGE_BYTES), (OTHER, OTHER_BYTES))):
         (root / name).write_bytes(random.Random(seed).randbytes(size))
-        os.utime(root / name, (1_700_000_000, 1_700_000_000))
+    for path in root.iterdir():
+        os.utime(path, (LONG_AGO, LONG_AGO))
     return root
 
 
-def hashes(ran_err: str) -> list[str]:
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def hashed(ran_err: str) -> list[str]:
     """The lines that say what was hashed before it was sent, of files worth a mention."""
-    return [
-        line for line in ran_err.splitlines() if line.startswith(("hashing", "verifying")) and "22 bytes" not in line
-    ]
+    return [line for line in ran_err.splitlines() if line.startswith(("hashing", "verifying")) and " MB of " in line]
 
 
-async def test_files_arrive_whole_and_unhashed(slipway: Slipway, server: FakeSlipway, shards: Path) -> None:
-    ran = await slipway("upload", shards, "--name", "m", "--json")
+async def test_files_arrive_whole_and_unhashed(slipway: Command, api: Slipway, large_files: Path) -> None:
+    ran = await slipway("upload", large_files, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
-    [upload] = server.uploads.values()
-    for path in (LARGE, OTHER, "config.json"):
-        assert server.content(upload, path) == (shards / path).read_bytes()
-    assert hashes(ran.err) == []
-    assert ran.json["sent_bytes"] == LARGE_BYTES + OTHER_BYTES + 22
+    assert await registered(api, ran) == digests(large_files)
+    assert hashed(ran.err) == []
+    assert ran.json["sent_bytes"] == size_of(large_files)
 
 
-async def test_a_broken_connection_costs_the_last_part_at_most(
-    slipway: Slipway, server: FakeSlipway, shards: Path
+async def test_broken_connections_cost_a_question_each(
+    slipway: Command, api: Slipway, proxy: GatewayProxy, large_files: Path
 ) -> None:
-    """Three connections break; each is followed by a question, and by what the server lacks."""
-    server.break_after = [3_500_000, 2_200_000, 1_500_000]
-    server.held_part_bytes = PART
+    """Three connections break; each is followed by a question, and by what the gateway lacks: a part at most."""
+    proxy.cut_after = [13_000_000, 2_200_000, 10_000_000]
 
-    ran = await slipway("upload", shards, "--name", "m", "--parallel", "1", "--json")
+    ran = await slipway("upload", large_files, "--name", "m", "--parallel", "1", "--json")
 
     assert ran.code == 0, ran.err
-    [upload] = server.uploads.values()
-    assert server.content(upload, LARGE) == (shards / LARGE).read_bytes()
+    assert await registered(api, ran) == digests(large_files)
     assert "Going on with" in ran.err
-    assert len(server.sent(f"PUT .*{LARGE}")) == 1 + 3 * 2
-    assert ran.json["sent_bytes"] == LARGE_BYTES + OTHER_BYTES + 22
+    assert len(proxy.sent(f"PUT .*{LARGE}")) == 1 + 3 * 2
+    assert [int(span.split()[1].partition("-")[0]) for span in proxy.ranges if span.endswith(f"/{LARGE_BYTES}")] == [
+        0,
+        PART_BYTES,
+        PART_BYTES,
+        2 * PART_BYTES,
+    ]
+    assert ran.json["sent_bytes"] == size_of(large_files)
 
 
-async def test_a_lost_answer_is_asked_for(slipway: Slipway, server: FakeSlipway, shards: Path) -> None:
-    server.lose_answer(LARGE)
+async def test_a_lost_answer_is_asked_for(slipway: Command, proxy: GatewayProxy, large_files: Path) -> None:
+    proxy.lose_answer(f"PUT .*{LARGE}")
 
-    ran = await slipway("upload", shards, "--name", "m", "--json")
+    ran = await slipway("upload", large_files, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
-    assert len(server.sent(f"PUT .*{LARGE}")) == 2
+    assert len(proxy.sent(f"PUT .*{LARGE}")) == 2
 
 
-async def test_an_interrupted_directory_is_resumed_where_the_server_is(
-    start: Start, slipway: Slipway, server: FakeSlipway, shards: Path
-) -> None:
-    server.break_after = [4_000_000]
-    server.held_part_bytes = PART
-    server.fail(LARGE, lambda _: refusal(503, "unavailable", "Later."), times=99, after=1)
-    process = await start("upload", shards, "--name", "m", "--parallel", "1")
-    await asyncio.wait_for(server.part_arrived.wait(), 30)
-    await server.until(lambda: len(server.sent(LARGE)) >= 2)
+async def interrupted(start: Start, proxy: GatewayProxy, folder: Path) -> str:
+    """Upload `folder` until the connection breaks within LARGE, then press Ctrl-C. Returns: what was said."""
+    proxy.cut_after = [13_000_000]
+    proxy.fail(f"PUT .*{LARGE}", refusal(503, "unavailable", "Later."), times=99, after=1)
+    process = await start("upload", folder, "--name", "m", "--parallel", "1")
+    await proxy.until(lambda: len(proxy.sent(f"PUT .*{LARGE}")) >= 2)
     process.send_signal(signal.SIGINT)
-    interrupted = await finished(process)
-    server._faults.clear()
+    ended = await finished(process)
+    proxy.recover()
+    return ended.err
 
-    ran = await slipway("upload", shards, "--name", "m", "--json")
 
-    assert "same command again" in interrupted.err
+async def test_an_interrupted_directory_is_resumed_where_the_gateway_is(
+    start: Start, slipway: Command, api: Slipway, proxy: GatewayProxy, large_files: Path
+) -> None:
+    said = await interrupted(start, proxy, large_files)
+    [session] = await api.uploads.find()
+    held = await api.uploads.ask_range(session.session_id, LARGE, LARGE_BYTES)
+
+    ran = await slipway("upload", large_files, "--name", "m", "--json")
+
+    assert "same command again" in said
     assert ran.code == 0, ran.err
     assert ran.json["resumed"] is True
-    [upload] = server.uploads.values()
-    assert server.content(upload, LARGE) == (shards / LARGE).read_bytes()
-    assert ran.json["sent_bytes"] == LARGE_BYTES - 4_000_000 + OTHER_BYTES + 22
+    assert await registered(api, ran) == digests(large_files)
+    assert held.held_bytes == PART_BYTES
+    assert ran.json["sent_bytes"] == size_of(large_files) - PART_BYTES
 
 
 async def test_a_file_that_changed_between_two_runs_starts_again(
-    start: Start, slipway: Slipway, server: FakeSlipway, shards: Path
+    start: Start, slipway: Command, api: Slipway, proxy: GatewayProxy, large_files: Path
 ) -> None:
-    """What the server holds of it is of other bytes, which the digest of the whole shows."""
-    server.break_after = [4_000_000]
-    server.fail(LARGE, lambda _: refusal(503, "unavailable", "Later."), times=99, after=1)
-    process = await start("upload", shards, "--name", "m", "--parallel", "1")
-    await server.until(lambda: len(server.sent(LARGE)) >= 2)
-    process.send_signal(signal.SIGINT)
-    await finished(process)
-    server._faults.clear()
-    (shards / LARGE).write_bytes(random.Random(9).randbytes(LARGE_BYTES))
+    """What the gateway holds of it is of other bytes, which the digest of the whole shows."""
+    await interrupted(start, proxy, large_files)
+    (large_files / LARGE).write_bytes(random.Random(9).randbytes(LARGE_BYTES))
 
-    ran = await slipway("upload", shards, "--name", "m", "--json")
+    ran = await slipway("upload", large_files, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
-    [upload] = server.uploads.values()
-    assert server.content(upload, LARGE) == (shards / LARGE).read_bytes()
+    assert await registered(api, ran) == digests(large_files)
 
 
-async def test_the_second_upload_hashes_and_sends_nothing(slipway: Slipway, server: FakeSlipway, shards: Path) -> None:
-    """The digests that the server answered are kept."""
-    await slipway("upload", shards, "--name", "m")
-    server.has = digests(server)
-    server.sizes = {LARGE_BYTES, OTHER_BYTES}
+async def test_the_second_upload_hashes_and_sends_nothing(
+    slipway: Command, proxy: GatewayProxy, large_files: Path
+) -> None:
+    """The digests that the gateway answered are kept."""
+    await slipway("upload", large_files, "--name", "m")
 
-    ran = await slipway("upload", shards, "--name", "m", "--json")
+    ran = await slipway("upload", large_files, "--name", "m", "--json")
 
     assert (ran.code, ran.json["sent_bytes"]) == (0, 0)
-    assert hashes(ran.err) == []
-    assert len(server.sent("POST .*directory")) == 2
+    assert hashed(ran.err) == []
+    assert len(proxy.sent("POST .*directory")) == 2
 
 
-async def test_one_changed_shard_is_sent_without_being_hashed(
-    slipway: Slipway, server: FakeSlipway, shards: Path
+async def test_one_changed_file_is_sent_without_being_hashed(
+    slipway: Command, api: Slipway, proxy: GatewayProxy, large_files: Path
 ) -> None:
-    await slipway("upload", shards, "--name", "m")
-    server.has = digests(server)
-    server.sizes = {LARGE_BYTES, OTHER_BYTES}
-    (shards / OTHER).write_bytes(random.Random(9).randbytes(OTHER_BYTES))
+    await slipway("upload", large_files, "--name", "m")
+    (large_files / OTHER).write_bytes(random.Random(9).randbytes(OTHER_BYTES))
 
-    ran = await slipway("upload", shards, "--name", "m", "--json")
+    ran = await slipway("upload", large_files, "--name", "m", "--json")
 
     assert (ran.code, ran.json["sent_bytes"]) == (0, OTHER_BYTES)
-    assert hashes(ran.err) == []
-    assert len(server.sent("POST .*directory")) == 2
+    assert hashed(ran.err) == []
+    assert len(proxy.sent("POST .*directory")) == 2
+    assert await registered(api, ran) == digests(large_files)
 
 
 async def test_from_another_place_only_what_may_be_known_is_hashed(
-    slipway: Slipway, server: FakeSlipway, shards: Path, tmp_path: Path
+    slipway: Command, api: Slipway, large_files: Path, tmp_path: Path
 ) -> None:
-    """A copy, of which this machine knows nothing: the file of a known size is hashed, and turns out to be there."""
-    await slipway("upload", shards, "--name", "m")
-    server.has = digests(server)
-    server.sizes = {LARGE_BYTES}
-    copied = Path(shutil.copytree(shards, tmp_path / "copy"))
+    """A copy, of which this machine knows nothing: files of known sizes are hashed, and turn out to be there."""
+    await slipway("upload", large_files, "--name", "m")
+    copy = Path(shutil.copytree(large_files, tmp_path / "copy"))
+    (copy / OTHER).write_bytes(random.Random(9).randbytes(OTHER_BYTES - 1))
+    known = (copy / LARGE).stat().st_size + (copy / "model.safetensors").stat().st_size
 
-    ran = await slipway("upload", copied, "--name", "m", "--json")
+    ran = await slipway("upload", copy, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
-    assert ran.json["sent_bytes"] == OTHER_BYTES
-    assert ["9.0 MB of 9.0 MB" in line for line in hashes(ran.err)] == [True]
-    assert [upload.status for upload in server.uploads.values()] == ["completed", "aborted", "completed"]
+    assert ran.json["sent_bytes"] == OTHER_BYTES - 1
+    assert [f"{decimal(known)} of {decimal(known)}" in line for line in hashed(ran.err)] == [True]
+    assert [session.status for session in await api.uploads.find()] == ["completed", "aborted", "completed"]
 
 
-async def test_a_file_just_written_is_not_remembered(slipway: Slipway, server: FakeSlipway, shards: Path) -> None:
+async def test_a_file_just_written_is_not_remembered(slipway: Command, large_files: Path) -> None:
     """It might change again within the same tick of the clock."""
-    os.utime(shards / LARGE)
-    await slipway("upload", shards, "--name", "m")
-    server.has = digests(server)
-    server.sizes = {LARGE_BYTES, OTHER_BYTES}
+    os.utime(large_files / LARGE)
+    await slipway("upload", large_files, "--name", "m")
 
-    ran = await slipway("upload", shards, "--name", "m", "--json")
+    ran = await slipway("upload", large_files, "--name", "m", "--json")
 
-    assert ["9.0 MB of 9.0 MB" in line for line in hashes(ran.err)] == [True]
+    assert ["20.0 MB of 20.0 MB" in line for line in hashed(ran.err)] == [True]
     assert ran.json["sent_bytes"] == 0
 
 
 @pytest.mark.parametrize("claim", [{"crc32": "00000000"}, {"crc32": None, "checksum": "0" * 64}])
 async def test_a_server_that_stored_other_bytes_is_found_out(
-    slipway: Slipway, server: FakeSlipway, shards: Path, claim: dict[str, object]
+    slipway: Command, proxy: GatewayProxy, large_files: Path, claim: Document
 ) -> None:
-    server.claims = claim
+    proxy.change(f"PUT .*{LARGE}", lambda stored: stored | claim)
 
-    ran = await slipway("upload", shards, "--name", "m")
+    ran = await slipway("upload", large_files, "--name", "m")
 
     assert ran.code == 1
     assert "stored other bytes" in ran.err
@@ -194,17 +196,17 @@ async def test_a_server_that_stored_other_bytes_is_found_out(
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda _: refusal(405, "method_not_allowed", "No PUT here."),
+        refusal(405, "method_not_allowed", "No PUT here."),
         lambda _: web.Response(status=404, text="nginx"),
-        lambda _: refusal(400, "invalid_request", "What is Content-Range?"),
+        refusal(400, "invalid_request", "What is Content-Range?"),
     ],
 )
 async def test_an_older_server_is_told_apart(
-    slipway: Slipway, server: FakeSlipway, shards: Path, answer: object
+    slipway: Command, proxy: GatewayProxy, large_files: Path, answer: Answer
 ) -> None:
-    server.fail(LARGE, answer, times=9)
+    proxy.fail(f"PUT .*{LARGE}", answer, times=9)
 
-    ran = await slipway("upload", shards, "--name", "m")
+    ran = await slipway("upload", large_files, "--name", "m")
 
     assert ran.code == 1
     assert "takes no files as resumable streams" in ran.err
@@ -212,37 +214,32 @@ async def test_an_older_server_is_told_apart(
 
 
 async def test_an_older_server_that_takes_the_file_all_the_same_is_checked_by_its_digest(
-    slipway: Slipway, server: FakeSlipway, shards: Path
+    slipway: Command, api: Slipway, proxy: GatewayProxy, large_files: Path
 ) -> None:
-    server.ranges = False
+    proxy.set_headers("PUT", Content_Range=None)
+    proxy.change("PUT", lambda stored: {name: value for name, value in stored.items() if name != "crc32"})
 
-    ran = await slipway("upload", shards, "--name", "m")
+    ran = await slipway("upload", large_files, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
+    assert await registered(api, ran) == digests(large_files)
 
 
 async def test_what_the_server_waits_for_is_printed(
-    slipway: Slipway, start: Start, server: FakeSlipway, shards: Path
+    slipway: Command, start: Start, api: Slipway, deployment: Deployment, proxy: GatewayProxy, archive: Path
 ) -> None:
     """It keeps everything, and goes on by itself."""
-    server.processing_rounds = 10_000
-    process = await start("upload", shards, "--name", "m")
-    await server.until(lambda: bool(server.sent("complete")))
-    server.uploads["u0"].waiting_for = "Object storage is full."
-    looked = len(server.sent("GET .*uploads/u0"))
-    await server.until(lambda: len(server.sent("GET .*uploads/u0")) >= looked + 2)
-    shown = await slipway("uploads", "get", "u0")
-    server.processing_rounds = 0
+    park = "UPDATE upload_stream SET waiting_for = $2, parked_at = now() WHERE upload_id = $1"
+    with deployment.frozen("extractor"):
+        process = await start("upload", archive, "--name", "m")
+        await proxy.until(lambda: bool(proxy.sent("complete")))
+        [session] = await api.uploads.find()
+        await asyncio.to_thread(deployment.sql, "gateway", park, session.session_id, "Object storage is full.")
+        looked = len(proxy.sent(f"GET .*uploads/{session.session_id}"))
+        await proxy.until(lambda: len(proxy.sent(f"GET .*uploads/{session.session_id}")) >= looked + 2)
+        shown = await slipway("uploads", "get", session.session_id)
     ran = await finished(process)
 
     assert ran.code == 0, ran.err
     assert ran.err.count("goes on by itself: Object storage is full.") == 1
     assert "Object storage is full." in shown.out
-
-
-def digests(server: FakeSlipway) -> set[str]:
-    """Of everything that was stored."""
-
-    return {
-        hashlib.sha256(content).hexdigest() for upload in server.uploads.values() for content in upload.stored.values()
-    }

@@ -1,4 +1,4 @@
-"""`slipway upload` against a server that speaks the documented API."""
+"""`slipway upload` against the gateway, by way of a proxy that fails."""
 
 from __future__ import annotations
 
@@ -7,68 +7,61 @@ import signal
 import tarfile
 from pathlib import Path
 
-import pytest
-from aiohttp import web
-
-from tests.integration.cli.conftest import Slipway, Start, finished
-from tests.integration.cli.server import FakeSlipway, hang_up, refusal
-
-WEIGHTS = "weights 100%.safetensors"
-
-
-@pytest.fixture
-def archive(model: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "model.tar"
-    with tarfile.open(path, "w") as tar:
-        tar.add(model, arcname=".")
-    return path
+from libs.client import Slipway
+from tests.integration.cli.conftest import Command, Project, Start, digests, finished, packed, registered
+from tests.integration.cli.proxy import GatewayProxy, hang_up, refusal
+from tests.support.deployment import CHUNK_BYTES, Deployment
+from tests.support.eventually import eventually
+from tests.support.models import given_llama, written
 
 
-async def test_archive_arrives_whole(slipway: Slipway, server: FakeSlipway, archive: Path) -> None:
+async def test_archive_arrives_whole(slipway: Command, api: Slipway, archive: Path) -> None:
     """Parts sent in parallel are, in the order of their numbers, the file."""
     ran = await slipway("upload", archive, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
     assert ran.json["status"] == "ready"
     assert ran.json["sent_bytes"] == archive.stat().st_size
-    [upload] = server.uploads.values()
-    assert server.content(upload) == archive.read_bytes()
-    assert upload.wanted["archive_format"] == "tar"
+    assert await registered(api, ran) == digests(archive.with_name("archived"))
+    session = await api.uploads.get(ran.json["session_id"])
+    assert session.archive_format == "tar"
+    assert (session.total_chunks or 0) > 4
 
 
-async def test_directory_arrives_whole_without_junk(slipway: Slipway, server: FakeSlipway, model: Path) -> None:
+async def test_directory_arrives_whole_without_junk(slipway: Command, api: Slipway, model: Path) -> None:
     """Names keep their spaces and percent signs, and what is no part of a model stays."""
     ran = await slipway("upload", model, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
-    [upload] = server.uploads.values()
-    assert set(upload.counts) == {"config.json", "1_Pooling/config.json", WEIGHTS}
-    assert server.content(upload, WEIGHTS) == (model / WEIGHTS).read_bytes()
+    files = await registered(api, ran)
+    assert files == digests(model)
+    assert {"1_Pooling/config.json", "notes 100%.txt"} < files.keys()
 
 
-async def test_files_that_the_project_has_are_not_sent(slipway: Slipway, server: FakeSlipway, model: Path) -> None:
+async def test_files_that_the_project_has_are_not_sent(slipway: Command, proxy: GatewayProxy, model: Path) -> None:
     ran = await slipway("upload", model, "--name", "m", "--json")
-    [first] = server.uploads.values()
-    server.has = {file["sha256"] for file in first.wanted["files"]}
+    size_bytes = sum((model / path).stat().st_size for path in digests(model))
+    sent = proxy.sent("PUT")
 
     again = await slipway("upload", model, "--name", "m", "--json")
 
-    assert (ran.json["sent_bytes"], again.json["sent_bytes"]) == (10_264, 0)
-    assert again.json["kept_bytes"] == 10_264
+    assert (ran.json["sent_bytes"], again.json["sent_bytes"]) == (size_bytes, 0)
+    assert again.json["kept_bytes"] == size_bytes
+    assert proxy.sent("PUT") == sent
 
 
 async def test_interrupted_archive_is_resumed_by_the_same_command(
-    start: Start, slipway: Slipway, server: FakeSlipway, archive: Path
+    start: Start, slipway: Command, api: Slipway, proxy: GatewayProxy, archive: Path
 ) -> None:
     """Ctrl-C says how to go on; the second run sends only what the first did not."""
     command = ("upload", archive, "--name", "m")
-    server.fail("part_number=2", lambda _: refusal(503, "unavailable", "Later.", {"Retry-After": "30"}), times=99)
+    proxy.fail("part_number=2$", refusal(503, "unavailable", "Later.", {"Retry-After": "30"}), times=99)
     process = await start(*command, "--parallel", "1")
-    await asyncio.wait_for(server.part_arrived.wait(), 30)
+    await proxy.until(lambda: bool(proxy.answered("200 .*part_number=1$")))
     process.send_signal(signal.SIGINT)
     interrupted = await finished(process)
-    stored = server.sent("part_number=0")
-    server._faults.clear()
+    stored = proxy.sent("part_number=[01]$")
+    proxy.recover()
 
     ran = await slipway(*command, "--json")
 
@@ -77,55 +70,61 @@ async def test_interrupted_archive_is_resumed_by_the_same_command(
     assert "Traceback" not in interrupted.err
     assert ran.code == 0, ran.err
     assert ran.json["resumed"] is True
-    assert server.sent("part_number=0") == stored
-    [upload] = server.uploads.values()
-    assert server.content(upload) == archive.read_bytes()
+    assert ran.json["kept_bytes"] == 2 * CHUNK_BYTES
+    assert proxy.sent("part_number=[01]$") == stored
+    assert await registered(api, ran) == digests(archive.with_name("archived"))
 
 
-async def test_session_with_other_bytes_is_left_alone(slipway: Slipway, server: FakeSlipway, archive: Path) -> None:
+async def test_session_with_other_bytes_is_left_alone(
+    slipway: Command, api: Slipway, proxy: GatewayProxy, archive: Path, tmp_path: Path
+) -> None:
     """An archive of the same name and size is not continued with parts of another one."""
-    server.fail("complete", lambda _: refusal(500, "internal_error", "Broken."))
+    proxy.fail("complete", refusal(500, "internal_error", "Broken."))
     await slipway("upload", archive, "--name", "m")
-    content = bytearray(archive.read_bytes())
-    content[600] ^= 1
-    archive.write_bytes(content)
+    [first] = await api.uploads.find()
+    other = written(given_llama(seed=1), tmp_path / "other")
+    size_bytes = archive.stat().st_size
+    packed(other, archive)
+    assert archive.stat().st_size == size_bytes
 
     ran = await slipway("upload", archive, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
     assert ran.json["resumed"] is False
-    assert "slipway uploads abort u0" in ran.err
-    assert server.content(server.uploads["u1"]) == bytes(content)
+    assert f"slipway uploads abort {first.session_id}" in ran.err
+    assert await registered(api, ran) == digests(other)
+    assert (await api.uploads.get(first.session_id)).status == "open"
 
 
 async def test_broken_connections_and_busy_servers_are_outlived(
-    slipway: Slipway, server: FakeSlipway, archive: Path
+    slipway: Command, api: Slipway, proxy: GatewayProxy, archive: Path
 ) -> None:
-    server.fail("part_number=1", hang_up)
-    server.fail("part_number=3", lambda _: refusal(503, "unavailable", "Postgres is away.", {"Retry-After": "1"}))
-    server.fail("complete", lambda _: refusal(429, "rate_limit_exceeded", "Slower.", {"Retry-After": "1"}))
+    proxy.fail("part_number=1$", hang_up)
+    proxy.fail("part_number=3$", refusal(503, "unavailable", "Postgres is away.", {"Retry-After": "1"}))
+    proxy.fail("complete", refusal(429, "rate_limit_exceeded", "Slower.", {"Retry-After": "1"}))
+    proxy.lose_answer("part_number=4$")
 
     ran = await slipway("upload", archive, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
     assert "Postgres is away." in ran.err
-    [upload] = server.uploads.values()
-    assert server.content(upload) == archive.read_bytes()
+    assert await registered(api, ran) == digests(archive.with_name("archived"))
 
 
-async def test_damaged_bytes_are_sent_again(slipway: Slipway, server: FakeSlipway, archive: Path) -> None:
-    server.fail("part_number=1", lambda _: refusal(400, "checksum_mismatch", "Other bytes."))
+async def test_damaged_bytes_are_sent_again(slipway: Command, api: Slipway, proxy: GatewayProxy, archive: Path) -> None:
+    proxy.damage("part_number=1$")
 
-    ran = await slipway("upload", archive, "--name", "m")
+    ran = await slipway("upload", archive, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
+    assert len(proxy.answered("400 .*part_number=1$")) == 1
+    assert await registered(api, ran) == digests(archive.with_name("archived"))
 
 
 async def test_a_server_that_stored_other_bytes_is_found_out(
-    slipway: Slipway, server: FakeSlipway, archive: Path
+    slipway: Command, proxy: GatewayProxy, archive: Path
 ) -> None:
-    wrong = {"part_number": 0, "size": 1000, "checksum": "0" * 64}
-    server.fail("part_number=0", lambda _: web.json_response(wrong))
+    proxy.change("part_number=0$", lambda stored: stored | {"checksum": "0" * 64})
 
     ran = await slipway("upload", archive, "--name", "m")
 
@@ -133,73 +132,93 @@ async def test_a_server_that_stored_other_bytes_is_found_out(
     assert "stored other bytes" in ran.err
 
 
-async def test_findings_are_printed_and_the_exit_code_tells(slipway: Slipway, server: FakeSlipway, model: Path) -> None:
-    server.findings = [
-        {
-            "rule": "safetensors-hole",
-            "severity": "error",
-            "message": "There is a hole between two tensors.",
-            "fix": "Save the model again.",
-            "file": "model.safetensors",
-            "offset_bytes": 17,
-        }
-    ]
+async def test_findings_are_printed_and_the_exit_code_tells(slipway: Command, api: Slipway, model: Path) -> None:
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
 
     ran = await slipway("upload", model, "--name", "m")
 
     assert ran.code == 1
-    for words in ("error", "model.safetensors at byte 17", "There is a hole", "Save the model again."):
-        assert words in ran.out
+    assert "● error" in ran.out
+    printed = "".join(ran.out.split())  # where the room is short, text goes on in the next line
+    [finding] = [each for each in (await api.models.report("m")).findings if each.severity == "error"]
+    for words in ("error", "model.safetensors", finding.message, finding.fix, finding.rule):
+        assert "".join(words.split()).replace("│", "") in printed.replace("│", "")
 
 
 async def test_refused_archive_is_one_line_and_one_document(
-    slipway: Slipway, server: FakeSlipway, archive: Path
+    slipway: Command, api: Slipway, proxy: GatewayProxy, tmp_path: Path
 ) -> None:
     """A session that failed while parts arrive answers the next part with its reason."""
-    finding = {"rule": "tar-symlink", "severity": "error", "message": "A symbolic link.", "fix": "Archive with -h."}
-    server.fail(
-        "part_number=2",
-        lambda _: refusal(422, "archive_rejected", "A symbolic link. Archive with -h.", finding=finding),
-    )
+    folder = written(given_llama(), tmp_path / "linked")
+    (folder / "a link").symlink_to("config.json")
+    archive = tmp_path / "linked.tar"
+    with tarfile.open(archive, "w") as tar:  # the link first
+        for name in ("a link", "model.safetensors", "config.json"):
+            tar.add(folder / name, arcname=name)
 
-    ran = await slipway("upload", archive, "--name", "m", "--json")
+    async def refused() -> None:
+        await eventually(lambda: _status_is(api, "failed"))
+
+    proxy.before("part_number=2$", refused)
+
+    ran = await slipway("upload", archive, "--name", "m", "--parallel", "1", "--json")
 
     assert ran.code == 1
-    assert ran.json["error"]["finding"]["rule"] == "tar-symlink"
-    assert ran.err.splitlines()[-1] == "Error: A symbolic link. Archive with -h."
+    assert proxy.answered("422 .*part_number=2$")
+    error = ran.json["error"]
+    assert error["finding"]["rule"] == "tar-symlink"
+    assert "a link" in error["message"]
+    assert ran.err.splitlines()[-1] == f"Error: {error['message']}"
+    assert await _status_is(api, "failed")
 
 
-async def test_processing_is_waited_for(slipway: Slipway, server: FakeSlipway, model: Path) -> None:
+async def test_processing_is_waited_for(
+    start: Start, deployment: Deployment, proxy: GatewayProxy, archive: Path
+) -> None:
     """202 means: ask again."""
-    server.processing_rounds = 2
+    proxy.set_headers("complete", Prefer="wait=0")
+    with deployment.frozen("extractor"):
+        process = await start("upload", archive, "--name", "m", "--json")
+        await proxy.until(lambda: len(proxy.answered("202 .*complete")) >= 2)
+    ran = await finished(process)
 
-    ran = await slipway("upload", model, "--name", "m", "--json")
-
+    assert ran.code == 0, ran.err
     assert ran.json["status"] == "ready"
-    assert len(server.sent("complete")) == 3
+    assert len(proxy.answered("200 .*complete")) == 1
 
 
-async def test_no_wait_returns_at_once(slipway: Slipway, server: FakeSlipway, model: Path) -> None:
-    server.processing_rounds = 9
-
-    ran = await slipway("upload", model, "--name", "m", "--no-wait", "--json")
+async def test_no_wait_returns_at_once(
+    slipway: Command, deployment: Deployment, proxy: GatewayProxy, archive: Path
+) -> None:
+    with deployment.frozen("extractor"):
+        ran = await slipway("upload", archive, "--name", "m", "--no-wait", "--json")
 
     assert (ran.code, ran.json["status"]) == (0, "processing")
-    assert len(server.sent("complete")) == 1
+    assert len(proxy.sent("complete")) == 1
 
 
-async def test_file_deleted_meanwhile_is_sent_after_all(slipway: Slipway, server: FakeSlipway, model: Path) -> None:
+async def test_file_deleted_meanwhile_is_sent_after_all(
+    slipway: Command, api: Slipway, deployment: Deployment, project: Project, proxy: GatewayProxy, model: Path
+) -> None:
     """The project had a file when the upload was opened, and no longer when it is completed."""
     await slipway("upload", model, "--name", "m")
-    server.has = {file["sha256"] for file in server.uploads["u0"].wanted["files"]}
+    proxy.requests.clear()
+    config = digests(model)["config.json"]
 
-    def vanish(_: web.Request) -> web.Response:
-        server.uploads["u1"].present.discard("config.json")
-        return refusal(409, "parts_missing", "config.json is missing.")
+    async def lose() -> None:
+        query = "UPDATE blob SET missing_since = now() WHERE project_id = $1 AND sha256 = $2"
+        await asyncio.to_thread(deployment.sql, "gateway", query, project.id, config)
 
-    server.fail("complete", vanish)
+    proxy.before("complete", lose)
 
     ran = await slipway("upload", model, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
-    assert set(server.uploads["u1"].counts) == {"config.json"}
+    assert [line.rpartition("/")[2] for line in proxy.sent("PUT")] == ["config.json"]
+    assert await registered(api, ran) == digests(model)
+
+
+async def _status_is(api: Slipway, status: str) -> bool:
+    [session] = await api.uploads.find()
+    return session.status == status

@@ -9,6 +9,7 @@ from libs.contracts import ModelRegistered, ObjectUnclaimed
 from libs.contracts.keys import member_key
 from libs.db import Tx, transaction
 from services.gateway.admin import store as admin
+from services.gateway.deadlines import PAUSES
 from services.gateway.models import registration, transitions
 from services.gateway.models.handlers import drop_unclaimed
 from services.gateway.models.store import models, validations
@@ -38,7 +39,7 @@ async def answer_lifecycle(tx: Tx) -> None:
 
 
 async def sweep(tx: Tx) -> None:
-    asked = await validations.overdue(tx, LATER, registration.PAUSES, 20)
+    asked = await validations.overdue(tx, LATER, PAUSES, 20)
     assert len(asked) == 20
     await tx.execute("UPDATE model SET asked = 6 WHERE id = ANY ($1)", [model.id for model in asked])
     assert len(await registration.give_up(tx, LATER, timedelta(days=7))) == 20

@@ -110,7 +110,7 @@ def test_an_unknown_way_is_refused_with_the_known_ones(monkeypatch: pytest.Monke
 
 
 def test_where_namespaces_are_forbidden_it_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unprivileged.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(unprivileged, "why_not", lambda way, _: "forbidden" if way == "namespace" else None)
     assert unprivileged.choose(Path("postgres")) == "nobody"
 

@@ -234,7 +234,7 @@ async def test_who_lost_the_lease_stops_and_changes_nothing(given: Given) -> Non
     model = await given.model(given_llama())
     await given.ask(model)
     given.storage.gate.clear()
-    async with given.working(lease_s=3):
+    async with given.working(lease_s=3, first_patience_s=60):
         await given.storage.arrived.wait()
         [task] = [task for task in asyncio.all_tasks() if task.get_name().startswith("validation ")]
         await given.pool.execute(
@@ -254,7 +254,8 @@ async def test_a_lease_that_ran_out_while_postgres_was_away_is_kept_unless_someb
     [held] = await claim(given, 1)
     await given.pool.execute("UPDATE validation SET not_before = now() - interval '1 hour'")
     async with transaction(given.pool) as tx:
-        assert await store.LEASES.renew(tx, "a process", [(held.key, held.fence)], 60) == {(held.validation_id, held.fence)}
+        lease = (held.key, held.fence)
+        assert await store.LEASES.renew(tx, "a process", [lease], 60) == {lease}
     assert await claim(given, 1) == []
 
     await given.pool.execute("UPDATE validation SET not_before = now() - interval '1 hour'")

@@ -82,6 +82,13 @@ def test_refuses(case: str) -> None:
     assert caught.value.rule == rule
 
 
+def test_a_header_longer_than_is_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gguf, "MAX_HEADER_BYTES", 1000)
+    with pytest.raises(Unreadable) as caught:
+        read(gguf_header({"filler": (ARRAY, struct.pack("<IQ", U8, 5000) + bytes(5000))}, {}))
+    assert caught.value.rule == "gguf-header-too-large"
+
+
 def test_reads_as_much_as_the_header_is_long_and_not_a_gigabyte_of_tensors() -> None:
     """The file claims to have a gigabyte; what is asked for is its front."""
     front = given_gguf().ljust(256 * 1024, b"\0")

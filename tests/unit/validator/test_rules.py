@@ -268,6 +268,7 @@ def test_findings_fit_into_an_event_however_much_is_wrong(letter: str) -> None:
     assert len(kept) <= MAX_FINDINGS + 1
     assert {finding.severity for finding in kept} == {"error"}
     assert "\0" not in kept[0].message  # which jsonb would refuse
+    assert kept[-1].rule == "more-findings"
     assert kept[-1].message == f"There are {1000 - len(kept) + 1:,} findings more like these."
 
 

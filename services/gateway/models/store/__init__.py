@@ -1,1 +1,1 @@
-"""All SQL of the registry: models, their files, the objects that hold them."""
+"""The SQL of `model`, `model_file` and `blob`; one function a statement."""

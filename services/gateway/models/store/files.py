@@ -12,17 +12,17 @@ from libs.db import Tx
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the contents of an upload are kept."""
+    """The objects that hold the contents of an upload."""
 
     keys: dict[str, str]  # by sha256
-    replaced: dict[str, str]  # by sha256: the keys under which storage had lost it, which are no longer used
+    replaced: dict[str, str]  # old keys by sha256, of contents that storage had lost; no longer used
 
 
 async def claim(tx: Tx, project_id: str, files: Sequence[StoredFile]) -> Claimed:
-    """The key under which the project stores each content: of its first copy that is in storage.
+    """Enter each content of `files` in `blob`, unless the project has it already, and hold it for this transaction.
 
-    Nobody can release them or find them missing until the transaction ends. Rows that are there are only shared, and
-    new ones entered in one order: uploads that have files in common, and may share some of them already, take no turns.
+    Until the transaction ends, no other one can delete these rows or mark them as missing. Existing rows are locked
+    FOR SHARE and new ones are inserted in one order, so that uploads with files in common do not wait for each other.
     """
     first = {file.sha256: file for file in reversed(files)}
     contents = sorted(first)
@@ -56,7 +56,7 @@ async def claim(tx: Tx, project_id: str, files: Sequence[StoredFile]) -> Claimed
 
 
 async def _replace_missing(tx: Tx, project_id: str, contents: Sequence[str], new_keys: Sequence[str]) -> dict[str, str]:
-    """Where the stored copy of a content is missing, the new one takes its place. Returns the old keys by sha256."""
+    """Let the new objects take the place of those that storage has lost. Returns the old keys by sha256."""
     rows = await tx.fetch(
         """
         WITH lost AS MATERIALIZED (
@@ -78,9 +78,9 @@ async def _replace_missing(tx: Tx, project_id: str, contents: Sequence[str], new
 
 
 async def mark_missing(tx: Tx, project_id: str, keys: Sequence[str], at: datetime) -> list[str]:
-    """Objects that are not in storage: dedupe no longer counts on them.
+    """Mark objects that are not in storage, so that no upload shares them any more.
 
-    Waits for registrations that share them. Returns the sha256 of those that were not marked before.
+    Waits for registrations that hold them. Returns the sha256 of those that were not marked before.
     """
     rows = await tx.fetch(
         """
@@ -99,7 +99,7 @@ async def mark_missing(tx: Tx, project_id: str, keys: Sequence[str], at: datetim
 
 
 async def mark_found(tx: Tx, project_id: str, keys: Sequence[str], at: datetime) -> list[str]:
-    """Objects that are in storage again. Returns the sha256 of those that were missing."""
+    """Mark objects as being in storage. Returns the sha256 of those that were missing."""
     rows = await tx.fetch(
         """
         WITH found AS MATERIALIZED (
@@ -119,7 +119,7 @@ async def mark_found(tx: Tx, project_id: str, keys: Sequence[str], at: datetime)
 
 
 async def missing_of(tx: Tx, model_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The files of these models whose objects are missing, by model, each in order of path."""
+    """The paths of files whose objects are missing, in order, by model; without models that lack none."""
     rows = await tx.fetch(
         """
         SELECT f.model_id, array_agg(f.path ORDER BY f.path COLLATE "C") AS paths
@@ -133,7 +133,7 @@ async def missing_of(tx: Tx, model_ids: Sequence[str]) -> dict[str, list[str]]:
 
 
 async def insert(tx: Tx, model_id: str, project_id: str, files: Sequence[StoredFile]) -> None:
-    """List the model's files; their blobs are claimed already."""
+    """Insert the files of a model, whose contents have been claimed."""
     await tx.executemany(
         "INSERT INTO model_file (model_id, path, project_id, sha256) VALUES ($1, $2, $3, $4)",
         [(model_id, file.path, project_id, file.sha256) for file in files],
@@ -154,7 +154,7 @@ async def of_model(tx: Tx, model_id: str) -> list[StoredFile]:
 
 
 async def get(tx: Tx, model_id: str, path: str) -> StoredFile | None:
-    """One file of the model and its object."""
+    """A file of the model and its object; None if the model has no such file."""
     row = await tx.fetchrow(
         """
         SELECT f.path, b.size_bytes, b.sha256, b.key
@@ -168,6 +168,6 @@ async def get(tx: Tx, model_id: str, path: str) -> StoredFile | None:
 
 
 async def claimed(tx: Tx, keys: Sequence[str]) -> set[str]:
-    """Which of these objects the registry refers to."""
+    """Those of the keys that the registry refers to."""
     rows = await tx.fetch("SELECT key FROM blob WHERE key = ANY ($1)", list(keys))
     return {row["key"] for row in rows}

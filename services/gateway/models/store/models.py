@@ -159,17 +159,16 @@ async def reopen(tx: Tx, model_id: str) -> None:
     await _move(tx, REOPEN, model_id)
 
 
-async def fail(tx: Tx, model_id: str, reason: str) -> bool:
-    """FAIL, with its reason; False in any state but its sources."""
-    failed = await tx.fetchval(
+async def fail(tx: Tx, model_id: str, reason: str) -> None:
+    """FAIL, with its reason; nothing in any state but its sources."""
+    await tx.execute(
         f"""
         UPDATE model SET status = {FAIL.target!r}, status_reason = $2, deadline_at = NULL, updated_at = now()
-         WHERE id = $1 AND status {sql_in(FAIL.sources)} RETURNING id
+         WHERE id = $1 AND status {sql_in(FAIL.sources)}
         """,
         model_id,
         reason,
     )
-    return failed is not None
 
 
 async def _move(tx: Tx, transition: Transition[ModelStatus], model_id: str) -> None:

@@ -101,9 +101,9 @@ async def park(
     *,
     at: datetime,
     validation_id: str | None = None,
-    ask_at: datetime | None = None,
+    due_at: datetime | None = None,
 ) -> None:
-    """Record why a model has no verdict yet; the next answer is due at `ask_at`.
+    """Record why a model has no verdict yet; the next answer is due at `due_at`.
 
     With `validation_id`, only if that is the verdict which the model waits for.
     """
@@ -118,7 +118,7 @@ async def park(
         reason,
         at,
         validation_id,
-        ask_at,
+        due_at,
     )
 
 

@@ -26,10 +26,10 @@ from libs.db import transaction
 from libs.web import make_app
 from services.gateway.admin import routes
 from services.gateway.admin.store import KEPT
+from services.gateway.deadlines import PAUSES
 from services.gateway.models.sweepers import give_verdicts_up
 from services.gateway.projects.access import OPERATOR
 from services.gateway.projects.authentication import authenticate_by
-from services.gateway.uploads.deadlines import PAUSES
 from services.gateway.uploads.store import deadlines
 from services.gateway.uploads.sweepers import ask_extractor_again
 from tests.integration.gateway.models.test_verdicts import DAYS, asked_through_all_pauses

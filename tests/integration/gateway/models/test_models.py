@@ -14,7 +14,7 @@ from libs.db import connection
 from libs.web import make_app
 from services.gateway.models.routes import ROUTES
 from services.gateway.projects.authentication import authenticate_by
-from services.gateway.projects.names import digest_of
+from services.gateway.projects.identifiers import digest_of
 from tests.integration.gateway.models.verdicts import report
 from tests.integration.gateway.uploading import FILES, PROJECT, Uploads
 from tests.support.plans import counted

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from libs.contracts import ModelRejected, ModelValidated, ModelValidationRequested, id_of
 from libs.db import connection
-from services.gateway.models.registration import PAUSES
+from services.gateway.deadlines import PAUSES
 from services.gateway.models.sweepers import ask_verdicts_again, give_verdicts_up
-from tests.integration.gateway.models.verdicts import STALE_AFTER, SYMLINK, asked_for, give_up_event, parked, report
-from tests.integration.gateway.uploading import FILES, NOON, Uploads
+from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, give_up_event, parked, report
+from tests.integration.gateway.uploading import FILES, NOON, STALE_AFTER, Uploads
 
 DAYS = timedelta(days=7)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from libs.bus import DeadLetter
 from libs.contracts import (
@@ -20,7 +20,6 @@ from libs.outbox import emit
 from services.gateway.handlers import handlers
 from tests.integration.gateway.uploading import NOON, Uploads
 
-STALE_AFTER = timedelta(seconds=30)  # the default of the setting
 SYMLINK = Finding(rule="tar-symlink", severity="error", message="is a link.", fix="Use tar -h.", file="a.json")
 
 

@@ -17,7 +17,7 @@ from libs.errors import Unauthenticated
 from libs.web import Principal, Request, Response, Route, make_app
 from services.gateway.projects.access import MODELS, ProjectKey
 from services.gateway.projects.authentication import authenticate_by
-from services.gateway.projects.names import digest_of
+from services.gateway.projects.identifiers import digest_of
 from services.gateway.projects.routes import ROUTES
 from tests.support.fixtures import PoolFor
 from tests.support.plans import counted

@@ -15,7 +15,7 @@ from libs.contracts import StreamProgress
 from libs.db import Pool, connection, transaction
 from libs.web import make_app
 from services.gateway.projects.authentication import authenticate_by
-from services.gateway.projects.names import digest_of
+from services.gateway.projects.identifiers import digest_of
 from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.part_sizes import of_stream
 from services.gateway.uploads.progress import Progress

@@ -22,7 +22,8 @@ from libs.contracts import (
 )
 from libs.contracts.keys import member_key
 from libs.db import connection
-from services.gateway.uploads.deadlines import PAUSES, lifetime
+from services.gateway.deadlines import PAUSES
+from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.progress import Progress
 from services.gateway.uploads.store.expiry import Lifetime
 from services.gateway.uploads.sweepers import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,9 @@ async def test_repeated_pass_takes_back_what_it_had_counted(path: Path) -> None:
     """Progress never exceeds the size, however often a transfer breaks."""
     moved: list[int] = []
     piece = FileSlice(path, 0, len(CONTENT), moved.append)
-    first = piece.__aiter__()
-    await anext(first)
-    await anext(first)  # the first chunk counts once the second is asked for
-    await first.aclose()
+    async with aclosing(piece.__aiter__()) as first:
+        await anext(first)
+        await anext(first)  # the first chunk counts once the second is asked for
 
     async for _ in piece:
         assert sum(moved) <= len(CONTENT)

@@ -1,4 +1,4 @@
-"""Ids, slugs and keys: how they look, and where their randomness comes from."""
+"""The formats of project ids, slugs and keys; new ones are random."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def new_key_id() -> str:
 
 
 def new_key(slug: str) -> str:
-    """The key itself, xero_{slug}_{secret}: to be shown once and kept by its SHA-256 only."""
+    """A key, xero_{slug}_{secret}; only its SHA-256 may be stored."""
     return f"xero_{slug}_" + "".join(secrets.choice(_BASE62) for _ in range(_SECRET_LENGTH))
 
 
 def prefix_of(key: str) -> str:
-    """How a key begins, to recognise it by: "xero_myproject_aB3dE9"."""
+    """The beginning of a key, by which people recognise it: "xero_myproject_aB3dE9"."""
     return key[: -(_SECRET_LENGTH - _SHOWN_LENGTH)]
 
 
 def digest_of(key: str) -> bytes:
-    """SHA-256: enough for a random secret, which no dictionary has, and fast enough for every request."""
+    """The SHA-256 of a key: enough for a random secret, which no dictionary has, and fast enough for every request."""
     return hashlib.sha256(key.encode(errors="surrogateescape")).digest()  # a header may hold any byte
 
 
 def slugs(name: str) -> Iterator[str]:
-    """The slug for a project called `name`, then what to take if that is taken: "myproject", "myproject2", …"""
+    """Slugs for a project called `name`, to be tried until one is free: "myproject", "myproject2", …"""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]", "", plain)[:_MAX_SLUG] or "project"
     yield slug

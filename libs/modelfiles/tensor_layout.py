@@ -58,9 +58,9 @@ def _size_bits(name: str, tensor: Tensor) -> int:
 def _misplaced(name: str, tensor: Tensor, reached: int) -> Unreadable:
     place = f"Tensor {name!r} at bytes {tensor.begin:,} to {tensor.end:,}"
     if tensor.end < tensor.begin:
-        rule, message = "safetensors-offsets", f"{place} ends before it begins."
-    elif tensor.begin > reached:
-        rule, message = "safetensors-hole", f"{place} leaves a hole after byte {reached:,}, where the last one ended."
-    else:
-        rule, message = "safetensors-overlap", f"{place} overlaps the one before it, which ends at {reached:,}."
-    return Unreadable(rule, message, SAVE_AGAIN)
+        return Unreadable("safetensors-offsets", f"{place} ends before it begins.", SAVE_AGAIN)
+    if tensor.begin > reached:
+        message = f"{place} leaves a hole after byte {reached:,}, where the last one ended."
+        return Unreadable("safetensors-hole", message, SAVE_AGAIN)
+    message = f"{place} overlaps the one before it, which ends at {reached:,}."
+    return Unreadable("safetensors-overlap", message, SAVE_AGAIN)

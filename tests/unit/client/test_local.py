@@ -6,6 +6,7 @@ import io
 import os
 import tarfile
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_archive_is_recognized(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("make", "words"), [(lambda p: None, "nothing at"), (lambda p: p.touch(), "is empty")])
-def test_nothing_and_empty_are_refused(tmp_path: Path, make: object, words: str) -> None:
+def test_nothing_and_empty_are_refused(tmp_path: Path, make: Callable[[Path], None], words: str) -> None:
     path = tmp_path / "m.tar"
     make(path)
 
