@@ -1,8 +1,9 @@
 """The extractor: archives and chunked files become files, while their parts are still arriving.
 
-Consumes: upload.opened, upload.part_stored, upload.completed, upload.resume_requested, upload.aborted, upload.expired,
-upload.failed.
-Emits: archive.extracted, archive.rejected, archive.parked.
+Consumes: upload.aborted, upload.completed, upload.expired, upload.failed, upload.opened, upload.part_stored,
+upload.resume_requested.
+Emits: archive.extracted, archive.parked, archive.rejected.
+Tables: ended_upload, extraction, extraction_file, extraction_part.
 Owns: one extraction a stream, the parts of it that are stored, and the files of it that are. Reads the parts' objects,
 writes the files'.
 

@@ -1,11 +1,13 @@
 """The gateway: the public API, and the registry as clients see it.
 
-Consumes: archive.extracted, archive.rejected, archive.parked, archive.progressed (of the previous release), and by
-plain NATS progress.streams; model.validated, model.rejected, model.validation_parked; object.unclaimed, object.missing,
-object.found, object.audited; dead letters of uploads and models.
-Emits: upload.opened, upload.part_stored, upload.completed, upload.aborted, upload.expired, upload.failed;
-model.registered, model.validation_requested; object.dropped; for operators upload.resume_requested and
-object.audit_requested.
+Consumes: archive.extracted, archive.parked, archive.progressed, archive.rejected, model.rejected, model.validated,
+model.validation_parked, object.audited, object.found, object.missing, object.unclaimed.
+Emits: model.registered, model.validation_requested, object.audit_requested, object.dropped, upload.aborted,
+upload.completed, upload.expired, upload.failed, upload.opened, upload.part_stored, upload.resume_requested.
+Dead letters: archive.extracted, archive.rejected, model.rejected, model.validated, model.validation_requested,
+upload.completed, upload.opened, upload.part_stored.
+Tables: api_key, audit, blob, model, model_file, project, upload, upload_file, upload_opening, upload_part,
+upload_stream, upload_transfer, upload_transfer_attempt, upload_transfer_part.
 Owns: projects and their keys; upload sessions and their parts; models, versions, files, and the objects behind them;
-what the last audits found.
+what the last audits found. The extractor's progress comes by plain NATS (progress.streams).
 """

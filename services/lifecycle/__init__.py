@@ -1,8 +1,10 @@
 """Lifecycle: owns every stored object, and is the only one that deletes any.
 
-Consumes: model.registered; upload.aborted, upload.expired, upload.failed; object.dropped; object.audit_requested.
-Emits: object.deleted (once a key); object.unclaimed, object.missing, object.found; object.audited (once an audit).
+Consumes: model.registered, object.audit_requested, object.dropped, upload.aborted, upload.expired, upload.failed.
+Emits: object.audited, object.deleted, object.found, object.missing, object.unclaimed.
+Tables: installation, object, project, purge, reconciliation, reference, unclaimed.
 Owns: objects and who refers to them; purges; audits, which compare both with what is in storage; the bucket's mark.
+object.deleted names each key once, and object.audited ends each audit.
 
 An object is `live` once its model is registered, `dropped` once nothing refers to it, `deleted` once it is gone from
 storage. There is no way back: keys are never used again (an extraction that is retried writes under another fence, thus

@@ -2,6 +2,7 @@
 
 Consumes: model.validation_requested.
 Emits: model.rejected, model.validated, model.validation_parked.
+Tables: inspected, validation, verdict.
 Owns: one row a validation until its verdict, the verdicts, and the facts that were read of each file.
 
 It reads headers and small files by range, never the weights, and runs nothing of what was uploaded. A model is rejected

@@ -20,8 +20,8 @@ def _name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_the_committed_page_is_what_is_generated(page: Path) -> None:
-    assert page.exists(), f"{page.name} is missing: run `make docs`"
-    assert page.read_text(encoding="utf-8") == PAGES[page](), f"{page.name} is out of date: run `make docs`"
+    assert page.exists(), f"{_name(page)} is missing: run `make docs`"
+    assert page.read_text(encoding="utf-8") == PAGES[page](), f"{_name(page)} is out of date: run `make docs`"
 
 
 @pytest.mark.parametrize("page", [*WRITTEN, *GENERATED], ids=_name)
