@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from libs.contracts import MemoryNeed, Report, new_id
+from libs.contracts import MemoryNeed, ModelProperties, Report, new_id
 from libs.db import Tx, columns
 from libs.errors import Conflict, ModelNotFound
 from libs.states import Transition, sql_in
@@ -39,7 +39,7 @@ class ListedModelRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
+class ModelRow(ModelProperties, frozen=True, kw_only=True):
     """Every column of `model` that clients see, except for its report, which may be long."""
 
     id: str
@@ -54,15 +54,6 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     file_count: int
     description: str | None
     license: str | None
-    format: str | None
-    architecture: str | None
-    quantization: str | None
-    context_length: int | None
-    parameter_count: int | None
-    hidden_size: int | None
-    num_layers: int | None
-    vocab_size: int | None
-    dtype: str | None
     workload_type: str
     memory: MemoryNeed | None
     deployable: bool | None
