@@ -20,7 +20,7 @@ _CONFIG = GatewayConfig(database_url="", nats_url="", s3_url="", operator_key=OP
 
 @pytest.fixture
 async def uploads(pool_for: PoolFor, signals_for: SignalsFor, blobs: Blobs, bus: Bus) -> AsyncIterator[Uploads]:
-    """The gateway for one project, of which every token is a key; parts have 1,000 bytes, and only the test sends events."""
+    """The gateway for one project, with parts of 1,000 bytes; every token is a key, and only the test sends events."""
     pool = await pool_for("gateway")
     async with connection(pool) as tx:
         await tx.execute("INSERT INTO project (id, name, slug) VALUES ($1, 'test', 'test')", PROJECT)
