@@ -20,6 +20,7 @@ from rich.text import Text
 
 from deploy.local import sample
 from deploy.local.errors import CannotRun
+from deploy.local.services import NAMES
 from deploy.local.up import running
 from libs.blobs import Blobs
 from libs.cli.model_panel import model_panel
@@ -79,7 +80,7 @@ class Demo:
     async def _up(self) -> AsyncIterator[Slipway]:
         """The stack while it lasts, and in it a project and a key of its own."""
         async with AsyncExitStack() as stack:
-            with self._step("Postgres, NATS, S3, gateway, extractor, validator, lifecycle"):
+            with self._step(", ".join(("Postgres", "NATS", "S3", *NAMES))):
                 up = await stack.enter_async_context(running(self.folder / "data", 0, self._say))
                 self._blobs = await stack.enter_async_context(Blobs.open(up.settings["SLIPWAY_S3_URL"]))
             credentials = up.credentials

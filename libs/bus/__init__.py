@@ -1,7 +1,7 @@
-"""NATS JetStream: streams as code, publishing that tells the truth, consumers that apply each event once.
+"""NATS JetStream: streams as code, confirmed publishing, consumers that apply each event once.
 
-Bus       -> one connection, made again for ever; publish returns after the broker has stored the message
-Handlers  -> a service's table of contents
+Bus       -> one connection, made again after each loss; publish returns after the broker has stored the message
+Handlers  -> the table of a service's handlers
 Consumer  -> runs the table: ack after commit, nak with backoff, dead letters with reason and original
 """
 

@@ -1,4 +1,4 @@
-"""Which services' consumers the broker knows, and what waits for each: also of services of which no process runs."""
+"""The consumers that the broker knows, and how many messages wait for each; also of services that do not run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     """One service's consumer of events."""
 
     service: str
-    waiting: int  # events that it was never delivered
-    in_progress: int  # delivered, and not settled
+    waiting: int  # events that were not delivered to it
+    in_progress: int  # events delivered, and not answered
 
 
 async def backlogs(session: Session) -> list[Backlog]:

@@ -1,4 +1,4 @@
-"""What is kept of a message that was given up: the reason, and the original."""
+"""A dead letter: the original of a message that was given up, and the reason."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from libs.contracts import Event, decode_event
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A message on DEAD, under `dead.<consumer>.<tag>`."""
 
-    consumer: str  # who gave it up
-    subject: str  # where it was, without the installation's prefix
-    event_type: str  # the tag that the subject says
+    consumer: str  # the service that gave it up
+    subject: str  # of the original, without the installation's prefix
+    event_type: str  # its tag, from the subject
     event_id: str | None  # None where the message was not one of ours
     reason: str
     error_type: str  # the class of the error
@@ -25,11 +25,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def letter_subject(self) -> str:
-        """Where the letter goes."""
+        """The subject under which the letter is published."""
         return f"dead.{self.consumer}.{self.event_type}"
 
     def event(self) -> Event:
-        """The event that died. Raises: msgspec.DecodeError, KeyError where it cannot be read."""
+        """The event of the original. Raises: msgspec.DecodeError, KeyError if it cannot be read."""
         return decode_event(self.event_type, self.original)
 
     def encode(self) -> bytes:
@@ -38,7 +38,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     @staticmethod
     def decode(raw: bytes) -> DeadLetter:
-        """Raises: msgspec.DecodeError."""
+        """A letter from its JSON. Raises: msgspec.DecodeError."""
         return _decoder.decode(raw)
 
 

@@ -1,4 +1,4 @@
-"""A service's table of contents: which events it handles, and how."""
+"""The table of a service's handlers: which events it handles, and how."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ Prepare = Callable[[Any, Any], Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Route:
-    """What is done with one type of event: `handle(event, tx)`, or `handle(event, tx, prepared)` after `prepare`."""
+    """The handler of one type of event: `handle(event, tx)`, or `handle(event, tx, prepared)` after `prepare`."""
 
     handle: Callable[..., Awaitable[list[Event]]]
     prepare: Prepare | None = None
-    idempotent: bool = False  # no inbox row: its effect is the same however often it happens, and it emits nothing
+    idempotent: bool = False  # without an inbox row: its effect may be repeated, and it emits nothing
 
 
 class Handlers:
-    """Filled by decorators at import, read by the consumer."""
+    """A table of handlers, filled by decorators at import and read by the consumer."""
 
     def __init__(self, service: str) -> None:
         """`service` names the durable consumer, and the inbox rows."""
         self.service = service
         self.events: dict[str, Route] = {}  # by tag
-        self.letters: dict[str, Route] = {}  # by the tag of the event that died
+        self.letters: dict[str, Route] = {}  # by the tag of the event in the letter
 
     def on(
         self, *event_types: type[Event], prepare: Prepare | None = None, idempotent: bool = False
     ) -> Callable[[H], H]:
         """Handle these events with `async (event, tx) -> list[Event]`.
 
-        With `prepare`, an `async (event, context) -> T` that may be slow and touches no transaction, the handler is
-        `async (event, tx, prepared) -> list[Event]`.
-        With `idempotent`, no inbox row is written: for handlers whose effect is the same however often it happens, and
-        that return no events (a RuntimeError if they do).
+        With `prepare`, an `async (event, context) -> T` that may be slow and runs before the transaction, the handler
+        is `async (event, tx, prepared) -> list[Event]`.
+        With `idempotent`, no inbox row is written: for handlers whose effect may be repeated, and that return no events
+        (RuntimeError if they do).
         """
         return self._into(self.events, event_types, prepare, idempotent)
 
     def retire(self, *event_types: type[Event]) -> None:
-        """Acknowledge these without effect: a former release handled them, and their subjects stay in the filter."""
+        """Acknowledge these events without effect: an earlier release handled them, and the filter still has them."""
         for kind in event_types:
             _add(self.events, self.service, event_type(kind), Route(_nothing, idempotent=True))
 
     def on_dead(self, *event_types: type[Event]) -> Callable[[H], H]:
-        """Handle dead letters of these events, whoever gave them up: `async (letter, event, tx) -> list[Event]`."""
+        """Handle dead letters of these events, of any consumer: `async (letter, event, tx) -> list[Event]`."""
         return self._into(self.letters, event_types, None, idempotent=False)
 
     def include(self, other: Handlers) -> None:
-        """Take over the table of one of the service's resources. Raises: ValueError if both handle an event."""
+        """Add the table of one of the service's resources. Raises: ValueError if both handle an event."""
         for mine, theirs in ((self.events, other.events), (self.letters, other.letters)):
             for tag, route in theirs.items():
                 _add(mine, self.service, tag, route)

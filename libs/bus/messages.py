@@ -1,4 +1,4 @@
-"""Messages that nobody stores: what is only worth knowing now (progress, load, a question), at most once each."""
+"""Messages that are not stored (progress, load, questions): each is delivered at most once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class Listener:
-    """Hears one subject in whatever session there is; what its callback raises is logged."""
+    """Listens to one subject, in one session after the other. Errors of its callback are logged."""
 
     def __init__(self, subject: str, group: str, respond: Callable[[bytes], Awaitable[bytes | None]]) -> None:
-        """`group`: of all listeners with this name one gets each message; "": each gets it."""
+        """`group`: of all listeners of a group, one gets each message; "": every listener does."""
         self.session: Session | None = None
         self._subject = subject
         self._group = group
@@ -33,12 +33,12 @@ class Listener:
         self._subscription: Subscription | None = None
 
     async def join(self, session: Session) -> None:
-        """Hear in this session. Raises: OSError, nats.errors.Error if it is lost already."""
+        """Subscribe in this session. Raises: OSError, nats.errors.Error if it is lost."""
         self.session = session
-        self._subscription = await session.hear(self._subject, self._group, self._on_message)
+        self._subscription = await session.listen(self._subject, self._group, self._on_message)
 
     async def leave(self) -> None:
-        """Hear no more."""
+        """Unsubscribe."""
         if self._subscription is not None:
             with suppress(nats.errors.Error):  # a lost connection has no subscriptions left
                 await self._subscription.unsubscribe()
@@ -48,12 +48,12 @@ class Listener:
             answer = await self._respond(msg.data)
             if answer is not None and msg.reply:
                 await msg.respond(answer)
-        except Exception:  # one message is not to end the hearing of others
+        except Exception:  # one message must not end the subscription
             log.exception("%s: message not handled", self._subject)
 
 
 async def ask(session: Session, subject: str, body: bytes, wait_s: float) -> list[bytes]:
-    """Every answer that comes within `wait_s`; none, at once, where nobody listens."""
+    """Every answer within `wait_s` seconds; an empty list, at once, if there is no listener."""
     answers: list[bytes] = []
     nobody = asyncio.Event()
 

@@ -26,8 +26,8 @@ from libs.outbox import (
     apply_idempotent,
     apply_once,
     begin_attempt,
-    excuse_attempt,
     seen,
+    uncount_attempt,
 )
 
 _DEAD_LETTER_RETRY_S = 2.0
@@ -119,7 +119,7 @@ class Processor(ABC):
 
     async def _uncount(self, event: Event) -> None:
         try:
-            await excuse_attempt(self._pool, self._name, event.id)
+            await uncount_attempt(self._pool, self._name, event.id)
         except Unavailable as error:
             # At most one attempt is lost for each outage of Postgres: while it lasts, none are counted.
             log.debug("attempt still counted: %s", error)

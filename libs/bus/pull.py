@@ -1,9 +1,9 @@
-"""A standing order with a pull consumer: as many messages as there is room for, without a round trip for each.
+"""Requests messages of a pull consumer, as many as there is room for, without a round trip for each.
 
 The client library's `fetch` may hold back the first message of a batch until the batch is full or its time is up; this
 speaks the pull protocol itself (https://github.com/nats-io/nats-architecture-and-design, ADR-13 and ADR-37). A request
-asks for `batch` messages; while it is open the server sends heart-beats, and when it ends it says how many of them were
-not delivered.
+asks for `batch` messages; while it is open the server sends heart-beats, and at its end the number of messages that
+were not delivered.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class PullLostError(Exception):
 
 
 class Pull:
-    """Orders messages of one durable consumer and hands each to `receive`, never more than there is room for."""
+    """Requests messages of one durable consumer, never more than there is room for, and calls `receive` with each."""
 
     def __init__(
         self, session: Session, stream: str, consumer: str, receive: Callable[[Msg], None], room: Callable[[], int]
     ) -> None:
-        """`room`: how many more messages the receiver can work on, not counting what is ordered already."""
+        """`room`: how many more messages the receiver can process, not counting those already requested."""
         self._session = session
         self._stream = stream
         self._consumer = consumer
         self._receive = receive
         self._room = room
         self._inbox = ""
-        self._ordered = 0
+        self._requested = 0
         self._pulse = asyncio.Event()
         self._ended: str | None = None
 
@@ -67,44 +67,44 @@ class Pull:
                 await subscription.unsubscribe()
 
     def wake(self) -> None:
-        """There may be more room."""
+        """Check whether there is more room."""
         self._pulse.set()
 
     async def watch(self) -> None:
-        """Order whenever there is room. Raises: PullLostError as soon as nothing more is to be expected."""
+        """Request messages whenever there is room. Raises: PullLostError when no more can be expected."""
         while self._ended is None:
             self._pulse.clear()
-            await self._order()
+            await self._request()
             try:
                 async with asyncio.timeout(_SILENCE_S):
                     await self._pulse.wait()
             except TimeoutError:
-                if self._ordered:
+                if self._requested:
                     self._end("no heart-beat")
         raise PullLostError(self._ended)
 
-    async def _order(self) -> None:
-        """Order as many as there is room for; as long as much is on order, small top-ups are not worth a request."""
-        room = self._room() - self._ordered
-        if room < 1 or room < self._ordered // 2:
+    async def _request(self) -> None:
+        """Request as many messages as there is room for, unless most of that is requested already."""
+        room = self._room() - self._requested
+        if room < 1 or room < self._requested // 2:
             return
-        self._ordered += room
+        self._requested += room
         request = {
             "batch": room,
             "expires": _EXPIRES_S * _NANOSECONDS,
             "idle_heartbeat": _HEARTBEAT_S * _NANOSECONDS,
         }
-        await self._session.order(self._stream, self._consumer, self._inbox, request)
+        await self._session.request(self._stream, self._consumer, self._inbox, request)
 
     async def _on_message(self, msg: Msg) -> None:
         self._pulse.set()
         status = (msg.headers or {}).get("Status")
         if status is None:
-            self._ordered = max(self._ordered - 1, 0)
+            self._requested = max(self._requested - 1, 0)
             self._receive(msg)
         elif status in _ENDED:
-            undelivered = int((msg.headers or {}).get(_PENDING, self._ordered))
-            self._ordered = max(self._ordered - undelivered, 0)
+            undelivered = int((msg.headers or {}).get(_PENDING, self._requested))
+            self._requested = max(self._requested - undelivered, 0)
         elif status != _IDLE_HEARTBEAT:
             self._end(f"{status} {(msg.headers or {}).get('Description', '')}".strip())
 

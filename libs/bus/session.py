@@ -1,7 +1,7 @@
-"""One connection to NATS, from CONNECT until it is lost. Nothing outlives it.
+"""One connection to NATS, from CONNECT until it is lost.
 
-The client library's own reconnection buffers what is published meanwhile and sends it minutes later, and gives up for
-good on some server errors. A session that ends instead fails whatever is in flight at once, and the bus opens another.
+The client library's own reconnection buffers messages and sends them minutes later, and gives up for good after some
+server errors. A session ends instead: calls that are in progress fail at once, and the bus opens the next session.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Session:
         self._replicas = replicas
         self.js = client.jetstream(timeout=_ANSWER_TIMEOUT_S)
         self._client = client
-        self._acks: set[asyncio.Future[PubAck]] = set()  # what somebody waits for
+        self._acks: set[asyncio.Future[PubAck]] = set()  # of publications that are in progress
         self._ensuring: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
     async def open(cls, servers: list[str], namespace: str, replicas: int = 1) -> AsyncIterator[Session]:
-        """Connect, with the streams in place. Raises: OSError, nats.errors.Error if that is not possible now."""
+        """Connect, and create the streams. Raises: OSError, nats.errors.Error if that is not possible now."""
         lost = asyncio.Event()
         client = await _connect(servers, lost)
         session = cls(client, namespace, lost, replicas)
@@ -61,13 +61,13 @@ class Session:
 
     @property
     def max_payload(self) -> int:
-        """The largest message that the server takes, in bytes."""
+        """The largest message that the server accepts, in bytes."""
         return int(self._client.max_payload)
 
     async def publish(self, subject: str, body: bytes, headers: Mapping[str, str], msg_id: str) -> None:
-        """Store a message; returns after the broker's PubAck. A stream that is gone is made again.
+        """Store a message; returns after the broker's PubAck. Creates a stream again that was deleted.
 
-        Raises: Unavailable, promptly also where the connection is lost meanwhile; Invalid if it is too large.
+        Raises: Unavailable, at once if the connection is lost meanwhile; Invalid if the message is too large.
         """
         if len(body) + _HEADROOM_BYTES > self._client.max_payload:
             raise Invalid(f"{len(body)} bytes are more than the broker takes ({self._client.max_payload}).")
@@ -92,7 +92,7 @@ class Session:
             self._acks.discard(ack)
 
     async def ensure_streams(self) -> None:
-        """Make the streams be there; callers at the same time share one attempt. Raises: nats.errors.Error."""
+        """Create or extend the streams; concurrent callers share one attempt. Raises: nats.errors.Error."""
         if self._ensuring is None or self._ensuring.done():
             self._ensuring = asyncio.create_task(
                 unless_set(self.lost, ensure_streams(self.js, self.namespace, self._replicas))
@@ -102,31 +102,31 @@ class Session:
             raise nats.errors.ConnectionClosedError
 
     async def ensure_consumer(self, stream: str, config: ConsumerConfig) -> list[str]:
-        """Make the durable consumer be there, with at least this filter; the subjects that it has gained.
+        """Create or extend a durable consumer. Returns the subjects that its filter has gained.
 
         Raises: nats.errors.Error.
         """
         return await ensure_consumer(self.js, stream_name(self.namespace, stream), config)
 
     async def send_again(self, stream: str, subject: str) -> int:
-        """Store anew what the stream holds of `subject` (with namespace). Raises: nats.errors.Error."""
+        """Store again what the stream holds of `subject` (with namespace). Raises: nats.errors.Error."""
         return await send_again(self.js, stream_name(self.namespace, stream), subject)
 
     async def subscribe(self, receive: Callable[[Msg], Awaitable[None]]) -> tuple[str, Subscription]:
-        """An inbox of our own, and what hears it."""
+        """Subscribe to a new inbox. Returns its subject and the subscription."""
         inbox = self._client.new_inbox()
         return inbox, await self._client.subscribe(inbox, cb=receive)
 
-    async def hear(self, subject: str, group: str, receive: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """What is sent to `subject` from now on; of a `group` one gets it."""
+    async def listen(self, subject: str, group: str, receive: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Subscribe to `subject`; of the listeners of one `group`, one gets each message."""
         return await self._client.subscribe(prefixed(self.namespace, subject), queue=group, cb=receive)
 
     async def send(self, subject: str, body: bytes, reply: str = "") -> None:
-        """Send to whoever listens to `subject` now. Raises: nats.errors.Error where the connection is lost."""
+        """Send to the present listeners of `subject`. Raises: nats.errors.Error if the connection is lost."""
         await self._client.publish(prefixed(self.namespace, subject), body, reply=reply)
 
-    async def order(self, stream: str, consumer: str, inbox: str, request: Mapping[str, int]) -> None:
-        """Ask a pull consumer for messages, to be sent to `inbox`."""
+    async def request(self, stream: str, consumer: str, inbox: str, request: Mapping[str, int]) -> None:
+        """Request messages of a pull consumer, to be sent to `inbox`."""
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream_name(self.namespace, stream)}.{consumer}"
         await self._client.publish(subject, json.dumps(request).encode(), reply=inbox)
 
@@ -135,7 +135,7 @@ class Session:
         return unprefixed(self.namespace, msg.subject)
 
     async def _probe(self) -> None:
-        """Find out that a silent server, or a JetStream without a leader, is gone: TCP would not tell for minutes."""
+        """End the session when the server or JetStream stops answering, which TCP would report only after minutes."""
         while not self.lost.is_set():
             await unless_set(self.lost, asyncio.sleep(_PROBE_EVERY_S))
             try:
@@ -145,7 +145,7 @@ class Session:
                 self.lost.set()
 
     async def _close(self) -> None:
-        """Fail at once what waits for an answer, then close."""
+        """Fail publications that wait for an answer, then close."""
         self.lost.set()
         for ack in self._acks:
             if not ack.done():
@@ -179,13 +179,13 @@ async def _connect(servers: list[str], lost: asyncio.Event) -> Client:
             name="slipway",
         )
     except BaseException:
-        await _close_client(client)  # it may have got as far as a socket
+        await _close_client(client)  # it may have opened a socket
         raise
     return client
 
 
 async def _close_client(client: Client) -> None:
-    """Close; a server that hangs is not waited for."""
+    """Close, without waiting long for a server that hangs."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):
             await client.close()

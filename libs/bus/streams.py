@@ -1,6 +1,6 @@
-"""The streams, as code: made where they are missing, grown where they lack something, never narrowed.
+"""The streams, as code: created where they are missing, extended where they lack something, never narrowed.
 
-Two releases share streams and consumers during a rollout, and bind to them in any order: what one of them needs stays.
+During a rollout two releases share streams and consumers, and bind to them in any order: what one of them needs stays.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConf
 from nats.js.errors import NotFoundError
 
 from libs.contracts import EVENT_FAMILIES
+from libs.outbox import KEEP_PUBLISHED
 
 _DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What one stream holds, for how long."""
+    """The subjects that one stream holds, and for how long."""
 
     name: str
     subjects: tuple[str, ...]
-    retention: RetentionPolicy
-    max_age_s: float  # 0: for ever
+    max_age_s: float
 
     def config(self, namespace: str, replicas: int = 1) -> StreamConfig:
-        """As NATS wants it, with the installation's prefix."""
+        """The configuration for NATS, with the installation's prefix."""
         return StreamConfig(
             name=stream_name(namespace, self.name),
             subjects=[prefixed(namespace, subject) for subject in self.subjects],
-            retention=self.retention,
+            retention=RetentionPolicy.LIMITS,
             max_age=self.max_age_s,
             storage=StorageType.FILE,
             num_replicas=replicas,
@@ -40,9 +40,8 @@ class Stream:
 
 
 STREAMS = (
-    Stream("EVENTS", tuple(f"{family}.>" for family in EVENT_FAMILIES), RetentionPolicy.LIMITS, 7 * _DAY_S),
-    Stream("WORK", ("work.>",), RetentionPolicy.WORK_QUEUE, 0),
-    Stream("DEAD", ("dead.>",), RetentionPolicy.LIMITS, 30 * _DAY_S),
+    Stream("EVENTS", tuple(f"{family}.>" for family in EVENT_FAMILIES), KEEP_PUBLISHED.total_seconds()),
+    Stream("DEAD", ("dead.>",), 30 * _DAY_S),
 )
 
 
@@ -62,15 +61,15 @@ def unprefixed(namespace: str, subject: str) -> str:
 
 
 def union(*patterns: Iterable[str]) -> list[str]:
-    """All subjects that any of `patterns` holds, in as few patterns as overlap nowhere: NATS takes no others."""
+    """The fewest patterns that hold every subject of `patterns`; NATS accepts no overlapping ones."""
     every = {pattern for each in patterns for pattern in each}
     return sorted(each for each in every if not any(_covers(other, each) for other in every - {each}))
 
 
 def grown(present: StreamConfig, wanted: StreamConfig) -> StreamConfig | None:
-    """`present` with what `wanted` has beyond it; None where that is nothing.
+    """`present`, extended by what `wanted` has beyond it; None if it has nothing.
 
-    What neither names stays as the operator has set it.
+    Settings that neither names stay as the operator has set them.
     """
     subjects = union(present.subjects or (), wanted.subjects or ())
     max_age = _longer(present.max_age or 0, wanted.max_age or 0)
@@ -82,7 +81,7 @@ def grown(present: StreamConfig, wanted: StreamConfig) -> StreamConfig | None:
 
 
 async def ensure_streams(js: JetStreamContext, namespace: str, replicas: int = 1) -> None:
-    """Make every stream be there, and hold at least what is told above.
+    """Create every stream that is missing, and extend those that hold less than `STREAMS` says.
 
     Raises: nats.errors.Error where JetStream does not answer, or refuses.
     """
@@ -99,9 +98,9 @@ async def ensure_streams(js: JetStreamContext, namespace: str, replicas: int = 1
 
 
 async def ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> list[str]:
-    """Make the durable consumer be there, with at least the subjects of `wanted`, and otherwise as it says.
+    """Create or change a durable consumer: at least the subjects of `wanted`, and its other settings.
 
-    Returns the subjects that it has gained: it has gone past what was stored under them before, see `send_again`.
+    Returns the subjects that it has gained; it does not deliver what was stored under them before, see `send_again`.
     Raises: nats.errors.Error where JetStream does not answer, or refuses.
     """
     name = str(wanted.durable_name)
@@ -120,9 +119,9 @@ async def ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerCon
 
 
 async def send_again(js: JetStreamContext, stream: str, subject: str) -> int:
-    """Store anew what the stream holds of `subject`, for a consumer that went past it. Returns how many messages.
+    """Store again what the stream holds of `subject`, for a consumer that is past it. Returns how many messages.
 
-    Whoever has applied them knows their ids. Raises: nats.errors.Error where JetStream does not answer.
+    Consumers that have applied them know their ids. Raises: nats.errors.Error where JetStream does not answer.
     """
     state = (await js.stream_info(stream)).state
     seq, count = max(state.first_seq, 1), 0
@@ -135,7 +134,7 @@ async def send_again(js: JetStreamContext, stream: str, subject: str) -> int:
             break
         seq = (found.seq or seq) + 1
         headers = dict(found.headers or {})
-        msg_id = f"{headers.get('Nats-Msg-Id', found.seq)}#late"  # the broker would drop what it has just had
+        msg_id = f"{headers.get('Nats-Msg-Id', found.seq)}#late"  # the broker drops an id that it has just seen
         await js.publish(str(found.subject), found.data or b"", headers={**headers, "Nats-Msg-Id": msg_id})
         count += 1
     return count
@@ -153,5 +152,5 @@ def _covers(pattern: str, subject: str) -> bool:
 
 
 def _longer(one_s: float, other_s: float) -> float:
-    """The larger age; 0 is for ever."""
+    """The larger age; 0 is without a limit."""
     return max(one_s, other_s) if one_s and other_s else 0.0

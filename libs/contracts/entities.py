@@ -80,8 +80,8 @@ class MemoryNeed(msgspec.Struct, frozen=True, kw_only=True):
     smallest_gpu: str | None = None  # with room for the weights and one sequence of full context; None if there is none
 
 
-class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What the headers tell of a model; None where they do not tell."""
+class ModelProperties(msgspec.Struct, frozen=True, kw_only=True):
+    """Properties of a model, each a column of the registry too; docs/recipes/metadata-field.md adds one."""
 
     format: str | None = None  # safetensors, pytorch, gguf, exl2
     architecture: str | None = None
@@ -92,6 +92,11 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     num_layers: int | None = None
     vocab_size: int | None = None
     dtype: str | None = None  # safetensors' name of the type that holds most parameters, e.g. BF16
+
+
+class ModelMetadata(ModelProperties, frozen=True, kw_only=True):
+    """What the headers tell of a model; None where they do not tell."""
+
     workload_type: WorkloadType = "chat"
     license: str | None = None
     memory: MemoryNeed | None = None

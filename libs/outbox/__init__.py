@@ -1,15 +1,15 @@
-"""Transactional outbox and inbox: an event and the state it tells of are committed together, and applied once.
+"""Transactional outbox and inbox: a change and its events are committed together, and each event is applied once.
 
-    emit          -> rows of `outbox`, in the transaction that changes the state
-    Relay         -> publishes them, at least once: its own right after the commit, and as leader what was left behind
-    apply_once    -> a row of `inbox`, the handler's changes and what it emits, in one transaction
+emit        -> rows of `outbox`, in the transaction that makes the change
+Relay       -> publishes the rows at least once: its own right after the commit; as leader, those that others left
+apply_once  -> a row of `inbox`, the handler's changes and its events, in one transaction
 
 Every service's schema has these tables (`MIGRATIONS`).
 """
 
 from pathlib import Path
 
-from libs.outbox.inbox import Handler, apply_idempotent, apply_once, begin_attempt, excuse_attempt, seen
+from libs.outbox.inbox import Handler, apply_idempotent, apply_once, begin_attempt, seen, uncount_attempt
 from libs.outbox.outbox import (
     CHANNEL,
     depth,
@@ -19,15 +19,16 @@ from libs.outbox.outbox import (
     replay,
     retry,
 )
-from libs.outbox.pruning import prune
 from libs.outbox.publishing import REQUEST_ID_HEADER, TRACEPARENT_HEADER
 from libs.outbox.relay import Relay
+from libs.outbox.retention import KEEP_PUBLISHED
 from libs.outbox.store import Refused
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 __all__ = [
     "CHANNEL",
+    "KEEP_PUBLISHED",
     "MIGRATIONS",
     "REQUEST_ID_HEADER",
     "TRACEPARENT_HEADER",
@@ -40,10 +41,9 @@ __all__ = [
     "depth",
     "depth_and_refused",
     "emit",
-    "excuse_attempt",
-    "prune",
     "refused",
     "replay",
     "retry",
     "seen",
+    "uncount_attempt",
 ]

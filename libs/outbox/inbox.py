@@ -1,4 +1,4 @@
-"""The receiving half: an event is applied once, in one transaction with its effects and with what it emits."""
+"""The receiving half: each event is applied once, in one transaction with its effects and its events."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ async def apply_once(pool: Pool, consumer: str, handler: Handler, event: Event) 
 
 
 async def apply_idempotent(pool: Pool, handler: Handler, event: Event) -> None:
-    """Apply `event` without an inbox row: it may happen again.
+    """Apply `event` without an inbox row; a redelivery applies it again.
 
-    Raises: RuntimeError if the handler emits something, which would go out again with each redelivery.
+    Raises: RuntimeError if the handler returns events, which each redelivery would emit again.
     """
     async with transaction(pool) as tx:
         if await handler(event, tx):
@@ -37,21 +37,21 @@ async def apply_idempotent(pool: Pool, handler: Handler, event: Event) -> None:
 
 
 async def seen(pool: Pool, consumer: str, event_id: str) -> bool:
-    """Whether `consumer` has applied the event: spares a redelivery its slow work. `apply_once` is what decides."""
+    """Whether `consumer` has applied the event. Only spares a redelivery the slow `prepare`; `apply_once` decides."""
     async with connection(pool) as tx:
         return await store.was_seen(tx, consumer, event_id)
 
 
 async def begin_attempt(pool: Pool, consumer: str, event_id: str) -> int:
-    """Count a redelivery before it is handled, durably: the count outlives a process that the event kills.
+    """Count a redelivery before it is handled, so that the count survives a process that the event kills.
 
-    Returns how many were begun, this one included and the first delivery not.
+    Returns the number of redeliveries begun, including this one.
     """
     async with connection(pool) as tx:
         return await store.add_attempt(tx, consumer, event_id, 1)
 
 
-async def excuse_attempt(pool: Pool, consumer: str, event_id: str) -> None:
-    """Take an attempt back that failed through no fault of the event's."""
+async def uncount_attempt(pool: Pool, consumer: str, event_id: str) -> None:
+    """Take back the count of an attempt that failed for a reason outside the event."""
     async with connection(pool) as tx:
         await store.add_attempt(tx, consumer, event_id, -1)

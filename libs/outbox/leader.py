@@ -1,6 +1,7 @@
-"""The one relay of a schema that looks for what the others left behind, and clears away what is old.
+"""The one relay of a schema that publishes what the others left behind, and deletes old rows.
 
-It leads by a row with a time in it, which it renews; a session lock of Postgres would not survive a pooler.
+It leads by a row with a time in it, which it renews; a session lock of Postgres would not survive a pooler. Being
+leader guards nothing: two of them for a moment publish an event twice, which inboxes ignore. So it needs no fence.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from libs.db import Pool, connection
 from libs.errors import Unavailable
 from libs.outbox import store
 from libs.outbox.outbox import CHANNEL
-from libs.outbox.pruning import prune_some
 from libs.outbox.publishing import BATCH, BATCH_BYTES, Publisher, publish, record
+from libs.outbox.retention import forget_some
 from libs.signals import Signals, Subscription
 from libs.tasks import unless_set
 
-LEFT_BEHIND = timedelta(seconds=2)  # younger rows are just being published by whoever committed them
-PRUNE_EVERY_S = 600.0
+LEFT_BEHIND = timedelta(seconds=2)  # younger rows are being published by the process that committed them
+FORGET_EVERY_S = 600.0
 _RETRY_S = 0.5  # after Postgres or the broker did not answer
 
 log = logging.getLogger(__name__)
 
 
 class Leader:
-    """A candidate: publishes rows of others while it holds the lease, and otherwise asks for it now and then."""
+    """A candidate for leader: while it holds the lease, it publishes rows of other processes."""
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class Leader:
         poll_s: float,
         lease_s: float,
     ) -> None:
-        """`is_ours` says of a row's seq that this process is publishing it at this moment."""
+        """`is_ours`: whether this process is publishing the row with this seq at this moment."""
         self._pool = pool
         self._signals = signals
         self._bus = bus
@@ -54,10 +55,10 @@ class Leader:
         self.holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._all = True  # whether to look at the youngest rows too: at first, after a signal, after an outage
         self._subscription: Subscription | None = None
-        self._held_until = self._ask_at = self._poll_at = self._prune_at = 0.0  # on the loop's clock
+        self._held_until = self._ask_at = self._poll_at = self._forget_at = 0.0  # on the loop's clock
 
     def look_at_all(self) -> None:
-        """There are rows that nobody is publishing: look at once if this process leads."""
+        """Look at once, if this process leads: there are rows that nobody is publishing."""
         self._all = True
         if self._subscription is not None:
             self._subscription.signal()
@@ -79,9 +80,9 @@ class Leader:
             await self._release()
 
     async def publish_left_behind(self, older_than: timedelta = LEFT_BEHIND) -> int:
-        """Publish the oldest rows that nobody has, at most a batch. Returns how many were published or refused.
+        """Publish the oldest rows that nobody publishes, at most a batch. Returns how many were published or refused.
 
-        Raises: Unavailable, after marking those that did get through.
+        Raises: Unavailable, after marking those that were published.
         """
         async with connection(self._pool) as tx:
             found = await store.left_behind(tx, older_than, BATCH, BATCH_BYTES)
@@ -99,7 +100,7 @@ class Leader:
         return len(settled)
 
     async def _wait(self, subscription: Subscription) -> None:
-        """Until there may be something to do; while the broker is away, its return is what to wait for."""
+        """Return when there may be something to do; while the broker is away, when it is back."""
         if not self._bus.ready():
             self._all = True
             await self._bus.wait_ready(self._pause_s())
@@ -107,7 +108,7 @@ class Leader:
             self._all = True
 
     async def _round(self) -> bool:
-        """One look, if it is due. Returns whether there is more to do at once."""
+        """Look for rows, if that is due. Returns whether there is more to do at once."""
         now = _now()
         published = 0
         if self._all or now >= self._poll_at:
@@ -117,10 +118,10 @@ class Leader:
             if published:
                 self._all = self._all or look_at_all
                 self._poll_at = now
-        return published > 0 or await self._prune()
+        return published > 0 or await self._forget()
 
     async def _leads(self) -> bool:
-        """Whether this process holds the lease now; asks for it, or renews it, when that is due."""
+        """Whether this process holds the lease; claims or renews it when that is due."""
         now = _now()
         if now < self._ask_at:
             return now < self._held_until
@@ -143,20 +144,20 @@ class Leader:
             async with connection(self._pool) as tx:
                 await store.release_lease(tx, self.holder)
         except Unavailable as error:
-            log.debug("relay: lease not released, it runs out: %s", error)
+            log.debug("relay: lease not released, it expires: %s", error)
 
-    async def _prune(self) -> bool:
-        """Clear away some of what is old, when that is due. Returns whether there is more of it."""
-        if _now() < self._prune_at:
+    async def _forget(self) -> bool:
+        """Delete some of the old rows, when that is due. Returns whether there are more."""
+        if _now() < self._forget_at:
             return False
-        more = await prune_some(self._pool) > 0
+        more = await forget_some(self._pool) > 0
         telemetry.relay_transactions.labels("prune").inc()
         if not more:
-            self._prune_at = _now() + PRUNE_EVERY_S
+            self._forget_at = _now() + FORGET_EVERY_S
         return more
 
     def _pause_s(self) -> float:
-        """How long to wait at most."""
+        """The longest wait, in seconds."""
         if _now() < self._held_until:
             return min(self._poll_s, self._lease_s / 3)
         return max(self._ask_at - _now(), 0.05)

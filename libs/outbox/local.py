@@ -1,4 +1,4 @@
-"""Which relay of this process takes the rows that are committed through a pool."""
+"""Which relay of this process publishes the rows that are committed through a pool."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _takers: dict[int, list[Take]] = {}  # by the id of their pool
 
 @contextmanager
 def taking(pool: Pool, take: Take) -> Iterator[None]:
-    """Within the block, `take` gets the rows of each commit through `pool`."""
+    """Call `take` with the rows of each commit through `pool`, until the block ends."""
     takers = _takers.setdefault(id(pool), [])
     takers.append(take)
     try:
@@ -27,6 +27,6 @@ def taking(pool: Pool, take: Take) -> Iterator[None]:
 
 
 def taker(pool: Pool | None) -> Take | None:
-    """Who takes the rows that are committed through `pool` here, if anybody does."""
+    """The function that takes the rows committed through `pool` in this process; None if there is none."""
     takers = _takers.get(id(pool))
     return takers[0] if takers else None

@@ -1,4 +1,4 @@
-"""The sending half: events become rows of the transaction that made them true."""
+"""The sending half: events become rows, in the transaction of the change that they announce."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REOPEN_BATCH = 5_000
 
 
 async def emit(tx: Tx, events: Sequence[Event]) -> None:
-    """Tell of `events` when, and only if, `tx` commits: then this process's relay publishes them at once.
+    """Add `events` to the outbox. If `tx` commits, this process's relay publishes them at once.
 
     They carry the present request id and trace. Raises: Invalid if an event is too large for the broker.
     """
@@ -39,15 +39,15 @@ async def emit(tx: Tx, events: Sequence[Event]) -> None:
     rows = await store.append(tx, ids, types, texts, (context.request_id, context.traceparent))
     take = taker(pool_of(tx))
     if take is None:
-        await notify(tx, CHANNEL)  # whichever leads
+        await notify(tx, CHANNEL)  # the relay that leads
         return
     after_commit(tx, partial(take, rows))
 
 
 async def replay(pool: Pool, *, since: datetime | None = None, event_ids: Sequence[str] | None = None) -> int:
-    """Publish again what was published: everything kept, or emitted since `since`, or named. Returns how many.
+    """Publish events again: all that are kept, those emitted since `since`, or those named. Returns how many.
 
-    Consumers that have applied them do nothing; one that lost its state, or is new, catches up.
+    Consumers that have applied them do nothing; one that is new, or has lost its state, catches up.
     """
     count = 0
     async with connection(pool) as tx:
@@ -62,7 +62,7 @@ async def replay(pool: Pool, *, since: datetime | None = None, event_ids: Sequen
 
 
 async def retry(pool: Pool, event_ids: Sequence[str] | None = None) -> int:
-    """Try again now what the broker has refused: all, or those named. Returns how many."""
+    """Publish events again that the broker has refused: all, or those named. Returns how many."""
     async with transaction(pool) as tx:
         count = await store.retry(tx, event_ids)
         await notify(tx, CHANNEL)
@@ -70,7 +70,7 @@ async def retry(pool: Pool, event_ids: Sequence[str] | None = None) -> int:
 
 
 async def refused(pool: Pool, limit: int = 100) -> list[Refused]:
-    """The oldest events that the broker will not take, with its reasons."""
+    """The oldest events that the broker refuses, with its reasons."""
     async with connection(pool) as tx:
         return await store.refused(tx, limit)
 
@@ -82,6 +82,6 @@ async def depth(pool: Pool) -> int:
 
 
 async def depth_and_refused(pool: Pool) -> tuple[int, int]:
-    """How many events are not yet published, and how many of these the broker will not take."""
+    """How many events are not yet published, and how many of these the broker refuses."""
     async with connection(pool) as tx:
         return await store.unpublished(tx), await store.count_refused(tx)

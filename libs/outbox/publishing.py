@@ -1,4 +1,4 @@
-"""Rows to the broker, and what came of it back to the rows."""
+"""Publishes rows of the outbox, and records the outcome."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Publisher(Protocol):
-    """What the relay needs of the bus."""
+    """The part of the bus that the relay uses."""
 
     async def publish(self, subject: str, body: bytes, headers: Mapping[str, str], msg_id: str) -> None:
         """Returns when the broker has stored it. Raises: Unavailable; Invalid if it is too large."""
@@ -40,24 +40,24 @@ class Publisher(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of publishing one row."""
+    """The outcome of publishing one row."""
 
     seq: int
     error: SlipwayError | None = None
 
     @property
     def settled(self) -> bool:
-        """Whether the broker has answered: it has the event, or will never take it."""
+        """Whether the broker has answered: it has stored the event, or refuses it."""
         return not isinstance(self.error, Unavailable)
 
 
 async def publish(bus: Publisher, rows: Sequence[store.Row]) -> list[Outcome]:
-    """Publish all, pipelined; an error of one stops no other."""
+    """Publish all rows at the same time; an error of one stops no other."""
     return await asyncio.gather(*(_publish(bus, row) for row in rows))
 
 
 async def record(pool: Pool, outcomes: Sequence[Outcome]) -> None:
-    """Mark what the broker has, and note why it refused the rest. Raises: Unavailable."""
+    """Mark rows as published, or as refused with the reason. Raises: Unavailable."""
     published = [outcome.seq for outcome in outcomes if outcome.error is None]
     refused = {outcome.seq: str(outcome.error) for outcome in outcomes if outcome.error and outcome.settled}
     if published:
@@ -71,7 +71,7 @@ async def record(pool: Pool, outcomes: Sequence[Outcome]) -> None:
 
 
 async def _publish(bus: Publisher, row: store.Row) -> Outcome:
-    # On whose behalf the event was emitted travels with it, so that its handlers log under the same ids.
+    # The request id and trace travel with the event, so that its handlers log under the same ids.
     headers = {REQUEST_ID_HEADER: row.request_id, TRACEPARENT_HEADER: row.traceparent}
     try:
         await bus.publish(row.type, row.body.encode(), {k: v for k, v in headers.items() if v}, row.msg_id)

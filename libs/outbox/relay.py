@@ -1,11 +1,11 @@
-"""Moves committed events from the outbox to the broker, at least once each.
+"""Publishes committed events from the outbox to the broker, at least once each.
 
-Every process publishes what it has committed itself, straight from memory, right after the commit; the rows are marked
-a moment later, many with one statement. What a process leaves behind, because it died or the broker was away, is
-published by one of them: the one that holds the schema's lease.
+Each process publishes what it has committed itself, from memory, right after the commit; the rows are marked a moment
+later, many with one statement. Events that a process leaves behind, because it died or the broker was away, are
+published by the process that holds the schema's lease.
 
-A row is marked after the broker's PubAck. Who dies in between lets it be published again; the inbox makes that
-harmless.
+A row is marked after the broker's PubAck. If the process dies in between, the event is published again, which inboxes
+ignore.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from libs.outbox.publishing import BATCH, BATCH_BYTES, Outcome, Publisher, publi
 from libs.signals import Signals
 from libs.tasks import unless_set
 
-_HELD_BYTES = 32 * 1024 * 1024  # of events that wait in memory; the leader publishes what is beyond
-_COLLECT_S = 0.02  # how long published rows wait for others to be marked with them
+_HELD_BYTES = 32 * 1024 * 1024  # of events in memory; the leader publishes the rest
+_COLLECT_S = 0.02  # how long a published row waits to be marked together with others
 _RETRY_S = 0.5  # between attempts to mark while Postgres is away
 
 log = logging.getLogger(__name__)
 
 
 class Relay:
-    """Publishes what this process commits, and if it leads, what others of the schema left behind."""
+    """Publishes the events of this process, and if it leads, those that other processes left behind."""
 
     def __init__(
         self, pool: Pool, signals: Signals, bus: Publisher, *, poll_s: float = 2.0, lease_s: float = 10.0
@@ -50,7 +50,7 @@ class Relay:
         self._emptied = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Publish whatever is committed, as soon as it is, until `stop` is set; then what is still in memory."""
+        """Publish events right after their commit, until `stop` is set; then those that are still in memory."""
         self._emptied.clear()
         with taking(self._pool, self.committed):
             async with asyncio.TaskGroup() as group:
@@ -59,7 +59,7 @@ class Relay:
                 group.create_task(self.leader.run(stop))
 
     def committed(self, rows: Sequence[store.Row]) -> None:
-        """Take rows of a transaction that has just been committed."""
+        """Take the rows of a transaction that has just been committed."""
         for row in rows:
             if not self._bus.ready() or self._fresh_bytes > _HELD_BYTES:
                 self.leader.look_at_all()  # it is in the table, and stays there until the broker is back
@@ -84,7 +84,7 @@ class Relay:
         self._collected.set()
 
     def _next(self) -> list[store.Row]:
-        """What to publish at once: bounded in number and bytes."""
+        """The rows to publish next, bounded in number and bytes."""
         rows: list[store.Row] = []
         size_bytes = 0
         while self._fresh and len(rows) < BATCH and size_bytes < BATCH_BYTES:
@@ -95,7 +95,7 @@ class Relay:
         return rows
 
     async def _mark(self) -> None:
-        """Mark what was published, many rows with one statement; while Postgres is away, again and again."""
+        """Mark published rows, many with one statement; while Postgres is away, try again."""
         while not (self._emptied.is_set() and not self._outcomes):
             await self._collected.wait()
             self._collected.clear()

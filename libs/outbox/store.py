@@ -28,7 +28,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that the broker will not take."""
+    """An event that the broker refuses."""
 
     event_id: str
     type: str
@@ -43,7 +43,7 @@ async def append(
     bodies: Sequence[str],
     context: tuple[str | None, str | None],
 ) -> list[Row]:
-    """Add events in the order given; `context` is request id and traceparent. Returns the rows that are there now."""
+    """Add events in the order given; `context` is request id and traceparent. Returns their rows."""
     rows = await tx.fetch(
         """
         INSERT INTO outbox (event_id, type, body, request_id, traceparent)
@@ -61,9 +61,9 @@ async def append(
 
 
 async def left_behind(tx: Tx, older_than: timedelta, limit: int, limit_bytes: int) -> list[Row]:
-    """The oldest unpublished rows that were begun longer ago than `older_than`, less those that wait after a refusal.
+    """The oldest unpublished rows of transactions that began longer than `older_than` ago, except those refused lately.
 
-    At most `limit`, and no more after `limit_bytes` of bodies; but one, if there is one.
+    At most `limit` rows, and no further ones after `limit_bytes` of bodies; at least one, if there is any.
     """
     rows = await tx.fetch(
         """
@@ -101,7 +101,7 @@ async def mark_published(tx: Tx, seqs: Sequence[int]) -> None:
 
 
 async def refuse(tx: Tx, seqs: Sequence[int], reasons: Sequence[str], first: timedelta, longest: timedelta) -> None:
-    """Record that the broker will not take these; each is tried again after a pause twice as long as the one before."""
+    """Record that the broker refuses rows. Each is tried again after pauses doubling from `first` to `longest`."""
     await tx.execute(
         """
         UPDATE outbox
@@ -118,7 +118,7 @@ async def refuse(tx: Tx, seqs: Sequence[int], reasons: Sequence[str], first: tim
 
 
 async def refused(tx: Tx, limit: int) -> list[Refused]:
-    """The oldest events that the broker will not take."""
+    """The oldest events that the broker refuses."""
     rows = await tx.fetch(
         """
         SELECT event_id, type, refused_reason AS reason, refused_at AS since
@@ -133,7 +133,7 @@ async def refused(tx: Tx, limit: int) -> list[Refused]:
 
 
 async def retry(tx: Tx, event_ids: Sequence[str] | None) -> int:
-    """Let refused rows be tried again now; None means all. Returns how many."""
+    """Let refused rows be published again now; None: all. Returns how many."""
     status = await tx.execute(
         """
         UPDATE outbox SET retry_at = NULL
@@ -151,9 +151,9 @@ async def now(tx: Tx) -> datetime:
 
 
 async def reopen(tx: Tx, since: datetime | None, before: datetime, event_ids: Sequence[str] | None, limit: int) -> int:
-    """Make up to `limit` rows that were published before `before` go out again; None means no restriction.
+    """Mark up to `limit` rows that were published before `before` as unpublished; None: no restriction.
 
-    Returns how many. A row is published after it is made, so the index on that time finds those made since `since`.
+    Returns how many. A row is published after it is created, so the index on that time finds those created `since`.
     """
     status = await tx.execute(
         """
@@ -174,7 +174,7 @@ async def reopen(tx: Tx, since: datetime | None, before: datetime, event_ids: Se
 
 
 async def hold_lease(tx: Tx, holder: str, lease: timedelta) -> bool:
-    """Take the schema's lease if it is free, or keep it; False, and nothing written, where another holds it."""
+    """Claim or renew the leader's lease. Returns False, with nothing written, where another process holds it."""
     held = await tx.fetchval(
         """
         INSERT INTO relay_lease (holder, held_until)
@@ -191,64 +191,25 @@ async def hold_lease(tx: Tx, holder: str, lease: timedelta) -> bool:
 
 
 async def release_lease(tx: Tx, holder: str) -> None:
-    """Let the next one that asks have the lease."""
+    """End the lease, so that another process can claim it at once."""
     await tx.execute("UPDATE relay_lease SET held_until = now() WHERE holder = $1", holder)
 
 
 async def unpublished(tx: Tx) -> int:
-    """How many rows wait."""
+    """How many rows are not published."""
     return int(await tx.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL"))
 
 
 async def count_refused(tx: Tx) -> int:
-    """How many of them the broker will not take."""
+    """How many rows the broker refuses."""
     return int(await tx.fetchval("SELECT count(*) FROM outbox WHERE refused_at IS NOT NULL AND published_at IS NULL"))
 
 
-async def prune_outbox(tx: Tx, keep: timedelta, limit: int) -> int:
-    """Delete up to `limit` rows that were published longer ago than `keep`."""
-    status = await tx.execute(
-        """
-        DELETE FROM outbox
-         WHERE seq = ANY(ARRAY(
-               SELECT seq FROM outbox WHERE published_at < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED))
-        """,
-        keep,
-        limit,
-    )
-    return _count(status)
-
-
-async def prune_inbox(tx: Tx, keep: timedelta, limit: int) -> int:
-    """Delete up to `limit` rows of events seen longer ago than `keep`."""
-    status = await tx.execute(
-        """
-        DELETE FROM inbox
-         WHERE ctid = ANY(ARRAY(
-               SELECT ctid FROM inbox WHERE seen_at < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED))
-        """,
-        keep,
-        limit,
-    )
-    return _count(status)
-
-
-async def prune_attempts(tx: Tx, keep: timedelta, limit: int) -> int:
-    """Delete up to `limit` attempts last begun longer ago than `keep`."""
-    status = await tx.execute(
-        """
-        DELETE FROM attempt
-         WHERE ctid = ANY(ARRAY(
-               SELECT ctid FROM attempt WHERE updated_at < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED))
-        """,
-        keep,
-        limit,
-    )
-    return _count(status)
-
-
 async def first_seen(tx: Tx, consumer: str, event_id: str) -> bool:
-    """Note that `consumer` applies the event; False if it was noted before. A racing twin waits here for our commit."""
+    """Record that `consumer` applies the event. Returns False if that was recorded before.
+
+    A concurrent transaction that applies the same event waits here until this one has ended.
+    """
     inserted = await tx.fetchval(
         "INSERT INTO inbox (consumer, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true",
         consumer,

@@ -14,7 +14,7 @@ from libs.web.access import ANONYMOUS, PUBLIC
 from libs.web.body import DEFAULT_LIMITS, Body, BodyLimits
 from libs.web.decoding import decode_body, decode_query
 from libs.web.errors import JSON, MethodNotAllowed
-from libs.web.middleware import RequestRecord, edge, set_headers
+from libs.web.middleware import RequestRecord, make_middleware, set_headers
 from libs.web.openapi import openapi_document
 from libs.web.paths import PROJECT, Match, PathTable, WrongMethod, templates
 from libs.web.request import Request, continue_if_expected
@@ -49,7 +49,7 @@ def make_app(
 
     description = Route("GET", "/openapi.json", openapi, summary="This description.", access=PUBLIC, base="root")
     dispatcher = _Dispatcher(PathTable([*routes, description]), authenticate, dependencies, limits)
-    app = web.Application(middlewares=[edge(dispatcher.dispatch, limits)])
+    app = web.Application(middlewares=[make_middleware(dispatcher.dispatch, limits)])
     app.on_response_prepare.append(set_headers)
     app.router.add_route("*", "/{anything:.*}", _never, expect_handler=_later)
     return app

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 Inner = Callable[[web.Request, RequestRecord], Awaitable[web.StreamResponse]]
 
 
-def edge(inner: Inner, limits: BodyLimits) -> Middleware:
+def make_middleware(inner: Inner, limits: BodyLimits) -> Middleware:
     """A middleware that has `inner` handle each request; what that raises becomes a response.
 
     It sends the response, logs and counts the request, and then reads the rest of the request's body. It is a

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from libs.admission import Slots
 from libs.service import Service, connect, open_blobs
 from libs.web import BodyLimits, make_app
 from services.gateway.config import GatewayConfig
@@ -23,11 +22,7 @@ async def build(config: GatewayConfig, service: Service) -> None:
     """The public API over the registry, and the handlers and sweepers that keep the registry up to date."""
     blobs = await service.enter(open_blobs(config))
     shared = await connect(service, MIGRATIONS, handlers)
-    downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
-    incoming = Slots(config.uploads_at_once, config.uploads_at_once_per_project)
-    dependencies = Dependencies(
-        shared.pool, shared.signals, blobs, shared.bus, config, downloads, incoming, stop=service.stop
-    )
+    dependencies = Dependencies(shared.pool, shared.signals, blobs, shared.bus, config, stop=service.stop)
     progress = Progress(shared.pool)
     await service.enter(shared.bus.listen(SUBJECT, progress.receive, group="gateway"))
     service.repeat("progress", WRITE_EVERY_S, progress.write)

@@ -16,14 +16,22 @@ from services.gateway.uploads.running_digests import RunningDigests
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """The gateway's clients and settings."""
+    """The gateway's clients and settings, and what its routes share in this process."""
 
     pool: Pool
     signals: Signals
     blobs: Blobs
     bus: Bus
     config: GatewayConfig
-    downloads: Slots = field(default_factory=lambda: Slots(128, 32))  # bodies being sent, by project
-    incoming: Slots = field(default_factory=lambda: Slots(128, 32))  # bodies being received, by project
-    digests: RunningDigests = field(default_factory=RunningDigests)
     stop: asyncio.Event = field(default_factory=asyncio.Event)  # set when this process is to end: stop waiting
+    digests: RunningDigests = field(default_factory=RunningDigests)
+    downloads: Slots = field(init=False)  # bodies being sent, by project
+    incoming: Slots = field(init=False)  # bodies being received, by project
+
+    def __post_init__(self) -> None:
+        """Make the slots that the settings say."""
+        config = self.config
+        downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
+        incoming = Slots(config.uploads_at_once, config.uploads_at_once_per_project)
+        object.__setattr__(self, "downloads", downloads)  # the class is frozen
+        object.__setattr__(self, "incoming", incoming)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from libs import contracts
 from libs.contracts import EVENT_TYPES, Event, decode_event, encode_event, event_type
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -20,7 +21,7 @@ by_tag = pytest.mark.parametrize("kind", EVENT_TYPES, ids=event_type)
 @by_tag
 def test_a_golden_event_is_read_and_written_as_it_was(kind: type[Event]) -> None:
     golden = GOLDEN / f"{event_type(kind)}.json"
-    assert golden.exists(), f"{event_type(kind)} has no golden: write one with every field set"
+    assert golden.exists(), f"tests/contracts/golden has no {golden.name}: write one with every field set"
     raw = golden.read_bytes()
     event = decode_event(event_type(kind), raw)
     assert type(event) is kind
@@ -40,6 +41,11 @@ def test_unknown_fields_are_passed_over(kind: type[Event]) -> None:
     written = msgspec.json.decode((GOLDEN / f"{event_type(kind)}.json").read_bytes())
     newer = msgspec.json.encode({**written, "said_by_a_newer_version": {"a": 1}})
     assert type(decode_event(event_type(kind), newer)) is kind
+
+
+@by_tag
+def test_an_event_is_exported(kind: type[Event]) -> None:
+    assert kind.__name__ in contracts.__all__, f"libs/contracts/__init__.py does not export {kind.__name__}"
 
 
 def test_every_golden_belongs_to_an_event() -> None:

@@ -10,10 +10,11 @@ from libs.db import Pool, Tx
 from libs.outbox import apply_idempotent, apply_once
 
 
-async def deliver(pool: Pool, handlers: Handlers, event: Event, context: object = None) -> None:
+async def deliver(pool: Pool, handlers: Handlers, event: Event, context: object = None) -> bool:
     """Apply `event` as the service's consumer does; a second delivery of the same event changes nothing.
 
     context: what the service's `prepare` functions are given.
+    Returns False if it had been applied before.
     Raises: KeyError if the service does not handle such events; what the handler raises.
     """
     tag = event_type(event)
@@ -26,8 +27,8 @@ async def deliver(pool: Pool, handlers: Handlers, event: Event, context: object 
 
     if route.idempotent:
         await apply_idempotent(pool, handle, received)
-    else:
-        await apply_once(pool, handlers.service, handle, received)
+        return True
+    return await apply_once(pool, handlers.service, handle, received)
 
 
 async def deliver_dead(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -47,6 +47,7 @@ async def test_chunks_shrink_as_bodies_grow_in_number_and_grow_again() -> None:
     assert sizes[-1] == LEAST_CHUNK_BYTES
     assert sum(sizes) <= 4 * SHARED_BYTES
     for each in many:
+        assert isinstance(each, AsyncGenerator)
         await each.aclose()
     assert len(await anext(aiter(Digest(in_pieces(data, [piece]))))) == CHUNK_BYTES
 

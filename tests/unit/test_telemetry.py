@@ -130,7 +130,7 @@ async def test_tasks_do_not_see_each_others_context() -> None:
             await both.wait()
             return telemetry.current().request_id
 
-    assert await asyncio.gather(work("a"), work("b")) == ["a", "b"]
+    assert [*await asyncio.gather(work("a"), work("b"))] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

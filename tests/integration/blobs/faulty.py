@@ -121,7 +121,9 @@ def deaf() -> Fault:
     """Accepts the connection, and reads nothing of it."""
 
     async def fault(client: Streams, _connect: Callable[[], Awaitable[Streams]]) -> None:
-        client[1].transport.pause_reading()
+        transport = client[1].transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
         await asyncio.Event().wait()
 
     return fault

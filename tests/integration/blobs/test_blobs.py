@@ -15,7 +15,7 @@ from libs.blobs import Blobs
 from libs.blobs.multipart import PART_BYTES
 from libs.digest import Digest
 from libs.errors import Invalid, ObjectNotFound
-from tests.integration.blobs.given import MIB, content, in_chunks
+from tests.integration.blobs.contents import MIB, content, in_chunks
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 from tests.support.stores import OTHER_STORES

@@ -11,8 +11,8 @@ from libs.blobs import Blobs
 from libs.blobs.multipart import PART_BYTES
 from libs.blobs.writer import PARTS_IN_FLIGHT
 from libs.errors import Unavailable
+from tests.integration.blobs.contents import MIB, content
 from tests.integration.blobs.faulty import FaultyProxy, answered
-from tests.integration.blobs.given import MIB, content
 from tests.support.latency import Proxy, store_further_away
 from tests.support.stack import Stack
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import psutil
@@ -12,7 +12,9 @@ import pytest
 from libs.blobs import Blobs
 from libs.blobs.multipart import PART_BYTES
 from libs.errors import Unavailable
+from tests.integration.blobs.contents import MIB, content, in_chunks
 from tests.integration.blobs.faulty import (
+    Fault,
     FaultyProxy,
     answered,
     cut_answer,
@@ -21,7 +23,6 @@ from tests.integration.blobs.faulty import (
     lost_answer,
     mute,
 )
-from tests.integration.blobs.given import MIB, content, in_chunks
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
@@ -130,7 +131,7 @@ async def test_wrong_credentials_are_the_operators_business(
 
 @pytest.mark.parametrize("faulty", [STALL_S], indirect=True)
 @pytest.mark.parametrize("fault", [deaf, mute], ids=["deaf", "mute"])
-async def test_a_server_that_stalls_is_given_up(faulty: Faulty, fault: object) -> None:
+async def test_a_server_that_stalls_is_given_up(faulty: Faulty, fault: Callable[[], Fault]) -> None:
     """Not by the length of a transfer, but for want of progress."""
     await faulty.proxy.arm(fault())
     async with asyncio.timeout(20 * STALL_S):

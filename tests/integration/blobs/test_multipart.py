@@ -12,8 +12,8 @@ import pytest
 from libs.blobs import MAX_PARTS, MIN_PART_BYTES, Blobs, MultipartGone
 from libs.blobs.multipart import PART_BYTES
 from libs.errors import Invalid, Unavailable
+from tests.integration.blobs.contents import MIB, content, in_chunks
 from tests.integration.blobs.faulty import FaultyProxy, answered, cut_request, lost_answer
-from tests.integration.blobs.given import MIB, content, in_chunks
 from tests.support.stack import Stack
 
 KEY = "project/objects/upload/f1"

@@ -10,7 +10,7 @@ import pytest
 
 from libs.blobs import Blobs, pools
 from libs.errors import Overloaded
-from tests.integration.blobs.given import MIB, content, in_chunks
+from tests.integration.blobs.contents import MIB, content, in_chunks
 from tests.support.stack import Stack
 
 LARGE = content(30 * MIB)  # more than sockets and buffers hold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from nats.js.errors import NotFoundError
@@ -20,16 +21,16 @@ SERVICE = "service"
 
 @dataclass
 class Bench:
-    """A service's parts, and what its handlers did."""
+    """A service's clients, and a record of what its handlers did."""
 
     bus: Bus
     pool: Pool
     signals: Signals
     handlers: Handlers = field(default_factory=lambda: Handlers(SERVICE))
     calls: list[str] = field(default_factory=list)  # event ids, one for each time a handler was entered
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    called_again: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    def consumer(self, context: object = None, **options: int | float) -> Consumer:
+    def consumer(self, context: object = None, **options: Any) -> Consumer:
         """A consumer of this service; several may run."""
         return Consumer(self.bus, self.pool, self.handlers, context, **options)
 
@@ -40,15 +41,15 @@ class Bench:
 
     async def called(self, event: Event) -> int:
         """Note that a handler was entered; returns how often it was with this event."""
-        async with self.news:
+        async with self.called_again:
             self.calls.append(event.id)
-            self.news.notify_all()
+            self.called_again.notify_all()
         return self.calls.count(event.id)
 
     async def wait_for_calls(self, count: int) -> None:
         """Until handlers were entered `count` times."""
-        async with asyncio.timeout(20), self.news:
-            await self.news.wait_for(lambda: len(self.calls) >= count)
+        async with asyncio.timeout(20), self.called_again:
+            await self.called_again.wait_for(lambda: len(self.calls) >= count)
 
     async def apply(self, event: Event, tx: Tx) -> None:
         """An effect of a handler's transaction."""

@@ -61,7 +61,7 @@ async def filter_of(bench: Bench) -> set[str]:
 
 
 def left_for_others() -> float:
-    return telemetry.retries.labels("upload.expired.v1", "NotKnownYet")._value.get()
+    return float(telemetry.retries.labels("upload.expired.v1", "NotKnownYet")._value.get())
 
 
 async def test_events_that_one_of_two_releases_knows_are_all_handled_by_that_one(bench: Bench) -> None:

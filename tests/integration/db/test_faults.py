@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-import asyncpg
 import pytest
 
-from libs.db import DatabaseAway, Pool, connection, open_pool, transaction
+from libs.db import DatabaseAway, Pool, Tx, connection, open_pool, transaction
 from libs.errors import Unavailable
 from tests.support.fixtures import PoolFor
 from tests.support.postgres import read_only
@@ -30,7 +29,7 @@ def unavailable() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def setting(pool: Pool, name: str, value: str) -> AsyncIterator[asyncpg.Connection]:
+async def setting(pool: Pool, name: str, value: str) -> AsyncIterator[Tx]:
     """A transaction with a setting of its own."""
     async with transaction(pool) as tx:
         await tx.execute(f"SET LOCAL {name} = '{value}'")

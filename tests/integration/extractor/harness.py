@@ -27,13 +27,12 @@ from libs.contracts import (
     UploadOpened,
     UploadPartStored,
     UploadResumeRequested,
-    event_type,
     new_id,
 )
 from libs.contracts.keys import objects_prefix, part_key
 from libs.db import Pool
 from libs.errors import Unavailable
-from libs.outbox import CHANNEL, apply_idempotent, apply_once
+from libs.outbox import CHANNEL
 from libs.signals import Signals
 from libs.tasks import end
 from services.extractor.config import ExtractorConfig
@@ -43,6 +42,7 @@ from services.extractor.progress import progress
 from services.extractor.store.leases import CLAIMABLE
 from services.extractor.worker import Worker
 from tests.support import emitted
+from tests.support.delivery import deliver
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PROJECT = "proj_ABC123"
@@ -145,11 +145,7 @@ class Extractor:
 
     async def deliver(self, event: Event) -> bool:
         """Deliver an event, as the bus does; False if it had been applied before."""
-        route = handlers.events[event_type(event)]
-        if route.idempotent:
-            await apply_idempotent(self.pool, route.handle, event)
-            return True
-        return await apply_once(self.pool, "extractor", route.handle, event)
+        return await deliver(self.pool, handlers, event)
 
     async def emitted(self, kind: type[E]) -> list[E]:
         """What was emitted of this kind."""

@@ -12,9 +12,8 @@ import msgspec
 from libs import db, outbox
 from libs.blobs import Blobs
 from libs.config import schema_name
-from libs.contracts import Event, ObjectAudited, ObjectAuditRequested, event_type
+from libs.contracts import Event, ObjectAudited, ObjectAuditRequested
 from libs.db import Pool
-from libs.outbox import apply_once
 from libs.signals import Signals
 from services.lifecycle.app import MIGRATIONS
 from services.lifecycle.audit_worker import AuditWorker
@@ -25,6 +24,7 @@ from services.lifecycle.ownership import Ownership
 from services.lifecycle.purge_worker import PurgeWorker
 from tests.integration.lifecycle.uploads import NOON
 from tests.support import emitted
+from tests.support.delivery import deliver
 from tests.support.stack import Stack
 
 
@@ -41,8 +41,7 @@ class Lifecycle:
     async def deliver(self, *events: Event) -> None:
         """Apply events, as the bus does."""
         for event in events:
-            route = handlers.events[event_type(event)]
-            await apply_once(self.pool, handlers.service, route.handle, event)
+            await deliver(self.pool, handlers, event)
 
     def purge_worker(self) -> PurgeWorker:
         return PurgeWorker(self.dependencies())

@@ -24,7 +24,6 @@ from libs.contracts import (
 )
 from libs.contracts.keys import file_key
 from libs.db import Pool
-from libs.outbox import apply_once
 from services.gateway.handlers import handlers as registry
 from services.lifecycle import metrics
 from services.lifecycle.ownership import MARK_KEY, Mark
@@ -40,6 +39,7 @@ from tests.integration.lifecycle.uploads import (
     registered,
 )
 from tests.support import emitted
+from tests.support.delivery import deliver
 from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor, StartService
 from tests.support.stack import Stack
@@ -83,8 +83,8 @@ async def ask_registry(lifecycle: Lifecycle, gateway: Pool) -> None:
     """Have the gateway's handlers answer what lifecycle has asked, and lifecycle apply the answers."""
     await gateway.execute("INSERT INTO project (id, name, slug) VALUES ($1, $1, 'a') ON CONFLICT DO NOTHING", PROJECT)
     for event in await emitted(lifecycle.pool):
-        if route := registry.events.get(event_type(event)):
-            await apply_once(gateway, registry.service, route.handle, event)
+        if event_type(event) in registry.events:
+            await deliver(gateway, registry, event)
     for event in await emitted(gateway):
         if isinstance(event, ObjectDropped | ModelRegistered):
             await lifecycle.deliver(event)

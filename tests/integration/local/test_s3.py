@@ -18,7 +18,7 @@ from deploy.local.ports import free_port
 from deploy.local.process import Process
 from deploy.local.s3 import S3
 from libs.blobs import Blobs
-from tests.integration.blobs.given import MIB, content, in_chunks
+from tests.integration.blobs.contents import MIB, content, in_chunks
 
 FORMER = {"proj_1/objects/up_1/0000/a": b"weights", "proj_1/parts/up_2/0": b"", "proj_2/objects/x": content(3 * MIB)}
 

@@ -12,7 +12,8 @@ from libs.contracts import Event
 from libs.contracts.limits import MAX_EVENT_BYTES
 from libs.db import Pool, Tx, transaction
 from libs.errors import Invalid
-from libs.outbox import apply_once, begin_attempt, depth, emit, excuse_attempt, prune, replay, seen
+from libs.outbox import apply_once, begin_attempt, depth, emit, replay, seen, uncount_attempt
+from libs.outbox.retention import forget_some
 from tests.support.bus import an_event
 from tests.support.fixtures import PoolFor
 from tests.support.outbox import emitted
@@ -139,7 +140,8 @@ async def test_pruning_removes_what_is_old_and_settled(pool: Pool) -> None:
     await pool.execute("UPDATE outbox SET published_at = now() WHERE seq = 2")
     await pool.execute("UPDATE inbox SET seen_at = now() - interval '15 days' WHERE consumer = 'old'")
 
-    assert await prune(pool) == 2
+    assert await forget_some(pool) == 2
+    assert await forget_some(pool) == 0
     assert await pool.fetch("SELECT seq FROM outbox WHERE seq <= 3 ORDER BY seq") == [(2,), (3,)]
     assert await pool.fetch("SELECT consumer FROM inbox") == [("new",)]
 
@@ -147,7 +149,7 @@ async def test_pruning_removes_what_is_old_and_settled(pool: Pool) -> None:
 async def test_attempts_are_counted_across_processes_and_can_be_taken_back(pool: Pool) -> None:
     assert await begin_attempt(pool, "service", "event-1") == 1
     assert await begin_attempt(pool, "service", "event-1") == 2
-    await excuse_attempt(pool, "service", "event-1")
+    await uncount_attempt(pool, "service", "event-1")
     assert await begin_attempt(pool, "service", "event-1") == 2
     assert await begin_attempt(pool, "service", "event-2") == 1
 

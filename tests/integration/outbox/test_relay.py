@@ -17,7 +17,7 @@ from libs.bus import Bus, Consumer, Handlers
 from libs.contracts import Event, UploadAborted, encode_event, event_type
 from libs.db import Pool, Tx, connection, migrate, open_pool, transaction
 from libs.errors import Invalid
-from libs.outbox import Relay, depth, depth_and_refused, emit, refused, replay, retry, store
+from libs.outbox import Relay, depth, depth_and_refused, emit, refused, replay, retention, retry, store
 from libs.outbox.local import taker
 from libs.signals import Signals
 from libs.tasks import end
@@ -376,9 +376,8 @@ async def test_no_query_of_the_relay_scans_its_tables(pool: Pool) -> None:
         await store.left_behind(explaining, long, 500, 10_000_000)
         await store.refused(explaining, 100)
         await store.retry(explaining, None)
-        await store.prune_outbox(explaining, long, limit)
-        await store.prune_inbox(explaining, long, limit)
-        await store.prune_attempts(explaining, long, limit)
+        for each in (retention.OUTBOX, retention.INBOX, retention.ATTEMPTS):
+            await each.forget_some(explaining, long.total_seconds(), limit)
         await store.reopen(explaining, datetime.now(UTC), datetime.now(UTC), None, limit)
         await store.unpublished(explaining)
         await store.count_refused(explaining)

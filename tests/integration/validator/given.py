@@ -20,18 +20,18 @@ from libs.contracts import (
     ModelValidationParked,
     ModelValidationRequested,
     StoredFile,
-    event_type,
     new_id,
 )
 from libs.db import Pool
 from libs.errors import Unavailable
-from libs.outbox import CHANNEL, apply_once
+from libs.outbox import CHANNEL
 from libs.signals import Signals
 from services.validator.config import ValidatorConfig
 from services.validator.dependencies import Dependencies
 from services.validator.handlers import handlers
 from services.validator.reader import ModelReader, Ranges
 from services.validator.worker import Worker
+from tests.support.delivery import deliver
 from tests.support.eventually import eventually
 from tests.support.outbox import emitted
 
@@ -113,7 +113,7 @@ class Given:
     async def ask(self, *requests: ModelValidationRequested) -> None:
         """Deliver requests, as the bus does."""
         for request in requests:
-            await apply_once(self.pool, "validator", handlers.events[event_type(request)].handle, request)
+            await deliver(self.pool, handlers, request)
 
     async def ask_again(self, request: ModelValidationRequested, *, resume: bool = False) -> None:
         """The gateway's sweeper, or an operator, asks once more."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from nats.js.api import StreamConfig
 
@@ -27,7 +29,7 @@ def test_a_union_holds_all_and_overlaps_nowhere(one: list[str], other: list[str]
     assert union(one, other) == union(other, one) == both
 
 
-def stream(*subjects: str, max_age: float = DAY_S, **rest: object) -> StreamConfig:
+def stream(*subjects: str, max_age: float = DAY_S, **rest: Any) -> StreamConfig:
     return StreamConfig(name="EVENTS", subjects=list(subjects), max_age=max_age, **rest)
 
 

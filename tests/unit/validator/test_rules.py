@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from libs.contracts import Finding, Severity
 from libs.contracts.limits import MAX_FINDINGS
+from services.validator import rules
 from services.validator.report import bounded
 from tests.support.ggufs import given_gguf
 from tests.support.models import (
@@ -248,6 +251,13 @@ async def test_finds(case: str) -> None:
     assert report.passed == (not any(found.severity == "error" for found in report.findings))
     if severity != "error":
         assert report.passed, report.findings
+
+
+@pytest.mark.parametrize("module", sorted(Path(rules.__file__).parent.glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_every_rule_of_a_module_is_applied(module: Path) -> None:
+    applied = {rule.__name__ for rule in rules.RULES if rule.__module__ == f"{rules.__name__}.{module.stem}"}
+    for name in re.findall(r"^def (check_\w+)\(", module.read_text(), re.MULTILINE):
+        assert name in applied, f"services/validator/rules/__init__.py: RULES lacks {module.stem}.{name}"
 
 
 async def test_every_error_is_told_at_once() -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from libs.contracts import MemoryNeed, Report, new_id
+from libs.contracts import MemoryNeed, ModelProperties, Report, new_id
 from libs.db import Tx, columns
 from libs.errors import Conflict, ModelNotFound
 from libs.states import Transition, sql_in
@@ -33,13 +33,13 @@ class ListedModelRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     is_latest: bool
-    status: ModelStatus
+    status: str  # a ModelStatus, or one that only the next release knows
     format: str | None
     size_bytes: int
     created_at: datetime
 
 
-class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
+class ModelRow(ModelProperties, frozen=True, kw_only=True):
     """Every column of `model` that clients see, except for its report, which may be long."""
 
     id: str
@@ -47,22 +47,13 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     is_latest: bool
-    status: ModelStatus
+    status: str  # a ModelStatus, or one that only the next release knows
     status_reason: str | None
-    status_before_missing: ModelStatus | None
+    status_before_missing: str | None
     size_bytes: int
     file_count: int
     description: str | None
     license: str | None
-    format: str | None
-    architecture: str | None
-    quantization: str | None
-    context_length: int | None
-    parameter_count: int | None
-    hidden_size: int | None
-    num_layers: int | None
-    vocab_size: int | None
-    dtype: str | None
     workload_type: str
     memory: MemoryNeed | None
     deployable: bool | None
@@ -77,7 +68,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of `model` with the validator's report."""
 
     id: str
-    status: ModelStatus
+    status: str  # a ModelStatus, or one that only the next release knows
     status_reason: str | None
     report: Report | None
     validated_at: datetime | None

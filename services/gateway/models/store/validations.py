@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from libs.contracts import Report
+from libs.contracts import ModelProperties, Report
 from libs.db import Tx, columns
 from libs.states import sql_in
 from services.gateway.models.states import ACCEPT, ERROR, GIVE_UP, REGISTER, REJECT, RESUME, VALIDATING
@@ -28,6 +28,8 @@ class ValidationRow(msgspec.Struct, frozen=True, kw_only=True):
 
 _VALIDATION = columns(ValidationRow)
 _VERSION = columns(VersionRow)
+_PROPERTIES = ModelProperties.__struct_fields__
+_SET_PROPERTIES = ", ".join(f"{name} = ${number}" for number, name in enumerate(_PROPERTIES, start=11))
 
 
 async def register(
@@ -65,9 +67,8 @@ async def settle(
         UPDATE model
            SET status = CASE WHEN $3::text IS NULL THEN {ACCEPT.target!r} ELSE {REJECT.target!r} END,
                status_reason = $3, report = $4, validated_at = $5, deadline_at = NULL, parked_since = NULL,
-               updated_at = now(), license = coalesce(license, $6), format = $7, architecture = $8, quantization = $9,
-               context_length = $10, parameter_count = $11, hidden_size = $12, num_layers = $13, vocab_size = $14,
-               dtype = $15, workload_type = $16, memory = $17, deployable = $18, deployable_reason = $19
+               updated_at = now(), license = coalesce(license, $6), workload_type = $7, memory = $8, deployable = $9,
+               deployable_reason = $10, {_SET_PROPERTIES}
          WHERE id = $1 AND validation_id = $2 AND status {sql_in(ACCEPT.sources)}
         RETURNING {_VERSION}
         """,
@@ -77,19 +78,11 @@ async def settle(
         msgspec.to_builtins(report),
         at,
         found.license,
-        found.format,
-        found.architecture,
-        found.quantization,
-        found.context_length,
-        found.parameter_count,
-        found.hidden_size,
-        found.num_layers,
-        found.vocab_size,
-        found.dtype,
         found.workload_type,
         msgspec.to_builtins(found.memory),
         found.deployable and reason is None,
         found.deployable_reason or reason,
+        *(getattr(found, name) for name in _PROPERTIES),
     )
     return None if row is None else VersionRow(**row)
 

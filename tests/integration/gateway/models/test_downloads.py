@@ -33,9 +33,15 @@ SHARE = 2
 @asynccontextmanager
 async def gateway(blobs: Blobs, limits: BodyLimits) -> AsyncIterator[tuple[str, Slots]]:
     """Serves FILE to the project that the bearer token names: its URL, and the slots."""
-    config = GatewayConfig(database_url="", nats_url="", s3_url="", operator_key="0123456789abcdef")
-    slots = Slots(SHARE + 1, SHARE, wait_s=0.05)
-    dependencies = Dependencies(cast(Any, None), cast(Any, None), blobs, cast(Any, None), config, slots)
+    config = GatewayConfig(
+        database_url="",
+        nats_url="",
+        s3_url="",
+        operator_key="0123456789abcdef",
+        downloads_at_once=SHARE + 1,
+        downloads_at_once_per_project=SHARE,
+    )
+    dependencies = Dependencies(cast(Any, None), cast(Any, None), blobs, cast(Any, None), config)
 
     async def authenticate(token: str) -> Principal:
         return ProjectKey(project_id=token, project_slug=token, key_id="key", scopes=frozenset({"models"}))
@@ -47,7 +53,7 @@ async def gateway(blobs: Blobs, limits: BodyLimits) -> AsyncIterator[tuple[str, 
     app = make_app([route], authenticate=authenticate, dependencies=dependencies, title="test", limits=limits)
     await blobs.put_bytes(FILE.key, CONTENT)
     async with serve(app, "127.0.0.1", 0, drain_s=0.2) as port:
-        yield f"http://127.0.0.1:{port}/v1/file", slots
+        yield f"http://127.0.0.1:{port}/v1/file", dependencies.downloads
 
 
 @asynccontextmanager
