@@ -16,7 +16,7 @@ from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
 from services.gateway.projects.access import ProjectKey
 from services.gateway.routes import ROUTES
-from tests.integration.gateway.uploading import CHUNK, PROJECT, Uploads
+from tests.integration.gateway.harness import CHUNK, PROJECT, Uploads
 from tests.support.fixtures import PoolFor, SignalsFor
 
 _CONFIG = GatewayConfig(

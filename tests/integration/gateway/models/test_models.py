@@ -15,8 +15,8 @@ from libs.web import make_app
 from services.gateway.models.routes import ROUTES
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.identifiers import digest_of
+from tests.integration.gateway.harness import FILES, PROJECT, Uploads
 from tests.integration.gateway.models.verdicts import report
-from tests.integration.gateway.uploading import FILES, PROJECT, Uploads
 from tests.support.plans import counted
 
 MODELS = 41

@@ -27,7 +27,7 @@ from services.gateway.uploads.sweepers import (
     give_up_uploads,
     prune_uploads,
 )
-from tests.integration.gateway.uploading import CHUNK, FILES, PROJECT, STALE_AFTER, Uploads, part
+from tests.integration.gateway.harness import CHUNK, FILES, PROJECT, STALE_AFTER, Uploads, part
 
 TOKEN = "xero_test_secret"  # of a test's project
 LARGE = ("upload", "upload_stream", "upload_part", "upload_file", "upload_transfer", "upload_transfer_part", "blob")
