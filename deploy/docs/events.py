@@ -12,12 +12,13 @@ from functools import cache
 from pathlib import Path
 
 from deploy.docs.texts import called
+from deploy.local.services import NAMES
 from libs import contracts
 from libs.bus import Handlers
 from libs.contracts import EVENT_TYPES, Event, event_type
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("gateway", "extractor", "validator", "lifecycle")
+SERVICES = NAMES
 _CLASSES: Mapping[str, type[Event]] = {kind.__name__: kind for kind in EVENT_TYPES}
 _NO_CONSTRUCTORS = ("isinstance", "on", "on_dead", "retire", "event_type")  # they take a class, and construct nothing
 _WIDTH = 120

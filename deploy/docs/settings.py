@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import tokenize
 from io import StringIO
@@ -10,18 +11,18 @@ from io import StringIO
 import msgspec
 from msgspec.inspect import BoolType, FloatType, IntType, NoneType, StrType, Type, UnionType, type_info
 
+from deploy.local.services import NAMES
 from libs.config import PREFIX, ServiceConfig
-from services.extractor.config import ExtractorConfig
-from services.gateway.config import GatewayConfig
-from services.lifecycle.config import LifecycleConfig
-from services.validator.config import ValidatorConfig
 
-SERVICES: dict[str, type[ServiceConfig]] = {
-    "gateway": GatewayConfig,
-    "extractor": ExtractorConfig,
-    "validator": ValidatorConfig,
-    "lifecycle": LifecycleConfig,
-}
+
+def config_of(service: str) -> type[ServiceConfig]:
+    """The settings of a service: the Struct in its `config.py`."""
+    module = importlib.import_module(f"services.{service}.config")
+    structs = (each for each in vars(module).values() if isinstance(each, type) and issubclass(each, ServiceConfig))
+    return next(each for each in structs if each.__module__ == module.__name__)
+
+
+SERVICES: dict[str, type[ServiceConfig]] = {service: config_of(service) for service in NAMES}
 
 _HEAD = """# Settings
 

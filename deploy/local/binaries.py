@@ -1,4 +1,4 @@
-"""Programs that come as Python packages, beside this environment's own Python."""
+"""Finds programs that Python packages install beside the Python of this environment."""
 
 from __future__ import annotations
 

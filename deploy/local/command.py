@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from deploy.local.data_directory import Credentials
 from deploy.local.errors import CannotRun
-from deploy.local.home import Credentials
 from deploy.local.up import running
 
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -51,7 +51,7 @@ async def _until_told(data_dir: Path, port: int, import_objects: bool, out: Cons
 
     async def run() -> None:
         err.print(f"Starting Slipway in {data_dir}", style="dim", markup=False)
-        async with running(data_dir, port, say, import_former=import_objects) as up:
+        async with running(data_dir, port, say, import_earlier=import_objects) as up:
             _explain(out, data_dir, up.credentials)
             await asyncio.Event().wait()
 

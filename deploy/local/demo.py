@@ -1,4 +1,4 @@
-"""`make demo`: a real model through the whole of Slipway, on this machine, in a directory that goes afterwards."""
+"""`make demo`: uploads a real model to the whole of Slipway on this machine, in a temporary directory."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from rich.text import Text
 
 from deploy.local import sample
 from deploy.local.errors import CannotRun
+from deploy.local.services import NAMES
 from deploy.local.up import running
 from libs.blobs import Blobs
-from libs.cli.model_card import model_card
+from libs.cli.model_panel import model_panel
 from libs.cli.progress import shown_on
-from libs.client import LocalArchive, LocalDirectory, Outcome, Slipway, Upload, inspect
+from libs.client import LocalArchive, LocalDirectory, ModelUpload, Outcome, Slipway, inspect
 from libs.errors import SlipwayError
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ class Demo:
         self.folder = folder
 
     async def run(self, model: Path | None) -> bool:
-        """Show everything; `model` is one's own, None the sample. Returns whether both uploads are ready."""
+        """Run the demo on the directory `model`, or on the sample. Returns: whether both models are ready."""
         if model is None:
             model = await self._fetched()
         source = inspect(model)
@@ -79,7 +80,7 @@ class Demo:
     async def _up(self) -> AsyncIterator[Slipway]:
         """The stack while it lasts, and in it a project and a key of its own."""
         async with AsyncExitStack() as stack:
-            with self._step("Postgres, NATS, S3, gateway, extractor, validator, lifecycle"):
+            with self._step(", ".join(("Postgres", "NATS", "S3", *NAMES))):
                 up = await stack.enter_async_context(running(self.folder / "data", 0, self._say))
                 self._blobs = await stack.enter_async_context(Blobs.open(up.settings["SLIPWAY_S3_URL"]))
             credentials = up.credentials
@@ -103,7 +104,7 @@ class Demo:
         self.console.print(f"\n[bold]Uploading {name}[/] as {how}")
         before = await self._stored()
         with shown_on(self.console) as progress:
-            outcome = await Upload(api, source, name, progress=progress).run()
+            outcome = await ModelUpload(api, source, name, progress=progress).run()
         after = await self._stored()
         added = Stored(after.objects - before.objects, after.size_bytes - before.size_bytes)
         return Result(outcome, outcome.seconds, added)
@@ -117,7 +118,7 @@ class Demo:
         model_id = result.outcome.completed.model_id
         model = await api.models.get(model_id)
         self.console.print()
-        self.console.print(model_card(model, await api.models.files(model_id), await api.models.report(model_id)))
+        self.console.print(model_panel(model, await api.models.files(model_id), await api.models.report(model_id)))
 
     def _say(self, sentence: str) -> None:
         self.console.print(sentence, style="yellow", markup=False)

@@ -1,26 +1,26 @@
-"""Why the embedded stack cannot run; each message is for the person who started it."""
+"""Why the embedded stack cannot run; each message is for the user who started it."""
 
 from __future__ import annotations
 
 
 class CannotRun(Exception):
-    """Something that the person who started us has to know, and can do something about."""
+    """Base class; the message says what the user can do."""
 
 
 class NotInstalled(CannotRun):
     """A program that comes as a package is not there."""
 
 
-class HomeTaken(CannotRun):
+class DataDirectoryTaken(CannotRun):
     """Another process uses the data directory."""
 
 
-class HomeUnusable(CannotRun):
+class DataDirectoryUnusable(CannotRun):
     """The data directory cannot be made or written."""
 
 
 class PortTaken(CannotRun):
-    """Somebody else listens on the port that the API was to have."""
+    """Another process listens on the port of the API."""
 
 
 class StartFailed(CannotRun):

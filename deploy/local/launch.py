@@ -1,6 +1,6 @@
-"""The first program of every child: it ties the child's life to ours, gives up being root where told to, and execs.
+"""The first program of every child process: ties its life to its parent, stops being root if asked to, and execs.
 
-Run by path, with nothing of the project importable: `python -I -S launch.py PARENT SIGNAL WAY PROGRAM ARG…`.
+Run by path, with nothing of the project importable: `python -I -S launch.py PARENT SIGNAL RUN_AS PROGRAM ARG…`.
 A program of its own and not a `preexec_fn`, since Python between fork and exec of a process with threads may deadlock,
 and since only a process with one thread may enter a user namespace.
 """
@@ -47,7 +47,7 @@ def _write(path: str, text: str) -> None:
 
 
 def enter_namespace() -> None:
-    """Become `nobody` in a user namespace of our own, whose `nobody` is ourselves outside: files stay ours.
+    """Become `nobody` in a new user namespace, where `nobody` is the present user outside: files keep their owner.
 
     Raises: OSError where the kernel or a container's seccomp profile forbids it.
     """
@@ -62,7 +62,9 @@ def enter_namespace() -> None:
 def become_nobody() -> None:
     """Become `nobody`, with the one capability to pass through directories that are closed to others.
 
-    So neither programs nor data below a closed home need be copied elsewhere. Raises: OSError, unless we are root.
+    So programs and data below a directory that is closed to others need not be copied.
+
+    Raises: OSError, unless this process is root.
     """
     nobody = pwd.getpwnam("nobody")
     # Capabilities then survive the change of user, and access(2), with which initdb looks for postgres, heeds them.
@@ -77,18 +79,18 @@ def become_nobody() -> None:
 
 
 def die_with(parent: int, number: int) -> None:
-    """Have the kernel send us `number` when the thread that started us ends, however it ends."""
+    """Have the kernel send signal `number` to this process when the thread that started it ends."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:  # it was gone before we asked
+    if os.getppid() != parent:  # the parent ended before
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main(argv: list[str]) -> None:
-    """Prepare this process as told, then be PROGRAM."""
-    parent, number, way, *command = argv
-    if way == "namespace":
+    """Prepare this process by its arguments, then exec PROGRAM."""
+    parent, number, run_as, *command = argv
+    if run_as == "namespace":
         enter_namespace()
-    elif way == "nobody":
+    elif run_as == "nobody":
         become_nobody()
     if sys.platform == "linux":
         die_with(int(parent), int(number))  # last, since a change of credentials forgets it

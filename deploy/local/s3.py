@@ -71,7 +71,7 @@ class S3:
         return (await greeting(self._port, b"GET /minio/health/ready HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.0 200")
 
     def _format(self) -> None:
-        """Create the store beside its place, then move it there: an interrupted attempt leaves nothing half done."""
+        """Create the store in another directory, then rename it: an interrupted attempt leaves nothing behind."""
         unfinished = self._store.with_name("store.new")
         if unfinished.exists():
             shutil.rmtree(unfinished)

@@ -1,4 +1,4 @@
-"""A real model to show things with: all-MiniLM-L6-v2, out of the Python package that ships it."""
+"""The model of the demo: all-MiniLM-L6-v2, from the Python package that contains it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "all-MiniLM-L6-v2"
 
 
 class NoSample(CannotRun):
-    """The package cannot be had; MODEL=/path/to/a/model uses one's own."""
+    """The package cannot be downloaded; MODEL=/path/to/a/model uses another model."""
 
 
 def fetch(cache: Path) -> Path:
@@ -55,7 +55,9 @@ def _download(folder: Path) -> Path:
 
 
 def pack(model: LocalDirectory, target: Path, moved: Callable[[int], None]) -> None:
-    """Archive the files of `model` as `target` (.tar.gz), as `tar -chzf` would; `moved` is told of bytes read."""
+    """Archive the files of `model` as `target` (.tar.gz), as `tar -chzf` would; `moved` is called with the
+    number of bytes read.
+    """
     with (
         igzip_threaded.open(target, "wb", threads=1) as stream,
         tarfile.open(fileobj=stream, mode="w|", dereference=True) as tar,
@@ -66,7 +68,7 @@ def pack(model: LocalDirectory, target: Path, moved: Callable[[int], None]) -> N
 
 
 class _Watched:
-    """A file that tells how much is read from it."""
+    """A file that reports how many bytes are read from it."""
 
     def __init__(self, file: BinaryIO, moved: Callable[[int], None]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""What all that we run has in common: it is prepared, it runs, and it is asked whether it does its work yet."""
+"""The interface of everything that the embedded stack runs: prepare, run, ask whether it is ready."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Server(Protocol):
     def name(self) -> str: ...
 
     async def prepare(self) -> None:
-        """Make what it needs before each run: idempotent, and called only while it does not run."""
+        """Create what it needs. Called before each run; idempotent."""
 
     def program(self) -> Program: ...
 
     async def ready(self) -> bool:
-        """Whether it does its work now."""
+        """Whether it serves requests now."""
 
 
 async def start(server: Server) -> Process:
@@ -42,7 +42,7 @@ async def start(server: Server) -> Process:
 
 
 async def until_ready(server: Server, process: Process, within_s: float = READY_WITHIN_S) -> None:
-    """Ask until `server` is ready, which no server announces. Raises: StartFailed."""
+    """Ask again and again until `server` is ready. Raises: StartFailed."""
     name, log = server.name, process.program.log
     try:
         async with asyncio.timeout(within_s):
@@ -60,7 +60,7 @@ def _log_says(log: Path) -> str:
 
 
 async def greeting(port: int, request: bytes = b"") -> bytes:
-    """What a server on the loopback says first, or first answers to `request`; b"" if it does not."""
+    """The first bytes that a server on the loopback sends, after `request` if given; b"" if it sends none."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

@@ -1,4 +1,4 @@
-"""The services as processes of this machine: `python -m services.NAME`, told by their environment where all else is."""
+"""The services as processes of this machine: `python -m services.NAME`, configured by their environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.local.server import greeting
 NAMES = ("gateway", "extractor", "validator", "lifecycle")
 ROOT = Path(__file__).parents[2]
 PREFIX = "SLIPWAY_"
-SHORT_DRAIN = {"SLIPWAY_UNREADY_S": "0", "SLIPWAY_DRAIN_S": "4"}  # nobody balances load here, and somebody waits
+SHORT_DRAIN = {"SLIPWAY_UNREADY_S": "0", "SLIPWAY_DRAIN_S": "4"}  # no load balancer looks here, and a person waits
 READYZ = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 
@@ -35,7 +35,7 @@ class ServiceProcess:
         self._say = say
 
     async def prepare(self) -> None:
-        """Nothing: a service migrates its own schema and makes its own streams."""
+        """Does nothing: a service migrates its own schema and creates its own streams."""
 
     def program(self) -> Program:
         passed_on = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
@@ -53,7 +53,7 @@ class ServiceProcess:
         return (await greeting(self._port, READYZ)).startswith(b"HTTP/1.1 200")
 
     def _notice(self, line: str) -> None:
-        """Pass on what a service logs as an error; the rest is in its log."""
+        """Pass lines with the level error on to `say`; all lines are in the log."""
         try:
             record = json.loads(line)
         except ValueError:

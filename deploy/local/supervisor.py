@@ -1,4 +1,4 @@
-"""Keeps servers running: started together, started again when they die, ended together within a time."""
+"""Starts servers together, starts each again when it ends, and stops them together within a time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from deploy.local.process import Process, how_it_ended
 from deploy.local.server import Server
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0  # before a server that died is started again; doubled each time
-STEADY_S = 10.0  # who ran this long has not failed at once, and starts with the first pause again
+STEADY_S = 10.0  # a server that ran this long starts with the first pause again
 
 Say = Callable[[str], None]
 
 
 class Supervisor:
-    """A group of servers. `say` is told, in a sentence, of each that dies and of what comes next."""
+    """A group of servers. `say` is called with a sentence when one ends, and what happens then."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -37,7 +37,7 @@ class Supervisor:
             raise failed.exceptions[0] from None
 
     async def stop(self, within_s: float) -> None:
-        """End all of them side by side; whoever has not ended after `within_s` is killed."""
+        """Stop all servers in parallel; those that have not ended after `within_s` seconds are killed."""
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -48,7 +48,7 @@ class Supervisor:
         self._keepers.append(asyncio.create_task(self._keep(each), name=f"keeper of {each.name}"))
 
     async def _keep(self, each: Server) -> None:
-        """Start it again whenever it ends, sooner or later, for as long as we are not cancelled."""
+        """Start the server again, after growing pauses, whenever it ends, until cancelled."""
         clock = asyncio.get_running_loop().time
         pause_s = FIRST_PAUSE_S
         while True:
@@ -63,7 +63,7 @@ class Supervisor:
                 trouble = await self._start_again(each)
 
     async def _start_again(self, each: Server) -> str | None:
-        """Run it without waiting until it is ready, since what it needs may be down too; returns what went wrong."""
+        """Run it without waiting until it is ready, since what it needs may be down too. Returns: the error, if any."""
         try:
             await each.prepare()
             self._processes[each.name] = await Process.start(each.program())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from libs.cli.admin_views import show_audit, show_parked, show_refused, show_republished, show_resumed, show_status
 from libs.cli.context import Context, pass_context, shared_options
-from libs.cli.operations import show_audit, show_done, show_parked, show_refused, show_resumed, show_status
-from libs.cli.render import show_key, show_keys, show_projects
+from libs.cli.views import show_key, show_keys, show_projects
 
 
 @click.group()
@@ -26,7 +26,7 @@ def project() -> None:
 def create_project(shared: Context, name: str) -> None:
     """Create a project called NAME."""
     made = shared.as_operator(lambda api: api.projects.create(name))
-    shared.answer(made, lambda console: show_projects(console, [made]))
+    shared.print_result(made, lambda console: show_projects(console, [made]))
 
 
 @project.command("list")
@@ -35,7 +35,7 @@ def create_project(shared: Context, name: str) -> None:
 def list_projects(shared: Context) -> None:
     """List the projects."""
     found = shared.as_operator(lambda api: api.projects.all())
-    shared.answer({"projects": found}, lambda console: show_projects(console, found))
+    shared.print_result({"projects": found}, lambda console: show_projects(console, found))
 
 
 @project.command("revoke")
@@ -45,7 +45,7 @@ def list_projects(shared: Context) -> None:
 def revoke_project(shared: Context, project_id: str) -> None:
     """Disable a project; its keys stop working at once."""
     shared.as_operator(lambda api: api.projects.revoke(project_id))
-    shared.answer({"id": project_id, "revoked": True}, lambda console: console.print(f"Revoked {project_id}."))
+    shared.print_result({"id": project_id, "revoked": True}, lambda console: console.print(f"Revoked {project_id}."))
 
 
 @admin.group()
@@ -78,7 +78,7 @@ def create_key(
             project_id, name=name, scopes=list(scopes) or None, role=role, expires_at=expires_at
         )
     )
-    shared.answer(made, lambda console: show_key(console, made))
+    shared.print_result(made, lambda console: show_key(console, made))
 
 
 @key.command("list")
@@ -88,7 +88,7 @@ def create_key(
 def list_keys(shared: Context, project_id: str) -> None:
     """List a project's keys, without the keys themselves."""
     found = shared.as_operator(lambda api: api.projects.keys(project_id))
-    shared.answer({"keys": found}, lambda console: show_keys(console, found))
+    shared.print_result({"keys": found}, lambda console: show_keys(console, found))
 
 
 @key.command("revoke")
@@ -99,7 +99,7 @@ def list_keys(shared: Context, project_id: str) -> None:
 def revoke_key(shared: Context, key_id: str, project_id: str) -> None:
     """Revoke a key; it stops working at once."""
     shared.as_operator(lambda api: api.projects.revoke_key(project_id, key_id))
-    shared.answer({"id": key_id, "revoked": True}, lambda console: console.print(f"Revoked {key_id}."))
+    shared.print_result({"id": key_id, "revoked": True}, lambda console: console.print(f"Revoked {key_id}."))
 
 
 @admin.command("status")
@@ -108,7 +108,7 @@ def revoke_key(shared: Context, key_id: str, project_id: str) -> None:
 def status(shared: Context) -> None:
     """Show how every process is, and which services do not answer."""
     found = shared.as_operator(lambda api: api.operator.status())
-    shared.answer(found, lambda console: show_status(console, found))
+    shared.print_result(found, lambda console: show_status(console, found))
 
 
 @admin.group()
@@ -123,7 +123,7 @@ def list_refused(shared: Context) -> None:
     """List the events that the broker refused."""
     found = shared.as_operator(lambda api: api.operator.status())
     refused = [{"service": each.service, "refused": each.refused} for each in found.services if each.refused]
-    shared.answer({"services": refused}, lambda console: show_refused(console, found))
+    shared.print_result({"services": refused}, lambda console: show_refused(console, found))
 
 
 @outbox.command("retry")
@@ -133,7 +133,7 @@ def list_refused(shared: Context) -> None:
 def retry_outbox(shared: Context, event_ids: tuple[str, ...]) -> None:
     """Publish refused events again: those named, or all."""
     done = shared.as_operator(lambda api: api.operator.retry_outbox(event_ids))
-    shared.answer({"services": done}, lambda console: show_done(console, done))
+    shared.print_result({"services": done}, lambda console: show_republished(console, done))
 
 
 @admin.command("replay")
@@ -146,7 +146,7 @@ def replay(shared: Context, since: str | None, event_ids: tuple[str, ...]) -> No
     if since is None and not event_ids:
         raise click.UsageError("Give --since or --event.")
     done = shared.as_operator(lambda api: api.operator.replay(since=since, event_ids=event_ids))
-    shared.answer({"services": done}, lambda console: show_done(console, done))
+    shared.print_result({"services": done}, lambda console: show_republished(console, done))
 
 
 @admin.group()
@@ -161,7 +161,7 @@ def resume() -> None:
 def resume_upload(shared: Context, upload_id: str) -> None:
     """Try to unpack an upload again now."""
     resumed = shared.as_operator(lambda api: api.operator.resume_upload(upload_id))
-    shared.answer(resumed, lambda console: show_resumed(console, resumed))
+    shared.print_result(resumed, lambda console: show_resumed(console, resumed))
 
 
 @resume.command("model")
@@ -171,7 +171,7 @@ def resume_upload(shared: Context, upload_id: str) -> None:
 def resume_model(shared: Context, model_id: str) -> None:
     """Validate a model again now, also after it was given up."""
     resumed = shared.as_operator(lambda api: api.operator.resume_model(model_id))
-    shared.answer(resumed, lambda console: show_resumed(console, resumed))
+    shared.print_result(resumed, lambda console: show_resumed(console, resumed))
 
 
 @admin.command("parked")
@@ -180,7 +180,7 @@ def resume_model(shared: Context, model_id: str) -> None:
 def parked(shared: Context) -> None:
     """List the uploads and models that wait, for what, and since when."""
     found = shared.as_operator(lambda api: api.operator.parked())
-    shared.answer({"parked": found}, lambda console: show_parked(console, found))
+    shared.print_result({"parked": found}, lambda console: show_parked(console, found))
 
 
 @admin.command("audit")
@@ -206,4 +206,4 @@ def audit(shared: Context, fix: bool, last: bool, wait_s: int) -> None:
             else "No result yet; slipway admin audit --last shows it when it is there."
         )
     result = found
-    shared.answer(result, lambda console: show_audit(console, result))
+    shared.print_result(result, lambda console: show_audit(console, result))

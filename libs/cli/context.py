@@ -1,4 +1,4 @@
-"""What every command shares: its options, its two outputs, its way to the API."""
+"""What every command shares: options, standard output and standard error, and calls of the API."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Context:
         self.on_interrupt: Callable[[], str] = lambda: "Interrupted."
 
     def note(self, text: str) -> None:
-        """Tell people something, one line."""
+        """Print one line for people, to standard error."""
         self.err.print(text, style="dim", markup=False, soft_wrap=True)
 
-    def answer(self, document: object, show: Callable[[Console], None]) -> None:
-        """The command's result: `document` as JSON with --json, else whatever `show` prints."""
+    def print_result(self, document: object, show: Callable[[Console], None]) -> None:
+        """Print the result: with --json `document` as JSON, otherwise what `show` prints."""
         if self.json:
             print_json(document)
         else:
@@ -55,7 +55,7 @@ class Context:
         settings = find_settings(self.flags, os.environ, Path.cwd())
 
         async def connected() -> T:
-            async with Slipway(settings.need("base_url"), settings.need(which), on_trouble=self.note) as api:
+            async with Slipway(settings.need("base_url"), settings.need(which), on_retry=self.note) as api:
                 return await work(api)
 
         return asyncio.run(connected())

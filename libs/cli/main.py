@@ -1,4 +1,4 @@
-"""The `slipway` command: one place where errors become a line and an exit code."""
+"""The `slipway` command. Errors become one line and an exit code here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import click
 from libs.cli.admin import admin
 from libs.cli.context import Context, print_json, shared_options
 from libs.cli.models import models
-from libs.cli.upload import upload
-from libs.cli.uploads import uploads
+from libs.cli.uploads import upload, uploads
 from libs.client import ApiError
 from libs.errors import SlipwayError
 
@@ -36,7 +35,7 @@ class CommandGroup(click.Group):
 
 
 def _loaded(entry: EntryPoint) -> click.Command:
-    """The command of an entry point; where a package that it needs is missing, one that says which extra has it."""
+    """The command of an entry point; if a package that it needs is missing, a command that says which extra has it."""
     try:
         command = entry.load()
     except ImportError as error:

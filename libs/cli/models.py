@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from libs.cli.context import Context, pass_context, shared_options
-from libs.cli.render import show_model, show_models
+from libs.cli.views import show_model, show_models
 from libs.client import ApiError, Model, ModelFile, ModelReport, Slipway
 
 
@@ -23,7 +23,7 @@ def models() -> None:
 def list_models(shared: Context) -> None:
     """List the project's models, newest first."""
     found = shared.with_api(lambda api: api.models.all())
-    shared.answer({"models": found}, lambda console: show_models(console, found))
+    shared.print_result({"models": found}, lambda console: show_models(console, found))
 
 
 @models.command("get")
@@ -38,7 +38,7 @@ def get_model(shared: Context, model: str) -> None:
         return found, await api.models.files(found.id), await report_of(api, found.id)
 
     found, files, report = shared.with_api(work)
-    shared.answer(document(found, files, report), lambda console: show_model(console, found, files, report))
+    shared.print_result(document(found, files, report), lambda console: show_model(console, found, files, report))
 
 
 async def report_of(api: Slipway, model_id: str) -> ModelReport | None:

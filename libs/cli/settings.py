@@ -19,7 +19,7 @@ _WHERE = {
 
 
 class SettingMissing(Invalid):
-    """A setting is nowhere to be found."""
+    """A setting was not given by flag, environment or file."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def find_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: Path) -> Settings:
-    """Gather the settings; `flags` has the keys of Settings and `credentials`, `folder` is where the user stands.
+    """Gather the settings; `flags` has the keys of Settings and `credentials`, `folder` is the current directory.
 
     Raises: Invalid if a credentials file was named and is not there, or any is not readable.
     """

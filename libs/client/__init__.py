@@ -1,11 +1,18 @@
 """The async client of the public API: what the command line, the demo and the tests use.
 
 async with Slipway("http://127.0.0.1:8080/proj_ABC123/v1", "xero_…") as api:
-    outcome = await Upload(api, inspect(Path("./Qwen3-0.6B")), "Qwen3-0.6B").run()
+    outcome = await ModelUpload(api, inspect(Path("./Qwen3-0.6B")), "Qwen3-0.6B").run()
     print(outcome.model.status)
 """
 
-from libs.client.answers import (
+from libs.client.api import Slipway
+from libs.client.digests import DigestCache
+from libs.client.errors import ApiError, LocalProblem, Unreachable
+from libs.client.files import FileSlice
+from libs.client.local import LocalArchive, LocalDirectory, LocalFile, inspect
+from libs.client.model_upload import PARALLEL, ModelUpload, Outcome
+from libs.client.progress import Progress, Silent, Step
+from libs.client.responses import (
     Completed,
     Key,
     Model,
@@ -15,13 +22,6 @@ from libs.client.answers import (
     Project,
     Session,
 )
-from libs.client.api import Slipway
-from libs.client.digests import DigestCache
-from libs.client.errors import ApiError, LocalProblem, Unreachable
-from libs.client.files import FileSlice
-from libs.client.local import LocalArchive, LocalDirectory, LocalFile, inspect
-from libs.client.progress import Progress, Silent, Step
-from libs.client.upload import PARALLEL, Outcome, Upload
 
 __all__ = [
     "PARALLEL",
@@ -38,6 +38,7 @@ __all__ = [
     "ModelFile",
     "ModelReport",
     "ModelSummary",
+    "ModelUpload",
     "Outcome",
     "Progress",
     "Project",
@@ -46,6 +47,5 @@ __all__ = [
     "Slipway",
     "Step",
     "Unreachable",
-    "Upload",
     "inspect",
 ]

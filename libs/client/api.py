@@ -19,15 +19,15 @@ class Slipway:
     `base_url`: `http(s)://HOST/{project_id}/v1`, or `http(s)://HOST/v1`, where the key names the project.
     """
 
-    def __init__(self, base_url: str, key: str | None, *, on_trouble: Callable[[str], None] | None = None) -> None:
+    def __init__(self, base_url: str, key: str | None, *, on_retry: Callable[[str], None] | None = None) -> None:
         self._base_url = base_url
         self._key = key
-        self._on_trouble = on_trouble
+        self._on_retry = on_retry
 
     async def __aenter__(self) -> Self:
         self._transport = Transport(self._base_url, self._key)
-        if self._on_trouble is not None:
-            self._transport.on_trouble = self._on_trouble
+        if self._on_retry is not None:
+            self._transport.on_retry = self._on_retry
         self.uploads = Uploads(self._transport)
         self.models = Models(self._transport)
         self.projects = Projects(self._transport)

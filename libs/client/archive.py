@@ -1,23 +1,23 @@
-"""An archive, sent in the parts that the server asks for."""
+"""Sends an archive in parts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
 
-from libs.client.answers import Session
 from libs.client.delivery import deliver
 from libs.client.files import FileSlice
 from libs.client.local import LocalArchive
 from libs.client.parallel import in_parallel
 from libs.client.progress import Progress
+from libs.client.responses import Session
 from libs.client.uploads import Uploads
 from libs.contracts import new_id
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """How the archive is cut."""
+    """The size of a part in bytes, and the number of parts."""
 
     part_bytes: int
     count: int
@@ -37,10 +37,10 @@ class ArchiveSender:
         self.kept_bytes = 0  # on the server before this run
 
     async def prepare(self) -> None:
-        """Nothing to do ahead: each part is hashed right before it is sent."""
+        """Does nothing: each part is hashed right before it is sent."""
 
     def fits(self, session: Session) -> bool:
-        """Whether `session` may be of this archive, by its shape."""
+        """Whether `session` can be of this archive: the same kind, size and format."""
         return (
             session.kind == "archive"
             and session.archive_size == self._source.size_bytes
@@ -57,7 +57,7 @@ class ArchiveSender:
         return opened.session_id, opened.model_id
 
     async def resume(self, session: Session) -> bool:
-        """Take `session` up again, if the parts it has are those of the file on disk."""
+        """Continue `session`, if its parts are those of the file on disk. Returns: whether they are."""
         stored = {part.part_number: part.checksum for part in session.parts or []}
         if not session.chunk_size or not session.total_chunks:
             return False

@@ -1,4 +1,4 @@
-"""Bytes to the server, with proof that they arrived as they are on disk."""
+"""Sends bytes and checks that the server stored the same bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from libs.client.files import FileSlice
 
 
 class Stored(Protocol):
-    """An answer to bytes: the SHA-256 that the server computed."""
+    """A response that has the SHA-256 of what the server stored."""
 
     @property
     def checksum(self) -> str: ...

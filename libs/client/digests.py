@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS digest (
 
 
 class Identity(NamedTuple):
-    """What tells one content of a file from another without reading it."""
+    """The attributes by which a change of a file is noticed without reading it."""
 
     device: int
     inode: int
@@ -35,8 +35,8 @@ class Identity(NamedTuple):
     mtime_ns: int
 
 
-class Seen(NamedTuple):
-    """A file as it is found: its digest, if that is known; `changed` if it had other bytes when it was last read."""
+class FileDigest(NamedTuple):
+    """A file and its digest, if that is known; `changed` if the file was changed after it was last read."""
 
     identity: Identity
     at: float  # when it was looked at, seconds since the epoch
@@ -61,22 +61,24 @@ class DigestCache:
     def __init__(self, folder: Path | None = None) -> None:
         self._file = (folder or default_folder()) / "digests.sqlite3"
 
-    def find(self, files: Iterable[LocalFile]) -> dict[str, Seen]:
-        """What is known of each file, by its relative path. Raises: OSError if a file is gone."""
+    def find(self, files: Iterable[LocalFile]) -> dict[str, FileDigest]:
+        """The known digests, by relative path. Raises: OSError if a file does not exist."""
         now = time.time()
-        found: dict[str, Seen] = {}
+        found: dict[str, FileDigest] = {}
         known = self._rows([str(file.path.absolute()) for file in files])
         for file in files:
             mine = identity(file.path)
             row = known.get(str(file.path.absolute()))
             same = row is not None and row[0] == mine
-            found[file.relative_path] = Seen(mine, now, row[1] if row and same else None, row is not None and not same)
+            found[file.relative_path] = FileDigest(
+                mine, now, row[1] if row and same else None, row is not None and not same
+            )
         return found
 
-    def keep(self, file: LocalFile, seen: Seen, sha256: str) -> None:
-        """Remember the digest of a file that was read after it was `seen`, and is still the same.
+    def keep(self, file: LocalFile, seen: FileDigest, sha256: str) -> None:
+        """Store the digest of a file that was read after it was `seen` and did not change since.
 
-        Of one that had just been written nothing is remembered, nor what it was before: the next run hashes it.
+        The digest of a file that had just been written is not stored: the next run computes it again.
         """
         path = str(file.path.absolute())
         try:
@@ -124,13 +126,13 @@ class DigestCache:
 
 
 class NoDigests(DigestCache):
-    """Knows nothing and keeps nothing."""
+    """A cache that is always empty."""
 
     def _rows(self, paths: list[str]) -> dict[str, tuple[Identity, str]]:
         return {}
 
-    def keep(self, file: LocalFile, seen: Seen, sha256: str) -> None:
-        """Not kept."""
+    def keep(self, file: LocalFile, seen: FileDigest, sha256: str) -> None:
+        """Does nothing."""
 
 
 def _signed(about: Identity) -> tuple[int, int, int, int]:

@@ -1,4 +1,4 @@
-"""A directory, sent file by file, each as a resumable stream; and nothing that the project already has."""
+"""Sends a directory file by file, each as a resumable stream, without the files that the project already has."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterable
 from functools import partial
 
-from libs.client.answers import Session
-from libs.client.digests import DigestCache, NoDigests, Seen, identity
+from libs.client.digests import DigestCache, FileDigest, NoDigests, identity
 from libs.client.errors import ApiError, LocalProblem
 from libs.client.files import FileSlice
 from libs.client.local import LocalDirectory, LocalFile
 from libs.client.parallel import in_parallel
 from libs.client.progress import Progress, Step
+from libs.client.responses import Session
 from libs.client.streams import FileStream
 from libs.client.uploads import Uploads
 from libs.contracts import new_id
@@ -39,8 +39,8 @@ class DirectorySender:
         self._parallel = parallel
         self._progress = progress
         self._digests = digests or NoDigests()
-        self._seen: dict[str, Seen] = {}
-        self._sha256: dict[str, str] = {}  # of each relative path, as far as it is known
+        self._seen: dict[str, FileDigest] = {}
+        self._sha256: dict[str, str] = {}  # by relative path, where it is known
         self._missing: list[LocalFile] = []
         self._begun: frozenset[str] = frozenset()  # files of which the server may hold some
         self.sent_bytes = 0
@@ -56,7 +56,7 @@ class DirectorySender:
         await self._hash(file for file in self._source.files if file.size_bytes <= HASHED_BYTES)
 
     def fits(self, session: Session) -> bool:
-        """Whether `session` may be of this directory, by its shape."""
+        """Whether `session` can be of this directory: the same kind and number of files."""
         return session.kind == "directory" and session.expected_file_count == len(self._source.files)
 
     async def open(self, name: str, version: str | None) -> tuple[str, str | None]:
@@ -78,12 +78,12 @@ class DirectorySender:
         return opened.session_id, opened.model_id
 
     def _may_be_there(self, file: LocalFile) -> bool:
-        """Whether to hash it before it is sent: not if it is known, or has changed since it was sent from here."""
+        """Whether to hash the file first: not if its digest is known, or it changed since it was last sent."""
         path = file.relative_path
         return path not in self._sha256 and not self._seen[path].changed
 
     async def resume(self, session: Session) -> bool:
-        """Take `session` up again, if it is of these very files."""
+        """Continue `session`, if it is of the same files. Returns: whether it is."""
         theirs = {file.relative_path: file for file in session.files or []}
         local = {file.relative_path: file for file in self._source.files}
         if {path: file.size for path, file in theirs.items()} != {path: f.size_bytes for path, f in local.items()}:

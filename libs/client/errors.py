@@ -1,4 +1,4 @@
-"""What can go wrong between a client and Slipway."""
+"""Errors of the client."""
 
 from __future__ import annotations
 
@@ -32,4 +32,4 @@ class Unreachable(Unavailable):
 
 
 class LocalProblem(Invalid):
-    """What is on disk cannot be sent as it is."""
+    """The file or directory on disk cannot be uploaded as it is."""

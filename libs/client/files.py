@@ -19,11 +19,11 @@ except ImportError:
 _SEND_BYTES = 1 << 20
 _HASH_BYTES = 8 << 20  # one hop to a thread for about 20 ms of hashing
 
-Moved = Callable[[int], None]  # told how many bytes went; negative when they have to go again
+Moved = Callable[[int], None]  # called with the number of bytes moved; negative if they have to be moved again
 
 
 def _unwatched(_: int) -> None:
-    """Nobody asked for progress."""
+    """Ignores progress."""
 
 
 class FileSlice:
@@ -35,7 +35,7 @@ class FileSlice:
         self.size_bytes = size_bytes
         self.failure: SlipwayError | None = None
         self.moved = moved
-        self.crc32: str | None = None  # of what was sent, once all of it is: 8 hex digits (IEEE)
+        self.crc32: str | None = None  # of the whole slice, once it is sent: 8 hex digits (IEEE)
         self._sent = 0
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:

@@ -1,4 +1,4 @@
-"""What is on disk, as something to upload: an archive, or a directory with the files that belong to the model."""
+"""Inspects what is on disk: an archive, or a directory and the files in it that belong to the model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class LocalDirectory:
-    """A model directory; `notes` are worth telling the user before anything is sent."""
+    """A model directory; `notes` are sentences to show to the user before the upload."""
 
     path: Path
     files: tuple[LocalFile, ...]
@@ -55,7 +55,7 @@ class LocalDirectory:
 
 
 def inspect(path: Path) -> LocalArchive | LocalDirectory:
-    """What is at `path`.
+    """Inspect the archive or directory at `path`.
 
     Raises: LocalProblem, saying what to do, if it is neither an archive that Slipway reads nor a directory of files.
     """

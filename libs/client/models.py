@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
-from libs.client.answers import Model, ModelFile, ModelPage, ModelReport, ModelSummary, Page
+from libs.client.paging import every_item
+from libs.client.responses import Model, ModelFile, ModelPage, ModelReport, ModelSummary, Page
 from libs.client.transport import Transport
 
-_PATIENCE_S = 90.0  # whoever waits for a verdict waits through a restart of the server, too
-_PAGE = "100"
+_PATIENCE_S = 90.0  # so that waiting for a verdict survives a restart of the server
 
 
 class Models:
@@ -19,17 +20,14 @@ class Models:
 
     async def all(self) -> list[ModelSummary]:
         """Every model of the project, newest first."""
-        models: list[ModelSummary] = []
-        query = {"limit": _PAGE}
-        while True:
-            page = await self._transport.call("GET", "models", ModelPage, query=query)
-            models += page.models
-            if not page.has_more or not page.models:
-                return models
-            query = {"limit": _PAGE, "after": page.models[-1].id}
+
+        async def fetch(query: Mapping[str, str]) -> ModelPage:
+            return await self._transport.call("GET", "models", ModelPage, query=query)
+
+        return await every_item(fetch, lambda model: model.id)
 
     async def get(self, model: str) -> Model:
-        """What the registry knows of one model."""
+        """One model with everything that the registry knows."""
         return await self._transport.call(
             "GET", _path(model), Model, query={"extended": "true"}, patience_s=_PATIENCE_S
         )

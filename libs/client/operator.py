@@ -1,4 +1,4 @@
-"""What the operator asks and orders beside projects and keys. Times are RFC 3339, sizes are in bytes."""
+"""The operator's calls, except those for projects and keys. Times are RFC 3339, sizes are in bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from libs.client.answers import Page
+from libs.client.responses import Page
 from libs.client.transport import Transport
 
 _ROOT = "/admin/v1"
@@ -17,7 +17,7 @@ _LOOK_EVERY_S = 1.0
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """An event that the broker will not take."""
+    """An event that the broker refused."""
 
     event_id: str
     type: str
@@ -26,7 +26,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
-    """What one process says of itself."""
+    """The status of one process."""
 
     service: str
     instance: str = ""
@@ -54,7 +54,7 @@ class Status(msgspec.Struct, frozen=True):
     backlogs: list[Backlog] = []
 
 
-class Done(msgspec.Struct, frozen=True):
+class Republished(msgspec.Struct, frozen=True):
     """How many events one service publishes again."""
 
     service: str
@@ -77,7 +77,7 @@ class AuditRequested(msgspec.Struct, frozen=True):
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """Storage as it was compared with what is registered."""
+    """The result of a comparison of storage with what is registered."""
 
     id: str
     at: str
@@ -103,26 +103,27 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class Operator:
-    """`/admin/v1` beside projects and keys; takes the operator key. Every call raises ApiError or Unreachable."""
+    """`/admin/v1` except projects and keys; needs the operator key. Every call raises ApiError or Unreachable."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     async def status(self) -> Status:
-        """How every process is."""
+        """The status of every process."""
         return await self._transport.call("GET", f"{_ROOT}/status", Status)
 
-    async def retry_outbox(self, event_ids: Sequence[str] = ()) -> list[Done]:
+    async def retry_outbox(self, event_ids: Sequence[str] = ()) -> list[Republished]:
         """Publish again what the broker refused: these events, or all."""
         wanted = {"event_ids": list(event_ids)} if event_ids else {}
-        return (await self._transport.call("POST", f"{_ROOT}/outbox/retry", Page[Done], json=wanted)).data
+        return (await self._transport.call("POST", f"{_ROOT}/outbox/retry", Page[Republished], json=wanted)).data
 
-    async def replay(self, *, since: str | None = None, event_ids: Sequence[str] = ()) -> list[Done]:
+    async def replay(self, *, since: str | None = None, event_ids: Sequence[str] = ()) -> list[Republished]:
         """Publish again what was published: since a moment, or these events."""
         wanted: dict[str, Any] = {"event_ids": list(event_ids)} if event_ids else {}
         if since is not None:
             wanted["since"] = since
-        return (await self._transport.call("POST", f"{_ROOT}/replay", Page[Done], json=wanted, repeatable=False)).data
+        page = await self._transport.call("POST", f"{_ROOT}/replay", Page[Republished], json=wanted, repeatable=False)
+        return page.data
 
     async def resume_upload(self, upload_id: str) -> Resumed:
         """Try a parked upload again now."""
@@ -133,7 +134,7 @@ class Operator:
         return await self._transport.call("POST", f"{_ROOT}/models/{quote(model_id, safe='')}/resume", Resumed)
 
     async def parked(self) -> list[Parked]:
-        """What waits for something that is not its client's to do."""
+        """The uploads and models that wait for something that their clients cannot do."""
         return (await self._transport.call("GET", f"{_ROOT}/parked", Page[Parked])).data
 
     async def audits(self) -> list[Audit]:
@@ -141,7 +142,7 @@ class Operator:
         return (await self._transport.call("GET", f"{_ROOT}/audit", Page[Audit])).data
 
     async def audit(self, *, fix: bool = False, wait_s: float = 60) -> Audit | None:
-        """Have storage compared now, and give the result; None if there is none within `wait_s`.
+        """Request an audit. Returns: its result, or None if there is none within `wait_s` seconds.
 
         With `fix`, what no model is known to have is removed.
         """

@@ -1,4 +1,4 @@
-"""How far an upload is, for whoever wants to show it."""
+"""The interface by which an upload reports its progress."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class Step(Protocol):
     """One step that is under way."""
 
     def advance(self, amount: int) -> None:
-        """So many more units are done; negative when they have to be done again."""
+        """Add `amount` units; negative if they have to be done again."""
 
 
 class Progress(Protocol):
     """Shows steps, one after another."""
 
     def step(self, title: str, total: int, unit: Unit, done: int = 0) -> AbstractContextManager[Step]:
-        """Begin a step of `total` units, of which `done` are behind us."""
+        """Begin a step of `total` units, of which `done` are done already."""
 
     def note(self, text: str) -> None:
-        """Tell something that is no progress, in a sentence."""
+        """Show a sentence that is no progress."""
 
 
 class Silent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from libs.client.answers import Key, Page, Project
+from libs.client.responses import Key, Page, Project
 from libs.client.transport import Transport
 
 _ROOT = "/admin/v1/projects"

@@ -1,4 +1,4 @@
-"""One file as one resumable stream: sent from where the server is, through whatever breaks in between."""
+"""Sends one file as a resumable stream: after an error it continues from what the server holds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 import random
 import time
 
-from libs.client.answers import FileStored
 from libs.client.errors import ApiError, LocalProblem, Unreachable
 from libs.client.files import FileSlice, Moved
 from libs.client.local import LocalFile
+from libs.client.responses import FileStored
 from libs.client.uploads import PATIENCE_S, Uploads
 
 SMALL_BYTES = 1024 * 1024  # a file up to this is one request: there is nothing in it to go on from
@@ -18,25 +18,25 @@ _LONGEST_PAUSE_S = 8.0
 
 
 class FileStream:
-    """Sends one file of a session; `sent_bytes` is what this run sent of it and the server holds."""
+    """Sends one file of a session. `sent_bytes`: how much of the file this run sent and the server holds."""
 
     def __init__(
         self, uploads: Uploads, session_id: str, file: LocalFile, sha256: str | None, moved: Moved, *, begun: bool
     ) -> None:
-        """`sha256`, if it is known; `begun`: the server may hold some of it already."""
+        """`sha256`: None if it is not known; `begun`: whether the server may hold some of the file already."""
         self.sha256 = sha256
         self.sent_bytes = 0
         self._uploads = uploads
         self._session_id = session_id
         self._file = file
         self._moved = moved
-        self._counted = 0  # told to `moved`
+        self._counted = 0  # reported to `moved`
         self._begun = begun
         self._failures = 0  # in a row, without a byte more
         self._progressed_at = time.monotonic()
 
     async def send(self) -> FileStored:
-        """Send what the server does not hold, until it has all of it, and compare what it says of the bytes.
+        """Send what the server does not hold, until it has all of it, and compare its checksum with the file's.
 
         Raises: LocalProblem if the file changed, or the server stored other bytes; ApiError; Unreachable, if nothing
         gets through for a while.
@@ -93,12 +93,12 @@ class FileStream:
         self._moved(moved)
 
     async def _pause(self, error: ApiError | Unreachable) -> None:
-        """Wait a little longer each time. Raises: `error`, when nothing has got through for a while."""
+        """Wait, longer each time. Raises: `error`, if nothing has arrived for PATIENCE_S seconds."""
         self._failures += 1
         pause_s = min(0.25 * 2**self._failures, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
         if time.monotonic() + pause_s - self._progressed_at > PATIENCE_S:
             raise error
-        self._uploads.on_trouble(f"{error.message} Going on with {self._file.relative_path} …")
+        self._uploads.on_retry(f"{error.message} Going on with {self._file.relative_path} …")
         await asyncio.sleep(pause_s)
 
     async def _prove(self, answer: FileStored, piece: FileSlice | None) -> None:

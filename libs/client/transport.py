@@ -1,4 +1,4 @@
-"""HTTP to Slipway: answers decoded, refusals raised with the server's words, repeats where a repeat is safe."""
+"""HTTP to Slipway: decodes responses, raises errors with the server's message, repeats requests where that is safe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=180)
 
 
 class Body(Protocol):
-    """Bytes to send: each iteration starts anew, so that a broken transfer can be repeated."""
+    """A request body; each iteration starts at its beginning, so that a broken transfer can be repeated."""
 
     size_bytes: int
     failure: SlipwayError | None  # why reading them failed, if it did
@@ -51,13 +51,13 @@ class Transport:
     """One connection pool to one server, for one key.
 
     `patience_s`: how long a request is repeated while the server is busy or gone, unless the call says otherwise.
-    `on_trouble` is told, in a sentence, whenever a request is about to be repeated.
+    `on_retry` is called with a sentence before a request is repeated.
     """
 
     def __init__(self, base_url: str, api_key: str | None, *, patience_s: float = 5.0) -> None:
         self.base = _with_version(base_url)
         self.patience_s = patience_s
-        self.on_trouble: Callable[[str], None] = lambda _: None
+        self.on_retry: Callable[[str], None] = lambda _: None
         self._key = api_key
         self._session = aiohttp.ClientSession(
             timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=0), raise_for_status=False
@@ -100,7 +100,7 @@ class Transport:
                 unsafe = not repeatable and again.may_have_acted
                 if unsafe or time.monotonic() + pause_s > give_up_at:
                     raise again.error from again.__cause__
-                self.on_trouble(f"{again.error.message} Trying again …")
+                self.on_retry(f"{again.error.message} Trying again …")
             await asyncio.sleep(pause_s)
 
     async def _once(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from libs.client.answers import (
+from libs.client.errors import ApiError
+from libs.client.files import FileSlice
+from libs.client.paging import every_item
+from libs.client.responses import (
     ArchiveOpened,
     Completed,
     DirectoryOpened,
@@ -15,15 +18,12 @@ from libs.client.answers import (
     PartStored,
     Session,
 )
-from libs.client.errors import ApiError
-from libs.client.files import FileSlice
 from libs.client.transport import Body, Transport
 from libs.contracts.formats import ArchiveFormat
 
 T = TypeVar("T", ArchiveOpened, DirectoryOpened)
 
 PATIENCE_S = 90.0  # a transfer outlives a restart of the server
-_PAGE = "100"
 # How servers that do not know Content-Range refuse it: no such route, or a body that is not the whole file
 _NO_RANGES = frozenset(
     {"unexpected_answer", "not_found", "method_not_allowed", "part_size_mismatch", "invalid_request"}
@@ -113,7 +113,7 @@ class Uploads:
         return await self._range(session_id, relative_path, headers, body, patience_s=0)
 
     async def ask_range(self, session_id: str, relative_path: str, total_bytes: int) -> FileStored:
-        """How much the server holds of a file of `total_bytes`."""
+        """Ask how much the server holds of a file of `total_bytes` bytes."""
         headers = {"Content-Range": f"bytes */{total_bytes}"}
         return await self._range(session_id, relative_path, headers, None, patience_s=PATIENCE_S)
 
@@ -137,12 +137,12 @@ class Uploads:
             raise
 
     @property
-    def on_trouble(self) -> Callable[[str], None]:
-        """Whom to tell that something is about to be repeated."""
-        return self._transport.on_trouble
+    def on_retry(self) -> Callable[[str], None]:
+        """Called with a sentence before a request is repeated."""
+        return self._transport.on_retry
 
     async def complete(self, session_id: str, *, wait_s: int = 30) -> Completed:
-        """Say that everything is sent; repeating it answers the same. `status` is `processing` after `wait_s`."""
+        """Complete the session; idempotent. If it takes longer than `wait_s` seconds, `status` is `processing`."""
         return await self._transport.call(
             "POST",
             f"uploads/{_id(session_id)}/complete",
@@ -152,23 +152,19 @@ class Uploads:
         )
 
     async def get(self, session_id: str) -> Session:
-        """One session, with what it has and what it misses."""
+        """One session with its parts or files, and those that are missing."""
         return await self._transport.call("GET", f"uploads/{_id(session_id)}", Session)
 
     async def find(self, *, status: str | None = None, model_name: str | None = None) -> list[Session]:
         """The project's sessions, newest first, without their parts and files."""
-        wanted = {"status": status, "model_name": model_name, "limit": _PAGE}
-        query = {name: value for name, value in wanted.items() if value is not None}
-        sessions: list[Session] = []
-        while True:
-            page = await self._transport.call("GET", "uploads", Page[Session], query=query)
-            sessions += page.data
-            if not page.has_more or not page.data:
-                return sessions
-            query["after"] = page.data[-1].session_id
+
+        async def fetch(query: Mapping[str, str]) -> Page[Session]:
+            return await self._transport.call("GET", "uploads", Page[Session], query=query)
+
+        return await every_item(fetch, lambda session: session.session_id, status=status, model_name=model_name)
 
     async def abort(self, session_id: str) -> None:
-        """Give a session up; what it sent is removed."""
+        """Abort a session; what it stored is removed."""
         await self._transport.call("DELETE", f"uploads/{_id(session_id)}", dict[str, Any])
 
 

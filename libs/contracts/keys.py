@@ -7,6 +7,7 @@ files of models, named after the upload that brought them, so that whatever a fa
 from __future__ import annotations
 
 import re
+import secrets
 
 _UPLOAD_ID = re.compile(r"^[^/]+/(?:uploads|objects)/([^/]+)/")
 
@@ -19,6 +20,11 @@ def parts_prefix(project_id: str, upload_id: str) -> str:
 def objects_prefix(project_id: str, upload_id: str) -> str:
     """Every file that an upload brought is under this."""
     return f"{project_id}/objects/{upload_id}/"
+
+
+def new_attempt() -> str:
+    """An `attempt` for the keys below: keeps the objects of several attempts at one part or file apart."""
+    return secrets.token_hex(4)
 
 
 def part_key(project_id: str, upload_id: str, stream_number: int, part_number: int, attempt: str) -> str:

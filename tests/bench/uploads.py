@@ -17,7 +17,7 @@ import aiohttp
 from libs.blobs import Blobs
 from libs.client import inspect
 from libs.client.api import Slipway
-from libs.client.upload import Upload
+from libs.client.model_upload import ModelUpload
 from tests.bench import peers
 from tests.bench.rows import Figures
 from tests.bench.stage import MB, Deployed, Project, Stage
@@ -172,7 +172,7 @@ async def _extracted(deployed: Deployed, packed: Path) -> float:
     project = await deployed.project()
     began = time.perf_counter()
     async with Slipway(project.base_url, project.key) as api:
-        outcome = await Upload(api, inspect(packed), "member").run()
+        outcome = await ModelUpload(api, inspect(packed), "member").run()
     return time.perf_counter() - began - outcome.seconds["validate"]
 
 

@@ -12,7 +12,7 @@ from libs.archives.decompress import CODECS
 from libs.archives.limits import ArchiveLimits
 from libs.archives.signatures import looks_like
 from libs.archives.unpack import unpack_archive
-from libs.cli.upload import upload
+from libs.cli.uploads import upload
 from libs.contracts import ArchiveFormat, Format
 from libs.contracts.formats import ARCHIVES, OTHER_ARCHIVES, SIGNATURE_BYTES, format_by_content, format_by_name
 from tests.unit.archives.packing import PACK

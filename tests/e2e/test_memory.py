@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from deploy.local import leftovers
+from deploy.local import pidfiles
 from tests.e2e.client import Client, answered
 from tests.support.deployment import Deployment
 from tests.support.processes import peak_bytes
@@ -48,7 +48,7 @@ def test_fifty_uploads_at_once_take_little_memory(
 ) -> None:
     """On a gateway of their own, whose peak nothing else has raised; of two projects, which have a share each."""
     with deployment.another_gateway(tmp_path) as address:
-        gateway = leftovers.find(tmp_path / "run" / "gateway.pid")
+        gateway = pidfiles.running_process(tmp_path / "run" / "gateway.pid")
         assert gateway is not None
         projects = [new_client() for _ in range(2)]
         clients = [Client(address, project.project_id, project.key) for project in projects]

@@ -15,7 +15,7 @@ import nats
 import psutil
 from nats.js.api import ConsumerInfo
 
-from deploy.local import leftovers, server
+from deploy.local import pidfiles, server
 from deploy.local.ports import free_port
 from deploy.local.services import NAMES, ServiceProcess
 from deploy.local.supervisor import Supervisor
@@ -208,7 +208,7 @@ class Deployment:
         pidfile = self.folder / "run" / f"{service}.pid"
 
         def running() -> psutil.Process:
-            process = leftovers.find(pidfile)
+            process = pidfiles.running_process(pidfile)
             assert process is not None, f"{service} is not running"
             return process
 

@@ -1,13 +1,14 @@
-"""Whether everything that an upload announced has been sent."""
+"""Whether what has been sent adds up to what was announced."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from libs.db import Tx
-from libs.errors import PartsMissing
+from libs.errors import Conflict, PartSizeMismatch, PartsMissing
 from services.gateway.uploads.ranges import missing_ranges
 from services.gateway.uploads.store import files, parts, streams
+from services.gateway.uploads.store.parts import StoredPart
 from services.gateway.uploads.store.streams import Stream
 from services.gateway.uploads.store.uploads import Upload
 
@@ -58,5 +59,25 @@ async def _require_files(tx: Tx, upload: Upload, all_streams: Sequence[Stream]) 
         + (f"{why} " if why else "")
         + "Send them, then complete the upload again.",
         details={"missing": [file.path for file in missing], "reasons": reasons},
+        retryable=False,
+    )
+
+
+def cut_otherwise(path: str | None, count: int | None, *, not_in: int) -> Conflict:
+    """The error for a part of a file that is being sent in another number of parts."""
+    return Conflict(
+        f"{path!r} is being sent in {count} parts, not in {not_in}; go on with {count}.",
+        param="part_count",
+        retryable=False,
+    )
+
+
+async def wrong_sum(tx: Tx, stream: Stream, part: StoredPart) -> PartSizeMismatch:
+    """The error for a part with which those of a file have more or fewer bytes than announced."""
+    stored = await streams.get(tx, stream.upload_id, stream.number)
+    total = (stored.bytes_stored if stored else 0) + part.size_bytes
+    return PartSizeMismatch(
+        f"The parts of {stream.path!r} have {total} bytes together, but the manifest says {stream.size_bytes}. "
+        f"Part {part.number} was not stored; send it with the right size, or abort the upload and start again.",
         retryable=False,
     )

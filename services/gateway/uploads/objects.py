@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -18,11 +17,6 @@ from services.gateway.uploads.store.transfers import Transfer
 from services.gateway.uploads.store.uploads import Upload
 
 log = logging.getLogger(__name__)
-
-
-def new_attempt() -> str:
-    """Part of a key: tells the object of one attempt from those of others at the same part or file."""
-    return secrets.token_hex(4)
 
 
 def dropped(upload: Upload, key: str, reason: str) -> ObjectDropped:

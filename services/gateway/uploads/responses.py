@@ -47,26 +47,26 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     chunks: dict[int, list[int]]
 
 
-def base_path(request: Request[Dependencies]) -> str:
+def _base_path(request: Request[Dependencies]) -> str:
     """The project's base as a URL path."""
     return f"/{request.principal.project_id}/v1"
 
 
-def base_url(request: Request[Dependencies]) -> str:
+def _base_url(request: Request[Dependencies]) -> str:
     """The project's base as clients reach it."""
-    return (request.dependencies.config.public_url or request.origin()).rstrip("/") + base_path(request)
+    return (request.dependencies.config.public_url or request.origin()).rstrip("/") + _base_path(request)
 
 
-def upload_path(base_path: str, upload: Upload, path: str) -> str:
+def _file_path(request: Request[Dependencies], upload: Upload, path: str) -> str:
     """Where one file of a directory is sent: an absolute URL path, percent-encoded."""
-    return f"{base_path}/uploads/{upload.id}/files/{quote(path)}"
+    return f"{_base_path(request)}/uploads/{upload.id}/files/{quote(path)}"
 
 
-def archive_created(base_url: str, upload: Upload, total_parts: int) -> ArchiveCreated:
+def archive_created(request: Request[Dependencies], upload: Upload, total_parts: int) -> ArchiveCreated:
     """Where the parts of an archive are sent."""
     return ArchiveCreated(
         session_id=upload.id,
-        upload_url=f"{base_url}/uploads/{upload.id}/chunks",
+        upload_url=f"{_base_url(request)}/uploads/{upload.id}/chunks",
         chunk_size=upload.chunk_size_bytes,
         total_chunks=total_parts,
         expires_at=timestamp(upload.expires_at),
@@ -76,11 +76,11 @@ def archive_created(base_url: str, upload: Upload, total_parts: int) -> ArchiveC
     )
 
 
-def directory_created(base_url: str, upload: Upload, slots: list[FileSlot]) -> DirectoryCreated:
+def directory_created(request: Request[Dependencies], upload: Upload, slots: list[FileSlot]) -> DirectoryCreated:
     """Where the files of a directory are sent."""
     return DirectoryCreated(
         session_id=upload.id,
-        upload_url=f"{base_url}/uploads/{upload.id}/files",
+        upload_url=f"{_base_url(request)}/uploads/{upload.id}/files",
         files=slots,
         expires_at=timestamp(upload.expires_at),
         model_id=upload.model_id,
@@ -90,7 +90,7 @@ def directory_created(base_url: str, upload: Upload, slots: list[FileSlot]) -> D
 
 
 def file_slots(
-    base_path: str,
+    request: Request[Dependencies],
     upload: Upload,
     announced: Sequence[ManifestFile],
     manifest: Sequence[UploadFile],
@@ -100,7 +100,7 @@ def file_slots(
     return [
         FileSlot(
             relative_path=as_sent.relative_path,
-            upload_path=upload_path(base_path, upload, file.path),
+            upload_path=_file_path(request, upload, file.path),
             size=file.size_bytes,
             present=file.present,
             known_size=file.size_bytes in known_sizes,
@@ -140,18 +140,8 @@ def chunk_received(
     file: UploadFile, number: int, part_count: int, accepted: Accepted, counts: tuple[int, int]
 ) -> FileReceived:
     """The chunk of a file counts; `counts` as of `file_received`."""
-    arrived, expected = counts
-    return FileReceived(
-        relative_path=file.path,
-        size=accepted.size_bytes,
-        checksum=accepted.sha256,
-        crc32=accepted.crc32,
-        uploaded_file_count=arrived,
-        expected_file_count=expected,
-        progress=percent(arrived, expected),
-        part_number=number,
-        part_count=part_count,
-    )
+    whole = file_received(file, accepted.sha256, counts, accepted.crc32)
+    return msgspec.structs.replace(whole, size=accepted.size_bytes, part_number=number, part_count=part_count)
 
 
 def file_incomplete(file: UploadFile, held_bytes: int, crc32: str | None) -> Response:
@@ -161,7 +151,7 @@ def file_incomplete(file: UploadFile, held_bytes: int, crc32: str | None) -> Res
     return Response(body, status=308, headers=headers)
 
 
-def processing(base_url: str, upload: Upload, streams: Sequence[Stream]) -> Response:
+def processing(request: Request[Dependencies], upload: Upload, streams: Sequence[Stream]) -> Response:
     """202: the upload is still being unpacked, and where to look."""
     body = Processing(
         session_id=upload.id,
@@ -170,7 +160,9 @@ def processing(base_url: str, upload: Upload, streams: Sequence[Stream]) -> Resp
         version=upload.model_version,
         waiting_for=waiting_for(streams),
     )
-    return Response(body, status=202, headers={"Location": f"{base_url}/uploads/{upload.id}", "Retry-After": "2"})
+    return Response(
+        body, status=202, headers={"Location": f"{_base_url(request)}/uploads/{upload.id}", "Retry-After": "2"}
+    )
 
 
 def completed(upload: Upload, streams: Sequence[Stream], files: Sequence[StoredFile]) -> Completed:
@@ -201,8 +193,8 @@ def waiting_for(streams: Sequence[Stream]) -> str | None:
 
 
 def show_upload(
+    request: Request[Dependencies],
     upload: Upload,
-    base_url: str,
     streams: Sequence[Stream],
     *,
     counts: tuple[int, int] = (0, 0),
@@ -229,12 +221,12 @@ def show_upload(
     }
     if upload.kind == "archive":
         [archive] = streams
-        return _archive(upload, base_url, archive, parts, about)
+        return _archive(f"{_base_url(request)}/uploads/{upload.id}/chunks", upload, archive, parts, about)
     arrived, expected = counts
     shown: dict[str, Any] = {} if files is None else {"files": files}
     return Session(
         kind="directory",
-        upload_url=f"{base_url}/uploads/{upload.id}/files",
+        upload_url=f"{_base_url(request)}/uploads/{upload.id}/files",
         progress=percent(arrived, expected),
         uploaded_file_count=arrived,
         expected_file_count=expected,
@@ -244,7 +236,7 @@ def show_upload(
 
 
 def _archive(
-    upload: Upload, base_url: str, archive: Stream, parts: Sequence[StoredPart] | None, about: dict[str, Any]
+    upload_url: str, upload: Upload, archive: Stream, parts: Sequence[StoredPart] | None, about: dict[str, Any]
 ) -> Session:
     shown: dict[str, Any] = {}
     if parts is not None:
@@ -256,7 +248,7 @@ def _archive(
         }
     return Session(
         kind="archive",
-        upload_url=f"{base_url}/uploads/{upload.id}/chunks",
+        upload_url=upload_url,
         progress=percent(archive.bytes_stored, archive.size_bytes),
         archive_format=archive.format,
         archive_size=archive.size_bytes,
@@ -268,17 +260,19 @@ def _archive(
     )
 
 
-def file_states(base_path: str, upload: Upload, files: Sequence[UploadFile], sent: Sent) -> list[FileState]:
+def file_states(
+    request: Request[Dependencies], upload: Upload, files: Sequence[UploadFile], sent: Sent
+) -> list[FileState]:
     """Every file of a directory, and how much of it has arrived."""
-    return [_file_state(base_path, upload, file, sent) for file in files]
+    return [_file_state(request, upload, file, sent) for file in files]
 
 
-def _file_state(base_path: str, upload: Upload, file: UploadFile, sent: Sent) -> FileState:
+def _file_state(request: Request[Dependencies], upload: Upload, file: UploadFile, sent: Sent) -> FileState:
     stream, transfer = sent.streams.get(file.number), sent.transfers.get(file.number)
     about: dict[str, Any] = {
         "relative_path": file.path,
         "size": file.size_bytes,
-        "upload_path": upload_path(base_path, upload, file.path),
+        "upload_path": _file_path(request, upload, file.path),
         "sha256": file.sha256 or file.declared_sha256,
         "reason": file.refused,
     }

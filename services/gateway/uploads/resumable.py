@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from libs.blobs import MAX_PARTS, MultipartGone
-from libs.contracts.keys import file_key, part_key
+from libs.contracts.keys import file_key, new_attempt, part_key
 from libs.db import connection, transaction
 from libs.digest import Digest
 from libs.errors import ChecksumMismatch
@@ -24,7 +24,7 @@ from services.gateway.dependencies import Dependencies
 from services.gateway.uploads import assembly
 from services.gateway.uploads.assembly import WholeFile
 from services.gateway.uploads.deadlines import lifetime
-from services.gateway.uploads.objects import discard, dropped, new_attempt
+from services.gateway.uploads.objects import discard, dropped
 from services.gateway.uploads.part_sizes import of_stream
 from services.gateway.uploads.receiving import DividedBody
 from services.gateway.uploads.store import transfers

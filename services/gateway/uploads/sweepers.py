@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
+from libs.contracts import Finding
 from libs.db import Pool, transaction
+from libs.errors import ProcessingFailed
 from libs.outbox import emit
 from services.gateway.config import GatewayConfig
 from services.gateway.deadlines import PAUSES
 from services.gateway.uploads import transitions
-from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT, lifetime
-from services.gateway.uploads.store import deadlines, idempotency_keys, pruning, uploads
+from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT, in_words, lifetime
+from services.gateway.uploads.store import deadlines, idempotency_keys, pruning, streams, uploads
 from services.gateway.uploads.store.expiry import Lifetime
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,15 @@ async def give_up_uploads(pool: Pool, now: datetime, longest: timedelta) -> None
     async with transaction(pool) as tx:
         for upload in await uploads.stuck(tx, now - longest):
             log.warning("upload could not be processed", extra={"upload_id": upload.id})
-            await emit(tx, await transitions.give_up(tx, upload, longest, at=now))
+            waiting = [stream.waiting_for for stream in await streams.of_upload(tx, upload.id) if stream.waiting_for]
+            finding = Finding(
+                rule="processing-timeout",
+                severity="error",
+                message=f"the upload could not be processed within {in_words(longest)}. "
+                + (waiting[0] if waiting else "The extractor did not answer."),
+                fix="Upload the model again once the operator of this installation has repaired that.",
+            )
+            await emit(tx, await transitions.fail(tx, upload, finding, code=ProcessingFailed.code, at=now))
 
 
 async def prune_uploads(pool: Pool, now: datetime, retain: timedelta) -> None:

@@ -7,12 +7,11 @@ transaction: a route by `emit`, a handler by returning them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from libs.config import DAY_S
 from libs.contracts import (
     ArchiveExtracted,
     Event,
@@ -33,13 +32,14 @@ from libs.contracts import (
 )
 from libs.contracts.keys import part_key
 from libs.db import Tx
-from libs.errors import ArchiveRejected, Conflict, FilesMissing, PartSizeMismatch, ProcessingFailed, WrongState
+from libs.errors import ArchiveRejected, FilesMissing, WrongState
 from libs.modelfiles.required import missing_files
 from libs.signals import notify
 from services.gateway.models import registration
 from services.gateway.models import transitions as model_transitions
 from services.gateway.uploads import states
-from services.gateway.uploads.completeness import require_everything
+from services.gateway.uploads.completeness import cut_otherwise, require_everything, wrong_sum
+from services.gateway.uploads.deadlines import in_words
 from services.gateway.uploads.store import deadlines, files, parts, streams, transfers, uploads
 from services.gateway.uploads.store.channels import UPLOAD_CHANGED
 from services.gateway.uploads.store.deadlines import Overdue
@@ -103,7 +103,7 @@ async def store_part(
         added = await parts.add(tx, upload.id, stream.id, part, due_at=at, lifetime=lifetime)
     if added.stream is None:
         if added.recorded:
-            raise await _wrong_sum(tx, stream, part)
+            raise await wrong_sum(tx, stream, part)
         return added, []
     if added.stream.total_parts != stream.total_parts:
         raise cut_otherwise(stream.path, added.stream.total_parts, not_in=stream.total_parts)
@@ -112,25 +112,6 @@ async def store_part(
         opened = streams.as_event_stream(added.stream, upload.project_id, upload.model_id)
         return added, [UploadOpened(stream=opened, parts=[stored], at=at)]
     return added, [UploadPartStored(upload_id=upload.id, stream_id=stream.id, part=stored, at=at)]
-
-
-def cut_otherwise(path: str | None, count: int | None, *, not_in: int) -> Conflict:
-    """The error for a part of a file that is being sent in another number of parts."""
-    return Conflict(
-        f"{path!r} is being sent in {count} parts, not in {not_in}; go on with {count}.",
-        param="part_count",
-        retryable=False,
-    )
-
-
-async def _wrong_sum(tx: Tx, stream: Stream, part: StoredPart) -> PartSizeMismatch:
-    stored = await streams.get(tx, stream.upload_id, stream.number)
-    total = (stored.bytes_stored if stored else 0) + part.size_bytes
-    return PartSizeMismatch(
-        f"The parts of {stream.path!r} have {total} bytes together, but the manifest says {stream.size_bytes}. "
-        f"Part {part.number} was not stored; send it with the right size, or abort the upload and start again.",
-        retryable=False,
-    )
 
 
 async def hand_over(tx: Tx, upload: Upload, file: UploadFile, transfer: Transfer, *, at: datetime) -> list[Event]:
@@ -341,31 +322,15 @@ async def expire(tx: Tx, upload: Upload, lifetime: Lifetime, *, at: datetime) ->
     """
     since = upload.expires_at - upload.created_at
     if since < lifetime.longest:
-        reason = f"Nothing arrived for {_in_words(lifetime.ttl)}, and the upload was not complete. "
+        reason = f"Nothing arrived for {in_words(lifetime.ttl)}, and the upload was not complete. "
     else:
-        reason = f"The upload was not completed within {_in_words(lifetime.longest)}. "
+        reason = f"The upload was not completed within {in_words(lifetime.longest)}. "
     reason += "Upload the model again."
     error = {"message": reason, "code": "upload_expired", "finding": None}
     if not await _end(tx, upload, states.EXPIRE, error=error):
         return []
     await model_transitions.fail(tx, upload.model_id, reason)
     return [UploadExpired(upload_id=upload.id, project_id=upload.project_id, model_id=upload.model_id, at=at)]
-
-
-async def give_up(tx: Tx, upload: Upload, longest: timedelta, *, at: datetime) -> list[Event]:
-    """The last deadline of a complete upload has passed: it fails, for the reason that it has been waiting for.
-
-    Emits: UploadFailed.
-    """
-    waiting = [stream.waiting_for for stream in await streams.of_upload(tx, upload.id) if stream.waiting_for]
-    finding = Finding(
-        rule="processing-timeout",
-        severity="error",
-        message=f"the upload could not be processed within {_in_words(longest)}. "
-        + (waiting[0] if waiting else "The extractor did not answer."),
-        fix="Upload the model again once the operator of this installation has repaired that.",
-    )
-    return await fail(tx, upload, finding, code=ProcessingFailed.code, at=at)
 
 
 async def _end(
@@ -377,10 +342,3 @@ async def _end(
     await deadlines.rest(tx, upload.id)
     await notify(tx, UPLOAD_CHANGED, upload.id)
     return True
-
-
-def _in_words(span: timedelta) -> str:
-    seconds = round(span.total_seconds())
-    if seconds >= 2 * DAY_S:
-        return f"{seconds // DAY_S} days"
-    return f"{seconds // 3600} hours" if seconds >= 7200 else f"{seconds} seconds"

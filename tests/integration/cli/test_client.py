@@ -124,7 +124,7 @@ async def test_repeats_are_announced(proxy: GatewayProxy, project: Project) -> N
     said: list[str] = []
     proxy.fail("uploads", refusal(503, "unavailable", "Postgres is away."))
 
-    async with Slipway(f"{proxy.address}/{project.id}/v1", project.key, on_trouble=said.append) as client:
+    async with Slipway(f"{proxy.address}/{project.id}/v1", project.key, on_retry=said.append) as client:
         await client.uploads.find()
 
     assert said == ["Postgres is away. Trying again …"]

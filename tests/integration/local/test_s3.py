@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.local import former, server
+from deploy.local import object_import, server
 from deploy.local.errors import CannotRun
-from deploy.local.former import FormerObjects, check_importable, former_objects, import_objects
+from deploy.local.object_import import ImportableObjects, check_importable, find_importable, import_objects
 from deploy.local.ports import free_port
 from deploy.local.process import Process
 from deploy.local.s3 import S3
@@ -113,14 +113,14 @@ async def test_it_listens_on_one_loopback_port_and_connects_to_nobody(data_dir: 
 
 
 @pytest.fixture
-def old(data_dir: Path) -> FormerObjects:
+def old(data_dir: Path) -> ImportableObjects:
     """A data directory as earlier releases left it."""
     for key, data in FORMER.items():
         file = data_dir / "s3" / "slipway" / key
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     (data_dir / "s3" / "slipway" / "proj_1" / ".rclone_temp_5").write_bytes(b"unfinished")
-    found = former_objects(data_dir)
+    found = find_importable(data_dir)
     assert found is not None
     return found
 
@@ -129,7 +129,7 @@ async def stored(blobs: Blobs) -> dict[str, bytes]:
     return {info.key: await blobs.read(info.key, 0, 4 * MIB) async for info in blobs.list()}
 
 
-async def test_objects_of_an_earlier_release_are_imported_and_kept(data_dir: Path, old: FormerObjects) -> None:
+async def test_objects_of_an_earlier_release_are_imported_and_kept(data_dir: Path, old: ImportableObjects) -> None:
     s3 = S3(data_dir, free_port(), "access", "secretsecret")
     process = await server.start(s3)
     said: list[str] = []
@@ -140,16 +140,16 @@ async def test_objects_of_an_earlier_release_are_imported_and_kept(data_dir: Pat
 
     kept = data_dir / "s3" / "slipway.imported"
     assert {key: (kept / key).read_bytes() for key in FORMER} == FORMER
-    assert former_objects(data_dir) is None
+    assert find_importable(data_dir) is None
     assert "3 objects, 3.1 MB" in said[0]
     assert str(kept) in said[-1]
 
 
 async def test_an_import_goes_on_where_it_stopped(
-    data_dir: Path, old: FormerObjects, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, old: ImportableObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An object that came whole is not sent again, and the folder stays until all are there."""
-    monkeypatch.setattr(former, "AT_ONCE", 1)
+    monkeypatch.setattr(object_import, "AT_ONCE", 1)
     s3 = S3(data_dir, free_port(), "access", "secretsecret")
     process = await server.start(s3)
     first, *_, last = old.sizes
@@ -166,16 +166,16 @@ async def test_an_import_goes_on_where_it_stopped(
     await process.stop(within_s=10)
 
 
-def test_without_the_option_it_says_how_to_move(data_dir: Path, old: FormerObjects) -> None:
+def test_without_the_option_it_says_how_to_move(data_dir: Path, old: ImportableObjects) -> None:
     with pytest.raises(CannotRun, match=r"s3/slipway holds .*3 objects.*--import-objects.*slipway\.imported"):
         check_importable(old, data_dir, wanted=False)
     check_importable(old, data_dir, wanted=True)
 
 
 def test_without_room_for_the_copies_nothing_is_begun(
-    data_dir: Path, old: FormerObjects, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, old: ImportableObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(former, "SPARE_BYTES", shutil.disk_usage(data_dir).free)
+    monkeypatch.setattr(object_import, "SPARE_BYTES", shutil.disk_usage(data_dir).free)
     with pytest.raises(CannotRun, match="Make room"):
         check_importable(old, data_dir, wanted=True)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import asyncpg
 
+from deploy.local.services import NAMES
 from libs.bus import Bus
 from tests.integration.service.working import as_role, send, working
 from tests.support.bus import an_event
@@ -13,8 +14,6 @@ from tests.support.eventually import eventually
 from tests.support.fixtures import StartService
 from tests.support.postgres import read_only
 from tests.support.stack import Stack
-
-SERVICES = ("gateway", "extractor", "validator", "lifecycle")
 
 
 async def test_a_service_outlives_a_database_that_takes_no_writes(
@@ -67,11 +66,11 @@ async def test_no_service_ends_while_the_database_takes_no_writes(
     stack: Stack, namespace: str, start_service: StartService, tmp_path: Path
 ) -> None:
     settings = {"operator_key": "an-operators-key-0123456789"}
-    processes = [await start_service(name, **(settings if name == "gateway" else {})) for name in SERVICES]
-    logs = [tmp_path / f"{name}-{number}.log" for number, name in enumerate(SERVICES)]
+    processes = [await start_service(name, **(settings if name == "gateway" else {})) for name in NAMES]
+    logs = [tmp_path / f"{name}-{number}.log" for number, name in enumerate(NAMES)]
 
     async def all_say(text: str) -> bool:
-        assert [process.returncode for process in processes] == [None] * len(SERVICES)
+        assert [process.returncode for process in processes] == [None] * len(NAMES)
         return all(text in log.read_text() for log in logs)
 
     await eventually(lambda: all_say("listening on"), timeout_s=60)
@@ -79,7 +78,7 @@ async def test_no_service_ends_while_the_database_takes_no_writes(
         await eventually(lambda: all_say("read-only transaction"), timeout_s=60)
     for process in processes:
         process.terminate()
-    assert [await process.wait() for process in processes] == [0] * len(SERVICES)
+    assert [await process.wait() for process in processes] == [0] * len(NAMES)
 
 
 async def _is(condition: bool) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.client.digests import DigestCache, Seen, default_folder
+from libs.client.digests import DigestCache, FileDigest, default_folder
 from libs.client.local import LocalFile
 
 DIGEST = "ab" * 32
@@ -27,7 +27,7 @@ def cache(tmp_path: Path) -> DigestCache:
     return DigestCache(tmp_path / "cache")
 
 
-def look(cache: DigestCache, file: LocalFile) -> Seen:
+def look(cache: DigestCache, file: LocalFile) -> FileDigest:
     return cache.find([file])[file.relative_path]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,11 @@ def test_every_route_and_every_handler_of_a_resource_is_the_gateways() -> None:
 def test_every_sweeper_is_one_round_over_a_resource() -> None:
     for module in modules("sweepers"):
         assert list(inspect.signature(module.sweep).parameters) == ["pool", "config", "now"], module.__name__
+
+
+def test_a_resource_says_which_events_it_consumes() -> None:
+    for module in modules("handlers"):
+        package = import_module(module.__package__)
+        said = (package.__doc__ or "").partition("Consumes:")[2]
+        unsaid = [tag for tag in module.handlers.events if tag.rpartition(".v")[0] not in said]
+        assert unsaid == [], f'{package.__file__}: "Consumes:" does not name {unsaid}'

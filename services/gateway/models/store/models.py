@@ -33,7 +33,7 @@ class ListedModelRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     is_latest: bool
-    status: ModelStatus
+    status: str  # a ModelStatus, or one that only the next release knows
     format: str | None
     size_bytes: int
     created_at: datetime
@@ -47,9 +47,9 @@ class ModelRow(ModelProperties, frozen=True, kw_only=True):
     name: str
     version: str
     is_latest: bool
-    status: ModelStatus
+    status: str  # a ModelStatus, or one that only the next release knows
     status_reason: str | None
-    status_before_missing: ModelStatus | None
+    status_before_missing: str | None
     size_bytes: int
     file_count: int
     description: str | None
@@ -68,7 +68,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of `model` with the validator's report."""
 
     id: str
-    status: ModelStatus
+    status: str  # a ModelStatus, or one that only the next release knows
     status_reason: str | None
     report: Report | None
     validated_at: datetime | None

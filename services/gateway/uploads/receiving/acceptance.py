@@ -28,14 +28,20 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     what: str  # for messages: "Part 3", "File 'config.json'"
     size_bytes: int | None  # None: anything up to `max_bytes`
     max_bytes: int
-    sha256: str | None  # as the client declares it, lower-case hex
+    sha256: str | None = None  # lower-case hex
+    checksum_header: str | None = None  # in which the client may declare the SHA-256, where it is not known
 
-    def require_length(self, content_length: int | None) -> None:
-        """Raises: PartSizeMismatch, if a body of this Content-Length cannot be what is expected."""
-        if content_length is None:
-            return
-        if content_length > self.max_bytes or self.size_bytes not in (None, content_length):
-            raise self.wrong_size(content_length)
+    def require_headers(self, request: Request[Dependencies]) -> str | None:
+        """Compare the request's headers with what is expected, before any byte of its body is read.
+
+        Returns: the SHA-256 that the body has to have; None if nobody declared one.
+        Raises: Invalid, if the declared checksum is not a SHA-256; PartSizeMismatch, if Content-Length is wrong.
+        """
+        declared = None if self.checksum_header is None else declared_checksum(request, self.checksum_header)
+        length = request.http.content_length
+        if length is not None and (length > self.max_bytes or self.size_bytes not in (None, length)):
+            raise self.wrong_size(length)
+        return declared or self.sha256
 
     def require_same(self, sha256: str, stored_sha256: str) -> None:
         """Raises: PartConflict, if the bytes are not those that are stored."""
@@ -111,17 +117,20 @@ async def accept(request: Request[Dependencies], expected: Expected, destination
     """Take in the body of a request: admit it, measure it, hash it, and put it where `destination` says.
 
     After an error, nothing is stored; of Unavailable, that cannot be known.
-    Raises: Overloaded, before the body is read; PartSizeMismatch; ChecksumMismatch; PartConflict; MultipartGone;
-    Unavailable if storage does not take it; what `destination.next_number` raises.
+    Raises: Invalid, for a checksum that is none, and Overloaded, before the body is read; PartSizeMismatch;
+    ChecksumMismatch; PartConflict; MultipartGone; Unavailable if storage does not take it; what
+    `destination.next_number` raises.
     """
-    expected.require_length(request.http.content_length)
-    if isinstance(destination, StoredBefore) and expected.sha256 is not None:
-        expected.require_same(expected.sha256, destination.sha256)
+    declared = expected.require_headers(request)
+    if isinstance(destination, StoredBefore) and declared is not None:
+        expected.require_same(declared, destination.sha256)
     size_bytes = request.http.content_length if expected.size_bytes is None else expected.size_bytes
     body = _MeasuredBody(request, expected)
     digest = Digest(body)
     async with request.dependencies.incoming.take(request.principal.project_id):
-        s3_number, etag = await destination.put(request.dependencies.blobs, _verified(digest, expected), size_bytes)
+        s3_number, etag = await destination.put(
+            request.dependencies.blobs, _verified(digest, expected.what, declared), size_bytes
+        )
     if isinstance(destination, StoredBefore):
         expected.require_same(digest.sha256, destination.sha256)
     return Accepted(
@@ -167,12 +176,12 @@ class _MeasuredBody:
             raise expected.wrong_size(total)
 
 
-async def _verified(digest: Digest, expected: Expected) -> AsyncIterator[bytes]:
+async def _verified(digest: Digest, what: str, declared: str | None) -> AsyncIterator[bytes]:
     """The digest's chunks; ends with ChecksumMismatch where they are not what was declared."""
     async for chunk in digest:
         yield chunk
-    if expected.sha256 is not None and digest.sha256 != expected.sha256:
+    if declared not in (None, digest.sha256):
         raise ChecksumMismatch(
-            f"{expected.what}: the {digest.size_bytes} bytes received have SHA-256 {digest.sha256}, but "
-            f"{expected.sha256} was declared. Send it again."
+            f"{what}: the {digest.size_bytes} bytes received have SHA-256 {digest.sha256}, but {declared} was "
+            "declared. Send it again."
         )

@@ -9,15 +9,16 @@ from __future__ import annotations
 from functools import partial
 
 from libs.blobs import MAX_PARTS, MIN_PART_BYTES, MultipartGone
-from libs.contracts.keys import file_key
+from libs.contracts.keys import file_key, new_attempt
 from libs.db import Tx, connection, transaction
 from libs.errors import Conflict, Invalid, PartSizeMismatch, Unavailable
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
 from services.gateway.uploads import assembly
 from services.gateway.uploads.assembly import WholeFile
+from services.gateway.uploads.completeness import cut_otherwise
 from services.gateway.uploads.deadlines import lifetime
-from services.gateway.uploads.objects import discard, new_attempt
+from services.gateway.uploads.objects import discard
 from services.gateway.uploads.part_sizes import equal_cut
 from services.gateway.uploads.receiving import (
     Accepted,
@@ -25,27 +26,22 @@ from services.gateway.uploads.receiving import (
     NewPart,
     StoredBefore,
     accept,
-    declared_checksum,
 )
 from services.gateway.uploads.routes.parts import PartTaken, take_part
 from services.gateway.uploads.states import require_open
 from services.gateway.uploads.store import chunks, files, streams, transfers, uploads
-from services.gateway.uploads.store.files import UploadFile
-from services.gateway.uploads.store.lookups import FileTarget
+from services.gateway.uploads.store.files import FileTarget, UploadFile
 from services.gateway.uploads.store.streams import Stream, stream_id
 from services.gateway.uploads.store.transfers import Transfer, TransferPart
 from services.gateway.uploads.store.uploads import Upload
-from services.gateway.uploads.transitions import cut_otherwise
 
 
-async def take_chunk(
-    request: Request[Dependencies], target: FileTarget, file: UploadFile, number: int, count: int
-) -> PartTaken:
-    """Store one chunk of the `target`'s file and record it, or see that it is the one that is recorded.
+async def take_chunk(request: Request[Dependencies], target: FileTarget, number: int, count: int) -> PartTaken:
+    """Store one chunk of a file and record it, or see that it is the one that is recorded.
 
     Raises: Invalid; Conflict, where the file is sent otherwise; PartSizeMismatch; ChecksumMismatch; PartConflict.
     """
-    upload, transfer, stream = target.upload, target.transfer, target.stream
+    upload, file, transfer, stream = target.upload, target.file, target.transfer, target.stream
     if number >= count:
         raise Invalid(f"'part_number' counts from 0 and must be below 'part_count' ({count}).", param="part_number")
     if count > file.size_bytes:
@@ -61,9 +57,9 @@ async def take_chunk(
         what=f"Part {number} of file {file.path!r}",
         size_bytes=None,
         max_bytes=file.size_bytes,
-        sha256=declared_checksum(request, "X-Chunk-Checksum"),
+        checksum_header="X-Chunk-Checksum",
     )
-    expected.require_length(request.http.content_length)
+    expected.require_headers(request)
     if transfer is None and stream is None:
         cut = equal_cut(request.http.content_length, number, count, file.size_bytes)
         if cut is not None:

@@ -44,30 +44,25 @@ async def complete_upload(request: Request[Dependencies]) -> schemas.Completed |
     Raises: PartsMissing; ArchiveRejected, FilesMissing with the reason of a failure.
     """
     dependencies, config = request.dependencies, request.dependencies.config
-    project_id, upload_id = request.principal.project_id, request.params["upload_id"]
     wait_s = request.prefer_wait_s()
     limit_s = config.complete_wait_s if wait_s is None else min(wait_s, config.complete_wait_max_s)
-    with dependencies.signals.subscribe(UPLOAD_CHANGED, upload_id) as changed:
-        await _complete(dependencies, project_id, upload_id)
+    with dependencies.signals.subscribe(UPLOAD_CHANGED, request.params["upload_id"]) as changed:
+        await _complete(request)
         clock = asyncio.get_running_loop().time
         until = clock() + limit_s
         while True:
-            completed = await _completed(dependencies, project_id, upload_id)
+            response = await _response(request)
             left_s = until - clock()
-            if completed is not None:
-                return completed
-            if left_s <= 0 or dependencies.stop.is_set():
-                break
+            if isinstance(response, schemas.Completed) or left_s <= 0 or dependencies.stop.is_set():
+                return response
             await unless_set(dependencies.stop, changed.wait(min(left_s, POLL_S)))
-    async with connection(dependencies.pool) as tx:
-        upload = await uploads.get(tx, project_id, upload_id)
-        return responses.processing(responses.base_url(request), upload, await streams.of_upload(tx, upload.id))
 
 
-async def _complete(dependencies: Dependencies, project_id: str, upload_id: str) -> None:
-    now = datetime.now(UTC)
+async def _complete(request: Request[Dependencies]) -> None:
+    """Complete the upload, if it is open. Raises: UploadNotFound; PartsMissing."""
+    dependencies, project_id, now = request.dependencies, request.principal.project_id, datetime.now(UTC)
     async with transaction(dependencies.pool) as tx:
-        mine = await uploads.get(tx, project_id, upload_id)
+        mine = await uploads.get(tx, project_id, request.params["upload_id"])
         if mine.status == OPEN:
             # Committed by itself: what has vanished must be asked for even though completing is refused below.
             await files.unmark_vanished(tx, mine.id, project_id, transitions.VANISHED)
@@ -102,16 +97,15 @@ async def _finish_files(dependencies: Dependencies, upload: Upload) -> None:
             continue  # a newer request of the client's sees to it
 
 
-async def _completed(dependencies: Dependencies, project_id: str, upload_id: str) -> schemas.Completed | None:
-    """The final response; None while the upload is in processing. Raises: why it ended otherwise; PartsMissing."""
-    async with connection(dependencies.pool) as tx:
-        upload = await uploads.get(tx, project_id, upload_id)
-        if upload.status == COMPLETED:
-            return responses.completed(
-                upload, await streams.of_upload(tx, upload.id), await model_files.of_model(tx, upload.model_id)
-            )
+async def _response(request: Request[Dependencies]) -> schemas.Completed | Response:
+    """The final response, or that the upload is in processing. Raises: why it ended otherwise; PartsMissing."""
+    async with connection(request.dependencies.pool) as tx:
+        upload = await uploads.get(tx, request.principal.project_id, request.params["upload_id"])
         if upload.status == OPEN:  # a file turned out wrong, and has to be sent again
             await require_everything(tx, upload)
-    if upload.status not in LIVE:
-        raise why_closed(upload)
-    return None
+        if upload.status not in (*LIVE, COMPLETED):
+            raise why_closed(upload)
+        sequences = await streams.of_upload(tx, upload.id)
+        if upload.status == COMPLETED:
+            return responses.completed(upload, sequences, await model_files.of_model(tx, upload.model_id))
+    return responses.processing(request, upload, sequences)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import msgspec
 
 from libs.archives.paths import check_path
-from libs.contracts.keys import file_key
+from libs.contracts.keys import file_key, new_attempt
 from libs.db import connection
-from libs.errors import Conflict, Invalid, NotFound, PartConflict, PartSizeMismatch
+from libs.errors import Conflict, Invalid, PartConflict, PartSizeMismatch
 from libs.web import Request, Response
 from services.gateway.dependencies import Dependencies
 from services.gateway.uploads import responses, schemas
 from services.gateway.uploads.deadlines import lifetime
-from services.gateway.uploads.objects import discard, drop, dropped_if_refused, new_attempt
+from services.gateway.uploads.objects import discard, drop, dropped_if_refused
 from services.gateway.uploads.part_sizes import of_stream
 from services.gateway.uploads.receiving import (
     DividedBody,
@@ -29,10 +29,8 @@ from services.gateway.uploads.receiving import (
 )
 from services.gateway.uploads.resumable import Superseded, Turn, next_fence
 from services.gateway.uploads.routes.chunks import take_chunk
-from services.gateway.uploads.states import require_open
-from services.gateway.uploads.store import files, lookups
-from services.gateway.uploads.store.files import UploadFile
-from services.gateway.uploads.store.lookups import FileTarget
+from services.gateway.uploads.store import files
+from services.gateway.uploads.store.files import FileTarget, UploadFile
 from services.gateway.uploads.store.transfers import Transfer
 from services.gateway.uploads.store.uploads import Upload
 
@@ -47,33 +45,24 @@ async def receive_file(request: Request[Dependencies]) -> schemas.FileReceived |
     query: schemas.FileQuery = request.query
     path = check_path(request.params["path"])
     target = await _target(request, path)
-    upload, file = target.upload, _file(target, path)
+    upload, file = target.upload, target.file
     if (query.part_number is None) != (query.part_count is None):
         raise Invalid("'part_number' and 'part_count' go together.", param="part_number")
     span = _span(request, file)
     if query.part_number is None or query.part_count is None or (query.part_count == 1 and query.part_number == 0):
-        return await _FileRequest(request, target, file, span).receive()
+        return await _FileRequest(request, target, span).receive()
     if span is not None:
         raise Invalid("A chunk by number has no Content-Range: send one or the other.", param="Content-Range")
-    taken = await take_chunk(request, target, file, query.part_number, query.part_count)
+    taken = await take_chunk(request, target, query.part_number, query.part_count)
     counts = taken.counts or await _counts(request, upload)
     return responses.chunk_received(file, query.part_number, query.part_count, taken.accepted, counts)
 
 
 async def _target(request: Request[Dependencies], path: str) -> FileTarget:
-    dependencies = request.dependencies
-    async with connection(dependencies.pool) as tx:
-        target = await lookups.file_target(
+    async with connection(request.dependencies.pool) as tx:
+        return await files.target(
             tx, request.principal.project_id, request.params["upload_id"], path, request.query.part_number
         )
-    require_open(target.upload, kind="directory")
-    return target
-
-
-def _file(target: FileTarget, path: str) -> UploadFile:
-    if target.file is None:
-        raise NotFound(f"{path!r} is not in the manifest that this upload was opened with.")
-    return target.file
 
 
 async def _counts(request: Request[Dependencies], upload: Upload) -> tuple[int, int]:
@@ -101,12 +90,12 @@ def _span(request: Request[Dependencies], file: UploadFile) -> Span | None:
 class _FileRequest:
     """One request about a file that is not sent in chunks."""
 
-    def __init__(self, request: Request[Dependencies], target: FileTarget, file: UploadFile, span: Span | None) -> None:
+    def __init__(self, request: Request[Dependencies], target: FileTarget, span: Span | None) -> None:
         self._request = request
         self._dependencies = request.dependencies
         self._target = target
         self._upload = target.upload
-        self._file = file
+        self._file = file = target.file
         self._span = span
         checksum = declared_checksum(request, "X-File-Checksum")
         if checksum and file.declared_sha256 and checksum != file.declared_sha256:
@@ -125,7 +114,7 @@ class _FileRequest:
     async def receive(self) -> schemas.FileReceived | Response:
         """What there is to do, by what is there already."""
         if self._span is None:
-            self._expected.require_length(self._request.http.content_length)
+            self._expected.require_headers(self._request)
         stream = self._target.stream
         if self._file.key is not None:
             return await self._again()
@@ -189,7 +178,7 @@ class _FileRequest:
             return self._received(accepted.sha256, receipt.arrived, receipt.expected, accepted.crc32)
         await drop(self._dependencies, upload, key, reason="repeated")
         now = await _target(self._request, file.path)
-        if now.file is None or now.file.sha256 is None:
+        if now.file.sha256 is None:
             raise Conflict(
                 f"{file.path!r} is being sent otherwise at the same time; ask what is held, and go on there."
             )
@@ -217,7 +206,7 @@ class _FileRequest:
     async def _as_it_is(self) -> schemas.FileReceived | Response:
         """This request's part in the file is over: how far the file is, whoever is sending it now."""
         now = await _target(self._request, self._file.path)
-        if now.file is not None and now.file.key is not None:
+        if now.file.key is not None:
             return await self._whole(now.file.sha256)
         if now.stream is not None:
             return await self._whole(now.stream.sha256)

@@ -27,9 +27,8 @@ async def list_uploads(request: Request[Dependencies]) -> schemas.SessionList:
         shown = page[: query.limit]
         sequences = await streams.of_uploads(tx, [upload.id for upload in shown])
         counts = await files.counts(tx, [upload.id for upload in shown])
-    base_url = responses.base_url(request)
     data = [
-        responses.show_upload(upload, base_url, sequences[upload.id], counts=counts.get(upload.id, (0, 0)))
+        responses.show_upload(request, upload, sequences[upload.id], counts=counts.get(upload.id, (0, 0)))
         for upload in shown
     ]
     return schemas.SessionList(data=data, has_more=len(page) > query.limit)
@@ -41,7 +40,7 @@ async def get_upload(request: Request[Dependencies]) -> schemas.Session:
     async with transaction(dependencies.pool) as tx:
         upload = await uploads.get(tx, request.principal.project_id, request.params["upload_id"])
         sequences = await streams.of_upload(tx, upload.id)
-        respond = partial(responses.show_upload, upload, responses.base_url(request), sequences)
+        respond = partial(responses.show_upload, request, upload, sequences)
         if upload.kind == "archive":
             return respond(parts=await parts.of_stream(tx, sequences[0].id))
         sent = responses.Sent(
@@ -51,6 +50,6 @@ async def get_upload(request: Request[Dependencies]) -> schemas.Session:
             chunks=await chunks.numbers_by_file(tx, upload.id),
         )
         manifest = await files.of_upload(tx, upload.id)
-        described = responses.file_states(responses.base_path(request), upload, manifest, sent)
+        described = responses.file_states(request, upload, manifest, sent)
         counts = await files.counts(tx, [upload.id])
         return respond(counts=counts.get(upload.id, (0, 0)), files=described)

@@ -45,7 +45,7 @@ async def open_archive(request: Request[Dependencies]) -> schemas.ArchiveCreated
             total_parts=total,
             sha256=body.sha256.lower() if body.sha256 else None,
         )
-        return responses.archive_created(responses.base_url(request), upload, total)
+        return responses.archive_created(request, upload, total)
 
     return await _once(request, schemas.ArchiveCreated, open_upload)
 
@@ -73,8 +73,8 @@ async def open_directory(request: Request[Dependencies]) -> schemas.DirectoryCre
         await files.mark_present(tx, upload.id, upload.project_id)
         slots = await files.of_upload(tx, upload.id)
         known = await files.known_sizes(tx, upload.project_id, [file.size_bytes for file in slots])
-        listed = responses.file_slots(responses.base_path(request), upload, body.files, slots, known)
-        return responses.directory_created(responses.base_url(request), upload, listed)
+        listed = responses.file_slots(request, upload, body.files, slots, known)
+        return responses.directory_created(request, upload, listed)
 
     return await _once(request, schemas.DirectoryCreated, open_upload)
 

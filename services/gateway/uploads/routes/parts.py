@@ -10,25 +10,24 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from libs.contracts.keys import part_key
+from libs.contracts.keys import new_attempt, part_key
 from libs.db import connection, transaction
-from libs.errors import Conflict, Invalid, NotFound
+from libs.errors import Conflict, Invalid
 from libs.outbox import emit
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
 from services.gateway.uploads import responses, schemas, transitions
 from services.gateway.uploads.deadlines import lifetime
-from services.gateway.uploads.objects import drop, dropped_if_refused, new_attempt
+from services.gateway.uploads.objects import drop, dropped_if_refused
 from services.gateway.uploads.receiving import (
     Accepted,
     Expected,
     NewObject,
     StoredBefore,
     accept,
-    declared_checksum,
 )
 from services.gateway.uploads.states import require_open
-from services.gateway.uploads.store import lookups, parts, uploads
+from services.gateway.uploads.store import parts, uploads
 from services.gateway.uploads.store.files import UploadFile
 from services.gateway.uploads.store.parts import StoredPart
 from services.gateway.uploads.store.streams import Stream
@@ -51,11 +50,8 @@ async def receive_part(request: Request[Dependencies]) -> schemas.PartStored:
     """
     number: int = request.query.part_number
     async with connection(request.dependencies.pool) as tx:
-        target = await lookups.part_target(tx, request.principal.project_id, request.params["upload_id"], number)
-    upload, archive = target.upload, target.stream
-    require_open(upload, kind="archive")
-    if archive is None:
-        raise NotFound("This upload has no archive.")
+        target = await parts.target(tx, request.principal.project_id, request.params["upload_id"], number)
+    upload, archive = target.upload, target.archive
     if number >= archive.total_parts:
         raise Invalid(
             f"'part_number' counts from 0 and must be below {archive.total_parts}; got {number}.",
@@ -63,10 +59,7 @@ async def receive_part(request: Request[Dependencies]) -> schemas.PartStored:
         )
     size_bytes = min(upload.chunk_size_bytes, archive.size_bytes - number * upload.chunk_size_bytes)
     expected = Expected(
-        what=f"Part {number}",
-        size_bytes=size_bytes,
-        max_bytes=size_bytes,
-        sha256=declared_checksum(request, "X-Chunk-Checksum"),
+        what=f"Part {number}", size_bytes=size_bytes, max_bytes=size_bytes, checksum_header="X-Chunk-Checksum"
     )
     taken = await take_part(request, upload, archive, number, target.part, expected)
     return responses.part_stored(upload, taken.stream or archive, number, taken.accepted)
@@ -89,11 +82,11 @@ async def take_part(
     """
     if known is not None:
         return PartTaken(accepted=await accept(request, expected, StoredBefore(known.sha256)), stream=stream)
-    attempt = new_attempt()
+    dependencies, attempt = request.dependencies, new_attempt()
     key = part_key(upload.project_id, upload.id, stream.number, number, attempt)
     accepted = await accept(request, expected, NewObject(key))
     part = StoredPart(number=number, attempt=attempt, size_bytes=accepted.size_bytes, sha256=accepted.sha256)
-    dependencies, now = request.dependencies, datetime.now(UTC)
+    now = datetime.now(UTC)
     async with dropped_if_refused(dependencies, upload, key), transaction(dependencies.pool) as tx:
         added, events = await transitions.store_part(
             tx,

@@ -7,7 +7,7 @@ import msgspec
 from libs.db import Tx, columns
 from services.gateway.uploads.states import OPEN
 from services.gateway.uploads.store.expiry import Lifetime, extended
-from services.gateway.uploads.store.rows import COUNTS, aliased, struct_from
+from services.gateway.uploads.store.rows import COUNTS, aliased, struct_or_none
 from services.gateway.uploads.store.transfers import Transfer, TransferPart
 
 _TRANSFER = columns(Transfer)
@@ -134,7 +134,7 @@ async def add(tx: Tx, transfer: Transfer, part: TransferPart, size_bytes: int, l
     )
     return AddedChunk(
         recorded=row["added"],
-        transfer=struct_from(row, "m", Transfer, key="number"),
+        transfer=struct_or_none(row, "m", Transfer, key="number"),
         arrived=row["arrived"],
         expected=row["expected"],
     )

@@ -8,10 +8,14 @@ import msgspec
 
 from libs.contracts import StoredFile
 from libs.db import Tx, columns
-from services.gateway.uploads.states import OPEN
+from libs.errors import NotFound, UploadNotFound
+from services.gateway.uploads.states import OPEN, require_open
 from services.gateway.uploads.store.expiry import Lifetime, extended
-from services.gateway.uploads.store.rows import COUNTS
-from services.gateway.uploads.store.transfers import Transfer
+from services.gateway.uploads.store.parts import StoredPart
+from services.gateway.uploads.store.rows import COUNTS, aliased, struct_from, struct_or_none
+from services.gateway.uploads.store.streams import Stream
+from services.gateway.uploads.store.transfers import Transfer, TransferPart
+from services.gateway.uploads.store.uploads import Upload
 
 
 class UploadFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +114,58 @@ async def lock(tx: Tx, upload_id: str, number: int) -> None:
     """Let one transaction at a time decide how a file is sent."""
     await tx.execute(
         "SELECT FROM upload_file WHERE upload_id = $1 AND number = $2 FOR NO KEY UPDATE", upload_id, number
+    )
+
+
+class FileTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request about a file is about, and how that is being sent; None for what is not there."""
+
+    upload: Upload
+    file: UploadFile
+    transfer: Transfer | None
+    chunk: TransferPart | None  # the one that is asked for, where it is stored
+    stream: Stream | None
+    joined: StoredPart | None  # as `chunk`, of a stream
+
+
+async def target(tx: Tx, project_id: str, upload_id: str, path: str, chunk: int | None) -> FileTarget:
+    """Look up an open upload, one of its files by path, and how that is being sent, in one round trip.
+
+    chunk: the number of the chunk or part that the request is about, if it is about one.
+    Raises: UploadNotFound; Conflict for an upload of an archive; the reason, if the upload is not open; NotFound for a
+    path that is not in the manifest.
+    """
+    row = await tx.fetchrow(
+        f"""
+        SELECT {aliased("u", Upload)}, {aliased("f", UploadFile)}, {aliased("t", Transfer)},
+               {aliased("p", TransferPart)}, {aliased("s", Stream)}, {aliased("j", StoredPart)}
+          FROM upload u
+          LEFT JOIN upload_file f ON f.upload_id = u.id AND f.path = $3
+          LEFT JOIN upload_transfer t ON t.upload_id = u.id AND t.number = f.number
+          LEFT JOIN upload_transfer_part p
+                 ON p.upload_id = u.id AND p.file_number = f.number AND p.number = $4 AND t.part_count IS NOT NULL
+          LEFT JOIN upload_stream s ON s.upload_id = u.id AND s.number = f.number
+          LEFT JOIN upload_part j ON j.stream_id = s.id AND j.number = $4
+         WHERE u.id = $1 AND u.project_id = $2
+        """,
+        upload_id,
+        project_id,
+        path,
+        chunk,
+    )
+    if row is None:
+        raise UploadNotFound()
+    upload, file = struct_from(row, "u", Upload), struct_or_none(row, "f", UploadFile, key="number")
+    require_open(upload, kind="directory")
+    if file is None:
+        raise NotFound(f"{path!r} is not in the manifest that this upload was opened with.")
+    return FileTarget(
+        upload=upload,
+        file=file,
+        transfer=struct_or_none(row, "t", Transfer, key="number"),
+        chunk=struct_or_none(row, "p", TransferPart, key="number"),
+        stream=struct_or_none(row, "s", Stream, key="id"),
+        joined=struct_or_none(row, "j", StoredPart, key="number"),
     )
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from libs.db import Tx, columns
-from services.gateway.uploads.states import OPEN
+from libs.errors import UploadNotFound
+from services.gateway.uploads.states import OPEN, require_open
 from services.gateway.uploads.store.expiry import Lifetime, extended
-from services.gateway.uploads.store.rows import COUNTS, aliased, struct_from
+from services.gateway.uploads.store.rows import COUNTS, aliased, struct_from, struct_or_none
 from services.gateway.uploads.store.streams import Stream
+from services.gateway.uploads.store.uploads import Upload
 
 
 class StoredPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +28,42 @@ class StoredPart(msgspec.Struct, frozen=True, kw_only=True):
 
 _PART = columns(StoredPart)
 _STREAM = columns(Stream)
+
+
+class PartTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request about a part of an archive is about."""
+
+    upload: Upload
+    archive: Stream
+    part: StoredPart | None  # None: it is not stored
+
+
+async def target(tx: Tx, project_id: str, upload_id: str, number: int) -> PartTarget:
+    """Look up an open upload, its archive, and the part `number` of that, in one round trip.
+
+    Raises: UploadNotFound; Conflict for an upload of a directory; the reason, if the upload is not open.
+    """
+    row = await tx.fetchrow(
+        f"""
+        SELECT {aliased("u", Upload)}, {aliased("s", Stream)}, {aliased("p", StoredPart)}
+          FROM upload u
+          LEFT JOIN upload_stream s ON s.upload_id = u.id AND s.number = 0
+          LEFT JOIN upload_part p ON p.stream_id = s.id AND p.number = $3
+         WHERE u.id = $1 AND u.project_id = $2
+        """,
+        upload_id,
+        project_id,
+        number,
+    )
+    if row is None:
+        raise UploadNotFound()
+    upload = struct_from(row, "u", Upload)
+    require_open(upload, kind="archive")
+    return PartTarget(
+        upload=upload,
+        archive=struct_from(row, "s", Stream),
+        part=struct_or_none(row, "p", StoredPart, key="number"),
+    )
 
 
 async def get(tx: Tx, stream_id: str, number: int) -> StoredPart | None:
@@ -158,6 +196,6 @@ async def add(
 
 
 def _added(row: Mapping[str, Any], alias: str) -> Added:
-    stream = struct_from(row, alias, Stream, key="id")
+    stream = struct_or_none(row, alias, Stream, key="id")
     last = stream is not None and stream.complete
     return Added(recorded=row["added"], stream=stream, arrived=row["arrived"] + last, expected=row["expected"])

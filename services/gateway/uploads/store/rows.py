@@ -22,8 +22,11 @@ def aliased(alias: str, row: type[msgspec.Struct]) -> str:
     return ", ".join(f"{alias}.{name} AS {alias}_{name}" for name in row.__struct_fields__)
 
 
-def struct_from(found: Mapping[str, Any], alias: str, row: type[S], *, key: str) -> S | None:
-    """The `row` whose columns `aliased` named; None where an outer join found none, so that `key` is NULL."""
-    if found[f"{alias}_{key}"] is None:
-        return None
+def struct_from(found: Mapping[str, Any], alias: str, row: type[S]) -> S:
+    """The `row` whose columns `aliased` named."""
     return row(**{name: found[f"{alias}_{name}"] for name in row.__struct_fields__})
+
+
+def struct_or_none(found: Mapping[str, Any], alias: str, row: type[S], *, key: str) -> S | None:
+    """As `struct_from`; None where an outer join found no such row, so that its `key` is NULL."""
+    return None if found[f"{alias}_{key}"] is None else struct_from(found, alias, row)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from libs.bus import Bus, Consumer, Handlers
 from libs.contracts import (
@@ -23,23 +23,21 @@ from libs.contracts import (
     id_of,
 )
 from libs.db import transaction
-from libs.web import make_app
 from services.gateway.admin import routes
 from services.gateway.admin.store import KEPT
 from services.gateway.deadlines import PAUSES
 from services.gateway.models.sweepers import give_verdicts_up
 from services.gateway.projects.access import OPERATOR
-from services.gateway.projects.authentication import authenticate_by
 from services.gateway.uploads.store import deadlines
 from services.gateway.uploads.sweepers import ask_extractor_again
 from tests.integration.gateway.models.test_verdicts import DAYS, asked_through_all_pauses
 from tests.integration.gateway.models.verdicts import asked_for, parked
+from tests.integration.gateway.serving import OPERATOR_KEY, serving
 from tests.integration.gateway.uploading import FILES, NOON, PROJECT, STALE_AFTER, Uploads, extracted
 from tests.support.bus import running
 from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor
 
-KEY = "operator-key-of-the-tests"
 Respond = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -61,10 +59,7 @@ class Operator:
 async def operator(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Operator]:
     monkeypatch.setattr(routes, "WAIT_S", 0.3)  # whoever answers here does so at once
     await uploads.dependencies.bus.session()
-    app = make_app(
-        routes.ROUTES, authenticate=authenticate_by(uploads.pool, KEY), dependencies=uploads.dependencies, title="test"
-    )
-    async with TestClient(TestServer(app), headers={"Authorization": f"Bearer {KEY}"}) as client:
+    async with serving(uploads.dependencies, token=OPERATOR_KEY) as client:
         yield Operator(client, uploads)
 
 

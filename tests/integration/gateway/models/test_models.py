@@ -7,15 +7,11 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 
 from libs.contracts import Finding
 from libs.db import connection
-from libs.web import make_app
-from services.gateway.models.routes import ROUTES
-from services.gateway.projects.authentication import authenticate_by
-from services.gateway.projects.identifiers import digest_of
 from tests.integration.gateway.models.verdicts import report
+from tests.integration.gateway.serving import with_a_key
 from tests.integration.gateway.uploading import FILES, PROJECT, Uploads
 from tests.support.plans import counted
 
@@ -31,19 +27,8 @@ LONG = report(
 @pytest.fixture
 async def keyed(uploads: Uploads) -> AsyncIterator[Uploads]:
     """The model routes as a key of the project sees them, with the real check of keys."""
-    async with connection(uploads.pool) as tx:
-        await tx.execute(
-            """
-            INSERT INTO api_key (id, project_id, sha256, prefix, scopes, role)
-            VALUES ('key', $1, $2, 'xero_test', '{models}', 'member')
-            """,
-            PROJECT,
-            digest_of("the-key"),
-        )
-    authenticate = authenticate_by(uploads.pool, "operator-key-of-the-tests")
-    app = make_app(ROUTES, authenticate=authenticate, dependencies=uploads.dependencies, title="test")
-    async with TestClient(TestServer(app), headers={"Authorization": "Bearer the-key"}) as client:
-        yield Uploads(client, uploads.dependencies)
+    async with with_a_key(uploads) as keyed:
+        yield keyed
 
 
 async def given_long_reports(uploads: Uploads) -> None:

@@ -10,19 +10,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from libs.db import Pool, connection
 from libs.errors import Unauthenticated
-from libs.web import Principal, Request, Response, Route, make_app
+from libs.web import Principal, Request, Response, Route
 from services.gateway.projects.access import MODELS, ProjectKey
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.identifiers import digest_of
-from services.gateway.projects.routes import ROUTES
+from tests.integration.gateway.serving import OPERATOR_KEY, serving
 from tests.support.fixtures import PoolFor
 from tests.support.plans import counted
 
-OPERATOR_KEY = "operator-key-of-the-tests"
 PROJECTS = "/admin/v1/projects"
 
 
@@ -65,11 +64,8 @@ class Operator:
 @pytest.fixture
 async def operator(pool_for: PoolFor) -> AsyncIterator[Operator]:
     pool = await pool_for("gateway")
-    dependencies = SimpleNamespace(pool=pool)  # all that these routes use of it
-    app = make_app(
-        [*ROUTES, WHOAMI], authenticate=authenticate_by(pool, OPERATOR_KEY), dependencies=dependencies, title="Test"
-    )
-    async with TestClient(TestServer(app)) as client:
+    dependencies: Any = SimpleNamespace(pool=pool)  # all that these routes use of it
+    async with serving(dependencies, WHOAMI) as client:
         yield Operator(client, pool)
 
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 
 from libs.contracts import StreamProgress
 from libs.db import Pool, connection, transaction
-from libs.web import make_app
-from services.gateway.projects.authentication import authenticate_by
-from services.gateway.projects.identifiers import digest_of
 from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.part_sizes import of_stream
 from services.gateway.uploads.progress import Progress
-from services.gateway.uploads.routes import ROUTES
 from services.gateway.uploads.store import uploads as store
 from services.gateway.uploads.sweepers import (
     ask_extractor_again,
@@ -27,9 +22,9 @@ from services.gateway.uploads.sweepers import (
     give_up_uploads,
     prune_uploads,
 )
+from tests.integration.gateway.serving import with_a_key
 from tests.integration.gateway.uploading import CHUNK, FILES, PROJECT, STALE_AFTER, Uploads, part
 
-TOKEN = "xero_test_secret"  # of a test's project
 LARGE = ("upload", "upload_stream", "upload_part", "upload_file", "upload_transfer", "upload_transfer_part", "blob")
 ROWS = 100_000
 Statement = tuple[str, tuple[Any, ...]]
@@ -55,26 +50,8 @@ def logged(pool: Pool) -> Iterator[list[Statement]]:
             each.remove_query_logger(log)
 
 
-@asynccontextmanager
-async def authenticated(uploads: Uploads) -> AsyncIterator[Uploads]:
-    """The same gateway with keys that are looked up, as in production."""
-    async with connection(uploads.pool) as tx:
-        await tx.execute(
-            """
-            INSERT INTO api_key (id, project_id, sha256, prefix, scopes, role)
-            VALUES ('key', $1, $2, 'xero_test', ARRAY['models'], 'member')
-            """,
-            PROJECT,
-            digest_of(TOKEN),
-        )
-    authenticate = authenticate_by(uploads.pool, uploads.dependencies.config.operator_key)
-    app = make_app(ROUTES, authenticate=authenticate, dependencies=uploads.dependencies, title="test")
-    async with TestClient(TestServer(app), headers={"Authorization": f"Bearer {TOKEN}"}) as client:
-        yield Uploads(client, uploads.dependencies)
-
-
 async def test_a_part_takes_six_round_trips_at_most(uploads: Uploads) -> None:
-    async with authenticated(uploads) as gateway:
+    async with with_a_key(uploads) as gateway:
         session = (await gateway.open_archive(3 * CHUNK))["session_id"]
         for number in range(3):
             with logged(uploads.pool) as statements:
@@ -84,7 +61,7 @@ async def test_a_part_takes_six_round_trips_at_most(uploads: Uploads) -> None:
 
 
 async def test_a_small_chunk_of_a_file_takes_six_round_trips_at_most_also_the_first(uploads: Uploads) -> None:
-    async with authenticated(uploads) as gateway:
+    async with with_a_key(uploads) as gateway:
         data = bytes(3 * CHUNK)
         session = (await gateway.open_directory({"model.safetensors": data}))["session_id"]
         for number in range(3):
@@ -96,7 +73,7 @@ async def test_a_small_chunk_of_a_file_takes_six_round_trips_at_most_also_the_fi
 
 
 async def test_a_large_chunk_of_a_file_takes_six_round_trips_at_most(uploads: Uploads) -> None:
-    async with authenticated(uploads) as gateway:
+    async with with_a_key(uploads) as gateway:
         data, chunk = bytes(16 * 1024 * 1024), 6 * 1024 * 1024
         session = (await gateway.open_directory({"model.safetensors": data}))["session_id"]
         for number in range(2):
@@ -107,7 +84,7 @@ async def test_a_large_chunk_of_a_file_takes_six_round_trips_at_most(uploads: Up
 
 
 async def test_a_whole_small_file_takes_three_round_trips(uploads: Uploads) -> None:
-    async with authenticated(uploads) as gateway:
+    async with with_a_key(uploads) as gateway:
         session = (await gateway.open_directory(FILES))["session_id"]
         with logged(uploads.pool) as statements:
             await gateway.send_file(session, "config.json", FILES["config.json"])
@@ -118,7 +95,7 @@ async def test_a_whole_small_file_takes_three_round_trips(uploads: Uploads) -> N
 async def test_a_request_of_a_stream_takes_one_round_trip_a_part_and_a_few_of_its_own(
     uploads: Uploads, size: int
 ) -> None:
-    async with authenticated(uploads) as gateway:
+    async with with_a_key(uploads) as gateway:
         data = bytes(size)
         session = (await gateway.open_directory({"model.safetensors": data}))["session_id"]
         half = size // 2

@@ -10,15 +10,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from libs.cli.cards import card, facts
-from libs.cli.words import short, state
+from libs.cli.formatting import short, state
+from libs.cli.panels import fact_table, panel
 from libs.client import Model, ModelFile, ModelReport
 from libs.contracts import Finding
 
 _SEVERITY = {"error": ("✗", "red"), "warning": ("!", "yellow"), "info": ("i", "cyan")}
 
 
-def model_card(model: Model, files: Sequence[ModelFile], report: ModelReport | None) -> Panel:
+def model_panel(model: Model, files: Sequence[ModelFile], report: ModelReport | None) -> Panel:
     """`files` and `report` may be empty and None while the model is not there yet."""
     parts: list[RenderableType] = [_facts(model)]
     if files:
@@ -26,11 +26,11 @@ def model_card(model: Model, files: Sequence[ModelFile], report: ModelReport | N
     if report is not None and (report.validated_at or report.findings):
         parts += [Text(), _verdict(report)]
     detail = f"{model.version or ''}{'  latest' if model.is_latest else ''}"
-    return card(model.name, detail, model.status, *parts)
+    return panel(model.name, detail, model.status, *parts)
 
 
 def _facts(model: Model) -> Table:
-    return facts(
+    return fact_table(
         {
             "status": _status(model),
             "architecture": model.architecture,

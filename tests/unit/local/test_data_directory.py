@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.errors import HomeTaken, HomeUnusable
-from deploy.local.home import Credentials, Home, write_private
+from deploy.local.data_directory import Credentials, DataDirectory, write_private
+from deploy.local.errors import DataDirectoryTaken, DataDirectoryUnusable
 
 CREDENTIALS = Credentials("http://127.0.0.1:8080/proj_A/v1", "proj_A", "xero_a_1", "xero_operator_1")
 
@@ -19,39 +19,41 @@ def mode(path: Path) -> int:
 
 
 def test_a_second_user_of_the_directory_is_told_who_has_it(tmp_path: Path) -> None:
-    with Home.open(tmp_path), pytest.raises(HomeTaken, match=rf"pid {os.getpid()}.*--data-dir"), Home.open(tmp_path):
-        pass
+    with DataDirectory.open(tmp_path):
+        second = DataDirectory.open(tmp_path)
+        with pytest.raises(DataDirectoryTaken, match=rf"pid {os.getpid()}.*--data-dir"), second:
+            pass
 
 
 def test_the_directory_is_free_again_afterwards(tmp_path: Path) -> None:
     for _ in range(2):
-        with Home.open(tmp_path / "new" / "home"):
+        with DataDirectory.open(tmp_path / "new" / "home"):
             pass
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(HomeUnusable, match=r"file/home: Not a directory.*--data-dir"),
-        Home.open(tmp_path / "file/home"),
+        pytest.raises(DataDirectoryUnusable, match=r"file/home: Not a directory.*--data-dir"),
+        DataDirectory.open(tmp_path / "file/home"),
     ):
         pass
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
-    with Home.open(tmp_path) as home:
-        first = home.secrets()
-    with Home.open(tmp_path) as home:
-        assert home.secrets() == first
+    with DataDirectory.open(tmp_path) as directory:
+        first = directory.secrets()
+    with DataDirectory.open(tmp_path) as directory:
+        assert directory.secrets() == first
 
 
 def test_what_is_secret_is_readable_by_us_alone(tmp_path: Path) -> None:
-    with Home.open(tmp_path / "home") as home:
-        home.secrets()
-        home.give_out(CREDENTIALS)
-        assert home.credentials() == CREDENTIALS
+    with DataDirectory.open(tmp_path / "home") as directory:
+        directory.secrets()
+        directory.write_credentials(CREDENTIALS)
+        assert directory.credentials() == CREDENTIALS
     assert mode(tmp_path / "home") == 0o700
-    assert {each.name: mode(each) for each in home.path.iterdir()} == {
+    assert {each.name: mode(each) for each in directory.path.iterdir()} == {
         "credentials.json": 0o600,
         "secrets.json": 0o600,
         "lock": 0o600,

@@ -1,4 +1,4 @@
-"""Numbers, times and states in words."""
+"""Numbers, times and states as people read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _THOUSANDS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
 def colour(status: str) -> str:
-    """Green for good, red for bad, yellow for given up, cyan for under way."""
+    """The colour of a state: green if it succeeded, red if it failed, yellow if it was aborted, else cyan."""
     return _COLOURS.get(status, "cyan")
 
 
@@ -30,7 +30,7 @@ def state(status: str) -> Text:
 
 
 def ago(moment: str | None, now: datetime | None = None) -> str:
-    """How long ago `moment` (RFC 3339) was: "3 minutes ago"."""
+    """How long ago `moment` (RFC 3339) was, e.g. "3 minutes ago"."""
     if moment is None:
         return ""
     passed = int(((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from libs.cli.operations import show_audit, show_refused, show_resumed, show_status
+from libs.cli.admin_views import show_audit, show_refused, show_resumed, show_status
 from libs.client.operator import Audit, Backlog, Refused, Resumed, ServiceStatus, Status
 
 REFUSED = Refused("e1", "model.registered.v1", "too large", "2026-01-15T12:00:00Z")

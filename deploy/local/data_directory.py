@@ -1,4 +1,4 @@
-"""The data directory of one embedded stack, and the right to use it.
+"""The data directory of one embedded stack, locked by the process that uses it.
 
     credentials.json   what a client needs: base_url, project_id, api_key, operator_key (mode 0600)
     secrets.json       what the parts need among themselves: passwords and keys, made once (mode 0600)
@@ -24,12 +24,12 @@ from pathlib import Path
 
 import msgspec
 
-from deploy.local import leftovers
-from deploy.local.errors import HomeTaken, HomeUnusable
+from deploy.local import pidfiles
+from deploy.local.errors import DataDirectoryTaken, DataDirectoryUnusable
 
 
 class Secrets(msgspec.Struct, frozen=True):
-    """Made at the first start, kept for all others."""
+    """Passwords and keys of the stack; created at the first start, the same at every later one."""
 
     postgres_password: str
     nats_token: str
@@ -50,7 +50,7 @@ class Secrets(msgspec.Struct, frozen=True):
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What a client is told."""
+    """What a client needs, as in credentials.json."""
 
     base_url: str  # http://127.0.0.1:PORT/proj_…/v1
     project_id: str
@@ -58,8 +58,8 @@ class Credentials(msgspec.Struct, frozen=True):
     operator_key: str
 
 
-class Home:
-    """A data directory that is ours until the process ends."""
+class DataDirectory:
+    """A data directory, locked by this process until it ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -69,48 +69,51 @@ class Home:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path) -> Iterator[Home]:
-        """Take `path` for ourselves; it is made if it is not there. Raises: HomeTaken; HomeUnusable."""
+    def open(cls, path: Path) -> Iterator[DataDirectory]:
+        """Lock `path` for this process; create it if it does not exist.
+
+        Raises: DataDirectoryTaken; DataDirectoryUnusable.
+        """
         path = path.absolute()
         with _lock_file(path) as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel gives it back, however we end
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it when this process ends
             except BlockingIOError:
                 owner = os.pread(lock, 32, 0).decode().strip() or "unknown"
-                raise HomeTaken(
+                raise DataDirectoryTaken(
                     f"{path} is in use by another `slipway up` (pid {owner}). Stop it, or choose another --data-dir."
                 ) from None
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-            home = cls(path)
-            for folder in (home.run, home.logs):
+            directory = cls(path)
+            for folder in (directory.run, directory.logs):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            yield home
+            yield directory
 
-    def end_leftovers(self) -> list[str]:
-        """End what a killed run left running; returns the names."""
-        return leftovers.end(self.run)
+    def end_earlier_processes(self) -> list[str]:
+        """End the processes that a killed run left running. Returns: their names."""
+        return pidfiles.end_processes(self.run)
 
     def secrets(self) -> Secrets:
-        """The secrets of this stack, made now if there are none."""
+        """The secrets of this stack; created at the first call."""
         file = self.path / "secrets.json"
         if not file.exists():
             write_private(file, msgspec.json.encode(Secrets.new()))
         return msgspec.json.decode(file.read_bytes(), type=Secrets)
 
     def credentials(self) -> Credentials | None:
-        """What was given out at the first start, or None before it."""
+        """The credentials that were written at the first start; None before it."""
         if not self.credentials_file.exists():
             return None
         return msgspec.json.decode(self.credentials_file.read_bytes(), type=Credentials)
 
-    def give_out(self, credentials: Credentials) -> None:
-        """Write the file that clients read."""
+    def write_credentials(self, credentials: Credentials) -> None:
+        """Write credentials.json, which clients read."""
         write_private(self.credentials_file, msgspec.json.format(msgspec.json.encode(credentials), indent=2) + b"\n")
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only we may read: whole or not at all."""
+    """Write a file that only this user may read, atomically."""
     unfinished = path.with_name(path.name + ".new")
     unfinished.unlink(missing_ok=True)
     with _opened_private(unfinished) as descriptor:
@@ -121,13 +124,13 @@ def write_private(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _lock_file(directory: Path) -> Iterator[int]:
-    """The file that is locked in `directory`, both made if they are not there. Raises: HomeUnusable."""
+    """The file that is locked in `directory`, both made if they are not there. Raises: DataDirectoryUnusable."""
     with ExitStack() as opened:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = opened.enter_context(_opened_private(directory / "lock"))
         except OSError as error:
-            raise HomeUnusable(
+            raise DataDirectoryUnusable(
                 f"Cannot keep data in {directory}: {error.strerror}. Choose another --data-dir."
             ) from error
         yield lock

@@ -1,6 +1,6 @@
-"""Pid files that cannot be mistaken: a pid together with when that process started, so that a reused pid is not ours.
+"""Pid files that also have the start time of the process, so that a reused pid is not mistaken for it.
 
-When we are killed without a word the kernel ends our children (launch.py); this is for where it cannot, and for the
+When this process is killed, the kernel ends its children (launch.py). This is for systems where it cannot, and for the
 moment until it has.
 """
 
@@ -20,47 +20,47 @@ SAME_START_S = 2.0  # psutil derives the start from the boot time, which clock c
 GONE_WITHIN_S = 5.0
 
 
-class Noted(msgspec.Struct, frozen=True):
+class PidFile(msgspec.Struct, frozen=True):
     """What a pid file says."""
 
     pid: int
     started: float  # seconds since the epoch
 
 
-def remember(pidfile: Path, pid: int) -> None:
-    """Write down that `pid`, our child, runs."""
+def write(pidfile: Path, pid: int) -> None:
+    """Write the pid file of the child `pid`."""
     try:
-        noted = Noted(pid, psutil.Process(pid).create_time())
+        content = PidFile(pid, psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return  # ended already; there is nothing to find later
     unfinished = pidfile.with_suffix(".new")
-    unfinished.write_bytes(msgspec.json.encode(noted))
+    unfinished.write_bytes(msgspec.json.encode(content))
     unfinished.replace(pidfile)
 
 
-def forget(pidfile: Path, pid: int) -> None:
-    """`pid` has ended; the file goes, unless it is about a later process already."""
-    noted = _read(pidfile)
-    if noted is not None and noted.pid == pid:
+def remove(pidfile: Path, pid: int) -> None:
+    """Remove the pid file of `pid`, which has ended, unless it is of a later process already."""
+    content = _read(pidfile)
+    if content is not None and content.pid == pid:
         pidfile.unlink()
 
 
-def find(pidfile: Path) -> psutil.Process | None:
-    """The process that `pidfile` is about, if it still runs."""
-    noted = _read(pidfile)
-    if noted is None:
+def running_process(pidfile: Path) -> psutil.Process | None:
+    """The process of `pidfile`; None if it does not run."""
+    content = _read(pidfile)
+    if content is None:
         return None
     try:
-        process = psutil.Process(noted.pid)
-        same = abs(process.create_time() - noted.started) < SAME_START_S
+        process = psutil.Process(content.pid)
+        same = abs(process.create_time() - content.started) < SAME_START_S
     except (ValueError, psutil.NoSuchProcess):
         return None
     return process if same and process.status() != psutil.STATUS_ZOMBIE else None
 
 
-def end(folder: Path) -> list[str]:
-    """End whatever a former run left, by the pid files in `folder`; returns the names of what was still running."""
-    found = {pidfile.stem: find(pidfile) for pidfile in sorted(folder.glob("*.pid"))}
+def end_processes(folder: Path) -> list[str]:
+    """End the processes that an earlier run left running, by the pid files in `folder`. Returns: their names."""
+    found = {pidfile.stem: running_process(pidfile) for pidfile in sorted(folder.glob("*.pid"))}
     running = {name: process for name, process in found.items() if process is not None}
     _end_all(list(running.values()))
     for pidfile in folder.glob("*.pid"):
@@ -68,22 +68,22 @@ def end(folder: Path) -> list[str]:
     return sorted(running)
 
 
-def end_within(directory: Path) -> None:
+def end_processes_in(directory: Path) -> None:
     """End every process whose working directory is `directory`, such as the orphans of a killed postmaster."""
     here = os.path.realpath(directory)
     orphans = [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == here]
     _end_all(orphans)
 
 
-def _read(pidfile: Path) -> Noted | None:
+def _read(pidfile: Path) -> PidFile | None:
     try:
-        return msgspec.json.decode(pidfile.read_bytes(), type=Noted)
+        return msgspec.json.decode(pidfile.read_bytes(), type=PidFile)
     except (FileNotFoundError, msgspec.DecodeError):  # none, or cut off by a power failure
         return None
 
 
 def _end_all(processes: list[psutil.Process]) -> None:
-    """Kill without asking: these are made to be killed, and nobody waits for their answer. Raises: StillRunning."""
+    """Send SIGKILL and wait. Raises: StillRunning."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)

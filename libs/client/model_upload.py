@@ -1,4 +1,4 @@
-"""From a path on disk to a verdict: what `slipway upload` does."""
+"""Uploads a model from disk and waits for its verdict: what `slipway upload` does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from libs.client.answers import Completed, Model, ModelReport, Session
 from libs.client.api import Slipway
 from libs.client.archive import ArchiveSender
 from libs.client.digests import DigestCache
@@ -17,6 +16,7 @@ from libs.client.directory import DirectorySender
 from libs.client.errors import ApiError
 from libs.client.local import LocalArchive, LocalDirectory
 from libs.client.progress import Progress, Silent, Step
+from libs.client.responses import Completed, Model, ModelReport, Session
 from libs.errors import SlipwayError
 
 PARALLEL = 4
@@ -31,7 +31,7 @@ Stage = Literal["preparing", "sending", "processing", "checking", "done"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an upload came to; `model` and `report` are None where nobody waited for them, or there are none."""
+    """The result of an upload; `model` and `report` are None if the caller did not wait, or there are none."""
 
     session_id: str
     resumed: bool
@@ -49,7 +49,7 @@ class Outcome:
 
 
 class _Count:
-    """A step that is told where it is, and not how far it went."""
+    """Turns absolute positions into the increments that a Step takes."""
 
     def __init__(self, step: Step) -> None:
         self._step = step
@@ -64,8 +64,8 @@ class _Count:
             self.is_at(amount)
 
 
-class Upload:
-    """One upload; `stage`, `session_id` and `model_id` say how far it came when it is interrupted."""
+class ModelUpload:
+    """The upload of one model. `stage`, `session_id` and `model_id` say how far it is, also after an interruption."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Upload:
         )
 
     async def _resumed(self) -> Session | None:
-        """The session that an earlier run left, if there is one of this name, shape and content."""
+        """The session that an earlier run began, if there is one of the same name, shape and content."""
         for status in ("open", "processing"):
             for listed in await self._api.uploads.find(status=status, model_name=self._name):
                 if self._version not in (None, listed.version) or not self._sender.fits(listed):
@@ -211,7 +211,7 @@ class Upload:
                 pause_s = min(pause_s * 1.3, 1.0)
 
     def _tell_wait(self, waiting_for: str | None, told: str | None) -> str | None:
-        """Say once why the server does not go on; it keeps what it has. Returns: what is waited for."""
+        """Print what the server waits for, each reason once. Returns: the reason."""
         if waiting_for and waiting_for != told:
             self._progress.note(f"The server waits, and goes on by itself: {waiting_for}")
         return waiting_for
@@ -222,7 +222,7 @@ class Upload:
         except ApiError as error:
             if error.status != 404:
                 raise
-            return None  # in error before anybody could read it; `status_reason` tells why
+            return None  # in error before it could be read; `status_reason` says why
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What operators see: processes, refused events, what is parked, audits."""
+"""What `slipway admin` prints: processes, refused events, parked work, audits."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rich.console import Console, RenderableType
 from rich.filesize import decimal
 from rich.text import Text
 
-from libs.cli.cards import card, facts
-from libs.cli.render import table
-from libs.cli.words import ago
-from libs.client.operator import Audit, Done, Parked, Resumed, ServiceStatus, Status
+from libs.cli.formatting import ago
+from libs.cli.panels import fact_table, panel
+from libs.cli.views import table
+from libs.client.operator import Audit, Parked, Republished, Resumed, ServiceStatus, Status
 
 
 def show_status(console: Console, status: Status) -> None:
@@ -58,21 +58,21 @@ def show_refused(console: Console, status: Status) -> None:
     table(console, ("service", "type", "reason", "since", "id"), rows, "The broker has refused no event.")
 
 
-def show_done(console: Console, answers: Sequence[Done]) -> None:
+def show_republished(console: Console, answers: Sequence[Republished]) -> None:
     """How many events each service publishes again."""
     rows = ((each.service, str(each.events)) for each in answers)
     table(console, ("service", ">events published again"), rows, "No service answered; see slipway admin status.")
 
 
 def show_resumed(console: Console, resumed: Resumed) -> None:
-    """That it is tried again."""
+    """Say what is tried again."""
     count = len(resumed.stream_ids)
     what = f"{count} {'stream' if count == 1 else 'streams'} of upload" if count else "Model"
     console.print(f"{what} {resumed.id}: tried again now. See slipway admin parked.", soft_wrap=True)
 
 
 def show_parked(console: Console, parked: Sequence[Parked]) -> None:
-    """What waits and for what, a line each."""
+    """One line for each parked upload or model: what it waits for, and since when."""
     rows = (
         (each.kind, each.name, each.version, each.waiting_for or "", ago(each.since), each.project_id, each.id)
         for each in parked
@@ -81,7 +81,7 @@ def show_parked(console: Console, parked: Sequence[Parked]) -> None:
 
 
 def show_audit(console: Console, audit: Audit) -> None:
-    """What an audit found, and what to do about it."""
+    """The result of an audit, and the command to run next."""
     known: dict[str, RenderableType | None] = {
         "stored": f"{audit.objects} objects, {decimal(audit.size_bytes)}",
         "unclaimed": _found(audit.unclaimed, "that no model is known to have"),
@@ -92,7 +92,7 @@ def show_audit(console: Console, audit: Audit) -> None:
         "next": "slipway admin audit --fix removes what is unclaimed" if audit.stopped else None,
     }
     bad = bool(audit.stopped or audit.missing)
-    console.print(card("audit", _moment(audit.at), "error" if bad else "ready", facts(known)))
+    console.print(panel("audit", _moment(audit.at), "error" if bad else "ready", fact_table(known)))
 
 
 def _found(count: int, what: str) -> str:

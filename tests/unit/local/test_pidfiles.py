@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import leftovers
+from deploy.local import pidfiles
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_process_left_running_is_ended(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    leftovers.remember(tmp_path / "gateway.pid", sleeper.pid)
+    pidfiles.write(tmp_path / "gateway.pid", sleeper.pid)
 
-    assert leftovers.end(tmp_path) == ["gateway"]
+    assert pidfiles.end_processes(tmp_path) == ["gateway"]
     assert sleeper.poll() is not None
     assert list(tmp_path.iterdir()) == []
 
@@ -34,20 +34,20 @@ def test_a_process_left_running_is_ended(tmp_path: Path, sleeper: subprocess.Pop
 def test_a_stranger_that_got_the_pid_is_left_alone(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     (tmp_path / "gateway.pid").write_text(json.dumps({"pid": sleeper.pid, "started": 1_000_000.0}))
 
-    assert leftovers.end(tmp_path) == []
+    assert pidfiles.end_processes(tmp_path) == []
     assert sleeper.poll() is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 0}', '{"pid": 999999999, "started": 0}'])
 def test_a_damaged_or_outdated_file_is_about_nobody(tmp_path: Path, content: str) -> None:
     (tmp_path / "gateway.pid").write_text(content)
-    assert leftovers.end(tmp_path) == []
+    assert pidfiles.end_processes(tmp_path) == []
 
 
 def test_a_late_forget_keeps_the_file_of_the_next_process(tmp_path: Path) -> None:
     pidfile = tmp_path / "gateway.pid"
-    leftovers.remember(pidfile, os.getpid())
-    leftovers.forget(pidfile, os.getpid() + 1)
+    pidfiles.write(pidfile, os.getpid())
+    pidfiles.remove(pidfile, os.getpid() + 1)
     assert pidfile.exists()
-    leftovers.forget(pidfile, os.getpid())
+    pidfiles.remove(pidfile, os.getpid())
     assert not pidfile.exists()

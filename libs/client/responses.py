@@ -1,4 +1,4 @@
-"""The API's answers as Structs; what a newer server adds is ignored, what an older one lacks is None.
+"""The API's responses as Structs. Fields that a newer server adds are ignored; those that an older one lacks are None.
 
 Sizes are in bytes, times are RFC 3339 in UTC, ranges are `[first, last]` of part numbers, both included.
 """
@@ -19,6 +19,11 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     data: list[T]
     has_more: bool = False
+
+    @property
+    def items(self) -> list[T]:
+        """The items of this page."""
+        return self.data
 
 
 # Uploads
@@ -58,7 +63,7 @@ class DirectoryOpened(msgspec.Struct, frozen=True):
 
 
 class PartStored(msgspec.Struct, frozen=True):
-    """A part that counts; `checksum` is the SHA-256 of what arrived."""
+    """A part that was stored; `checksum` is the SHA-256 of what arrived."""
 
     part_number: int
     size: int
@@ -67,7 +72,7 @@ class PartStored(msgspec.Struct, frozen=True):
 
 
 class FileStored(msgspec.Struct, frozen=True):
-    """A file that counts; or, where `held_bytes` is set, how much of it the server holds."""
+    """A file that was stored; or, if `held_bytes` is set, how much of it the server holds."""
 
     relative_path: str
     size: int
@@ -187,9 +192,14 @@ class ModelPage(msgspec.Struct, frozen=True):
     models: list[ModelSummary]
     has_more: bool = False
 
+    @property
+    def items(self) -> list[ModelSummary]:
+        """The items of this page."""
+        return self.models
+
 
 class Model(msgspec.Struct, frozen=True):
-    """One model with `?extended=true`; None where its headers do not tell, or it is not read yet."""
+    """One model with `?extended=true`; fields are None if its files do not say, or are not read yet."""
 
     id: str
     name: str

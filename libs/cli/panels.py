@@ -1,4 +1,4 @@
-"""The panel that shows a single thing, and the facts in it."""
+"""The panel that shows one model, upload or audit, and the table of facts in it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from libs.cli.words import colour
+from libs.cli.formatting import colour
 
 
-def card(name: str, detail: str, status: str, *parts: RenderableType) -> Panel:
+def panel(name: str, detail: str, status: str, *parts: RenderableType) -> Panel:
     """`parts` below each other in a frame in the colour of `status`, titled with `name` and, dimmer, `detail`."""
     title = Text.assemble((name, "bold"), (f" {detail}".rstrip(), "dim"))
     return Panel(Group(*parts), title=title, title_align="left", expand=False, border_style=colour(status))
 
 
-def facts(known: Mapping[str, RenderableType | None]) -> Table:
-    """A line for each fact; what is None is left out."""
+def fact_table(known: Mapping[str, RenderableType | None]) -> Table:
+    """One line for each fact; facts that are None are left out."""
     grid = Table.grid(padding=(0, 2))
     for name, value in known.items():
         if value is not None:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
+from libs.cli.formatting import ago, short
 from libs.cli.progress import Bars, Lines, shown_on
-from libs.cli.words import ago, short
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""What people see: tables of lists, and a panel for each single thing."""
+"""What commands print for people: a table for a list, a panel for one model or upload."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from libs.cli.cards import card, facts
-from libs.cli.model_card import findings, model_card
-from libs.cli.words import ago, colour, state
+from libs.cli.formatting import ago, colour, state
+from libs.cli.model_panel import findings, model_panel
+from libs.cli.panels import fact_table, panel
 from libs.client import Key, Model, ModelFile, ModelReport, ModelSummary, Outcome, Project, Session
 
 Justify = Literal["left", "right"]
@@ -29,7 +29,7 @@ def show_models(console: Console, models: Sequence[ModelSummary]) -> None:
 
 def show_model(console: Console, model: Model, files: Sequence[ModelFile], report: ModelReport | None) -> None:
     """One model, as a panel."""
-    console.print(model_card(model, files, report))
+    console.print(model_panel(model, files, report))
 
 
 def show_outcome(console: Console, outcome: Outcome) -> None:
@@ -46,7 +46,7 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     if outcome.report and outcome.report.findings:
         body += [Text(), findings(outcome.report.findings)]
     body.append(Text(f"slipway models get {completed.model_id}", "dim"))
-    console.print(card(completed.model_name or completed.model_id, completed.version or "", status, *body))
+    console.print(panel(completed.model_name or completed.model_id, completed.version or "", status, *body))
 
 
 def _took(outcome: Outcome) -> str:
@@ -81,7 +81,7 @@ def show_session(console: Console, session: Session) -> None:
         "waits for": session.waiting_for,
         "error": Text(session.error.message, "red") if session.error else None,
     }
-    console.print(card(session.model_name, session.version or "", session.status, facts(known)))
+    console.print(panel(session.model_name, session.version or "", session.status, fact_table(known)))
 
 
 def _missing(session: Session) -> str:

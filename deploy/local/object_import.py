@@ -1,4 +1,4 @@
-"""The objects of earlier releases, whose S3 server kept each as a file under its key, and their way into the store."""
+"""Imports the objects of earlier releases, whose S3 server kept each object as a file under its key, into the store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NotImported(CannotRun):
 
 
 @dataclass(frozen=True)
-class FormerObjects:
+class ImportableObjects:
     """The folder that an earlier release wrote, and what is in it: key -> size in bytes."""
 
     folder: Path
@@ -43,46 +43,48 @@ class FormerObjects:
         return f"{len(self.sizes):,} objects, {decimal(self.size_bytes)}"
 
 
-def former_objects(data_dir: Path) -> FormerObjects | None:
-    """What an earlier release left in `data_dir`; None if there is no such folder (any more)."""
+def find_importable(data_dir: Path) -> ImportableObjects | None:
+    """The objects that an earlier release left in `data_dir`; None if there are none, or they are imported already."""
     folder = data_dir / FOLDER
     if not folder.is_dir():
         return None
-    return FormerObjects(folder, {path.relative_to(folder).as_posix(): path.stat().st_size for path in _files(folder)})
+    return ImportableObjects(
+        folder, {path.relative_to(folder).as_posix(): path.stat().st_size for path in _files(folder)}
+    )
 
 
-def check_importable(former: FormerObjects, data_dir: Path, wanted: bool) -> None:
+def check_importable(objects: ImportableObjects, data_dir: Path, wanted: bool) -> None:
     """Raises: NotImported if an import is not `wanted`, or there is no room for the copies."""
     if not wanted:
         raise NotImported(
-            f"{former.folder} holds the objects of an earlier release ({former}), whose S3 server has been replaced. "
-            f"Run `slipway up --data-dir {data_dir} --import-objects` once: it copies them into the new store, checks "
-            f"them, and keeps the folder as {_kept(former).name}. Nothing has been started or changed."
+            f"{objects.folder} holds the objects of an earlier release ({objects}), whose S3 server has been "
+            f"replaced. Run `slipway up --data-dir {data_dir} --import-objects` once: it copies them into the new "
+            f"store, checks them, and keeps the folder as {_kept(objects).name}. Nothing has been started or changed."
         )
     free = shutil.disk_usage(data_dir).free
-    if free < former.size_bytes + SPARE_BYTES:
+    if free < objects.size_bytes + SPARE_BYTES:
         raise NotImported(
-            f"The import copies {decimal(former.size_bytes)}, and {data_dir} has {decimal(free)} free. Make room, or "
-            "move the data directory to a larger disk. Nothing has been started or changed."
+            f"The import copies {decimal(objects.size_bytes)}, and {data_dir} has {decimal(free)} free. Make room, "
+            "or move the data directory to a larger disk. Nothing has been started or changed."
         )
 
 
-async def import_objects(former: FormerObjects, s3_url: str, say: Callable[[str], None]) -> None:
+async def import_objects(objects: ImportableObjects, s3_url: str, say: Callable[[str], None]) -> None:
     """Copy each object under its key, check all, then rename the folder; after an interruption, only what is missing.
 
     Raises: NotImported if anything fails; the folder is as it was then.
     """
-    say(f"importing {former} from {former.folder}")
+    say(f"importing {objects} from {objects.folder}")
     async with Blobs.open(s3_url) as blobs:
         try:
-            await _copy(former, await _missing(former, blobs), blobs)
-            missing = await _missing(former, blobs)
+            await _copy(objects, await _missing(objects, blobs), blobs)
+            missing = await _missing(objects, blobs)
         except (SlipwayError, OSError) as error:
             raise NotImported(f"The import stopped: {error} {AGAIN}") from error
     if missing:
         raise NotImported(f"{missing[0]} and {len(missing) - 1:,} more did not arrive in the store. {AGAIN}")
-    former.folder.rename(_kept(former))
-    say(f"imported {former}; what was there before is kept in {_kept(former)}, which you may delete")
+    objects.folder.rename(_kept(objects))
+    say(f"imported {objects}; what was there before is kept in {_kept(objects)}, which you may delete")
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -90,23 +92,23 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names) if not fnmatch(name, UNFINISHED))
 
 
-def _kept(former: FormerObjects) -> Path:
-    return former.folder.with_name(f"{former.folder.name}.imported")
+def _kept(objects: ImportableObjects) -> Path:
+    return objects.folder.with_name(f"{objects.folder.name}.imported")
 
 
-async def _missing(former: FormerObjects, blobs: Blobs) -> list[str]:
+async def _missing(objects: ImportableObjects, blobs: Blobs) -> list[str]:
     """The keys that the store does not have with their sizes."""
     stored = {info.key: info.size_bytes async for info in blobs.list()}
-    return [key for key, size_bytes in former.sizes.items() if stored.get(key) != size_bytes]
+    return [key for key, size_bytes in objects.sizes.items() if stored.get(key) != size_bytes]
 
 
-async def _copy(former: FormerObjects, keys: list[str], blobs: Blobs) -> None:
+async def _copy(objects: ImportableObjects, keys: list[str], blobs: Blobs) -> None:
     """Store the objects `keys`, some at a time. Raises: SlipwayError; OSError; the first of them."""
     left = iter(keys)
 
     async def work() -> None:
         for key in left:
-            await blobs.put(key, _chunks(former.folder / key), former.sizes[key])
+            await blobs.put(key, _chunks(objects.folder / key), objects.sizes[key])
 
     try:
         async with asyncio.TaskGroup() as group:
