@@ -179,7 +179,6 @@ ARCHIVE_FORMAT = Recipe(
         _also(_DECOMPRESS, "import bz2\n", "import lzma\n"),
         Step(_DECOMPRESS, "\nCODECS: Mapping[Format, Codec | None] = {", _CODEC),
         Step("services/gateway/migrations/9001_xz.sql", "", _CHECK),
-        Step("libs/cli/upload.py", ".tar.bz2)", ".tar.bz2, .tar.xz)"),
         _also(_PACKING, "import gzip\n", "import lzma\n"),
         _also(_PACKING, '    "tar": bytes,\n', '    "tar.xz": lzma.compress,\n'),
         _also(_HOSTILE, "import gzip\n", "import lzma\n"),
@@ -188,7 +187,6 @@ ARCHIVE_FORMAT = Recipe(
     reminders=(
         "libs/archives/decompress.py: CODECS has no tar.xz",
         "services/gateway/migrations: upload_stream_format_check",
-        "libs/cli/upload.py: its help does not name tar.xz",
         "tests/unit/archives/packing.py: PACK has no tar.xz",
         "docs/openapi.json is out of date",
     ),
