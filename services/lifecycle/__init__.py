@@ -49,8 +49,8 @@ Why no deleted object is taken for a live one:
 - model.registered after its upload has failed or expired: the registry forbids it; it would be logged.
 
 Why nothing is left behind: an object that is written while a purge passes is found by its later passes, one that is
-written even later by the audits. A purge that storage refuses waits longer and longer; after 30 days it is given up, and
-the audits ask about what it left.
+written even later by the audits. A purge that storage refuses waits longer and longer; after 30 days it is given up
+and the audits ask about what it left.
 
 Why no missing object stays unnoticed, and none is reported in error: an audit looks for every live object. One that is
 not listed is looked for by its key at once, and again minutes later; then object.missing is emitted, once, and
