@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from pathlib import Path
 
@@ -126,7 +127,9 @@ async def test_an_audit_is_waited_for_and_says_what_to_do(
         last = await slipway("admin", "audit", "--last", "--json")
 
         assert stopped.code == 0, stopped.err
-        assert "40 that no model is known to have" in stopped.out
+        found = re.search(r"(\d+) that no model is known to have", stopped.out)
+        assert found is not None, stopped.out
+        assert int(found[1]) >= len(unknown)  # and parts of other tests' open uploads
         assert "slipway admin audit --fix" in stopped.out
         assert (fixed.json["stopped"], last.json["id"]) == (None, fixed.json["id"])
 

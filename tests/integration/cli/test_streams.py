@@ -14,14 +14,16 @@ from aiohttp import web
 from rich.filesize import decimal
 
 from libs.client import Slipway
+from services.gateway.uploads.part_sizes import of_stream
 from tests.integration.cli.conftest import Command, Start, digests, finished, registered
 from tests.integration.cli.proxy import Answer, Document, GatewayProxy, refusal
 from tests.support.deployment import Deployment
 from tests.support.models import given_llama, written
 
 LARGE, OTHER = "large.txt", "other.txt"
-LARGE_BYTES, OTHER_BYTES = 20_000_000, 5_000_000
-PART_BYTES = 8 * 1024 * 1024  # what the gateway keeps of a connection that breaks is a multiple of it
+LARGE_BYTES, OTHER_BYTES = 9_000_000, 5_000_000
+PART_BYTES = of_stream(LARGE_BYTES)  # what the gateway keeps of a connection that breaks is a multiple of it
+IN_PARTS_BYTES = PART_BYTES * 5 // 2
 LONG_AGO = 1_700_000_000
 
 
@@ -34,6 +36,13 @@ def large_files(tmp_path: Path) -> Path:
     for path in root.iterdir():
         os.utime(path, (LONG_AGO, LONG_AGO))
     return root
+
+
+@pytest.fixture
+def in_parts(large_files: Path) -> Path:
+    """The same, with a large file of two and a half parts."""
+    (large_files / LARGE).write_bytes(random.Random(0).randbytes(IN_PARTS_BYTES))
+    return large_files
 
 
 def size_of(folder: Path) -> int:
@@ -55,24 +64,24 @@ async def test_files_arrive_whole_and_unhashed(slipway: Command, api: Slipway, l
 
 
 async def test_broken_connections_cost_a_question_each(
-    slipway: Command, api: Slipway, proxy: GatewayProxy, large_files: Path
+    slipway: Command, api: Slipway, proxy: GatewayProxy, in_parts: Path
 ) -> None:
     """Three connections break; each is followed by a question, and by what the gateway lacks: a part at most."""
-    proxy.cut_after = [13_000_000, 2_200_000, 10_000_000]
+    proxy.cut_after = [PART_BYTES * 3 // 2, PART_BYTES // 4, PART_BYTES * 5 // 4]
 
-    ran = await slipway("upload", large_files, "--name", "m", "--parallel", "1", "--json")
+    ran = await slipway("upload", in_parts, "--name", "m", "--parallel", "1", "--json")
 
     assert ran.code == 0, ran.err
-    assert await registered(api, ran) == digests(large_files)
+    assert await registered(api, ran) == digests(in_parts)
     assert "Going on with" in ran.err
     assert len(proxy.sent(f"PUT .*{LARGE}")) == 1 + 3 * 2
-    assert [int(span.split()[1].partition("-")[0]) for span in proxy.ranges if span.endswith(f"/{LARGE_BYTES}")] == [
+    assert [int(span.split()[1].partition("-")[0]) for span in proxy.ranges if span.endswith(f"/{IN_PARTS_BYTES}")] == [
         0,
         PART_BYTES,
         PART_BYTES,
         2 * PART_BYTES,
     ]
-    assert ran.json["sent_bytes"] == size_of(large_files)
+    assert ran.json["sent_bytes"] == size_of(in_parts)
 
 
 async def test_a_lost_answer_is_asked_for(slipway: Command, proxy: GatewayProxy, large_files: Path) -> None:
@@ -86,7 +95,7 @@ async def test_a_lost_answer_is_asked_for(slipway: Command, proxy: GatewayProxy,
 
 async def interrupted(start: Start, proxy: GatewayProxy, folder: Path) -> str:
     """Upload `folder` until the connection breaks within LARGE, then press Ctrl-C. Returns: what was said."""
-    proxy.cut_after = [13_000_000]
+    proxy.cut_after = [PART_BYTES * 3 // 2]
     proxy.fail(f"PUT .*{LARGE}", refusal(503, "unavailable", "Later."), times=99, after=1)
     process = await start("upload", folder, "--name", "m", "--parallel", "1")
     await proxy.until(lambda: len(proxy.sent(f"PUT .*{LARGE}")) >= 2)
@@ -97,33 +106,33 @@ async def interrupted(start: Start, proxy: GatewayProxy, folder: Path) -> str:
 
 
 async def test_an_interrupted_directory_is_resumed_where_the_gateway_is(
-    start: Start, slipway: Command, api: Slipway, proxy: GatewayProxy, large_files: Path
+    start: Start, slipway: Command, api: Slipway, proxy: GatewayProxy, in_parts: Path
 ) -> None:
-    said = await interrupted(start, proxy, large_files)
+    said = await interrupted(start, proxy, in_parts)
     [session] = await api.uploads.find()
-    held = await api.uploads.ask_range(session.session_id, LARGE, LARGE_BYTES)
+    held = await api.uploads.ask_range(session.session_id, LARGE, IN_PARTS_BYTES)
 
-    ran = await slipway("upload", large_files, "--name", "m", "--json")
+    ran = await slipway("upload", in_parts, "--name", "m", "--json")
 
     assert "same command again" in said
     assert ran.code == 0, ran.err
     assert ran.json["resumed"] is True
-    assert await registered(api, ran) == digests(large_files)
+    assert await registered(api, ran) == digests(in_parts)
     assert held.held_bytes == PART_BYTES
-    assert ran.json["sent_bytes"] == size_of(large_files) - PART_BYTES
+    assert ran.json["sent_bytes"] == size_of(in_parts) - PART_BYTES
 
 
 async def test_a_file_that_changed_between_two_runs_starts_again(
-    start: Start, slipway: Command, api: Slipway, proxy: GatewayProxy, large_files: Path
+    start: Start, slipway: Command, api: Slipway, proxy: GatewayProxy, in_parts: Path
 ) -> None:
     """What the gateway holds of it is of other bytes, which the digest of the whole shows."""
-    await interrupted(start, proxy, large_files)
-    (large_files / LARGE).write_bytes(random.Random(9).randbytes(LARGE_BYTES))
+    await interrupted(start, proxy, in_parts)
+    (in_parts / LARGE).write_bytes(random.Random(9).randbytes(IN_PARTS_BYTES))
 
-    ran = await slipway("upload", large_files, "--name", "m", "--json")
+    ran = await slipway("upload", in_parts, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
-    assert await registered(api, ran) == digests(large_files)
+    assert await registered(api, ran) == digests(in_parts)
 
 
 async def test_the_second_upload_hashes_and_sends_nothing(
@@ -177,7 +186,7 @@ async def test_a_file_just_written_is_not_remembered(slipway: Command, large_fil
 
     ran = await slipway("upload", large_files, "--name", "m", "--json")
 
-    assert ["20.0 MB of 20.0 MB" in line for line in hashed(ran.err)] == [True]
+    assert ["9.0 MB of 9.0 MB" in line for line in hashed(ran.err)] == [True]
     assert ran.json["sent_bytes"] == 0
 
 
