@@ -93,7 +93,7 @@ async def next_attempt(tx: Tx, transfer: Transfer, number: int) -> int | None:
 
 
 class AddedChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a chunk was recorded; with it, its transfer, and how many files of the upload have arrived, of how many."""
+    """Whether a chunk was recorded; with it, its transfer, and how many files of the upload have arrived."""
 
     recorded: bool
     transfer: Transfer | None  # None of a recorded chunk: the sizes cannot add up, and the caller rolls back

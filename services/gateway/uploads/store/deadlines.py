@@ -1,6 +1,6 @@
 """Statements on `upload_stream` about when the extractor is asked about a stream again, and for what it waits.
 
-`deadline_at` is when a report of the extractor was due; the sweeper asks again once that is `stale_after_s` (a setting) ago.
+`deadline_at` is when a report of the extractor was due; once that is `stale_after_s` (a setting) ago, the sweeper asks.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, d
 
 
 async def resume(tx: Tx, upload_id: str, due_at: datetime) -> None:
-    """Have the streams of an upload that have a deadline asked about as if for the first time, a report due at `due_at`."""
+    """Set the deadlines of an upload's streams that have one to `due_at`, as if they had not been asked about yet."""
     await tx.execute(
         """
         UPDATE upload_stream SET deadline_at = $2, asks = 0

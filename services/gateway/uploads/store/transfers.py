@@ -192,7 +192,7 @@ async def set_tail(
 
 
 async def begin_joining(tx: Tx, transfer: Transfer, held_s: float) -> Literal["begun", "taken", "ended"]:
-    """Reserve the joining of the parts for one request; "taken" while another joins them, "ended" without a transfer."""
+    """Reserve the joining of the parts for one request: "taken" by another one, or "ended" with the transfer."""
     row = await tx.fetchrow(
         """
         WITH begun AS (
