@@ -1,4 +1,4 @@
-"""How much of one kind of work is under way at a time, and how much of it for one tenant."""
+"""Limits how much work of one kind runs at a time, in total and for one tenant."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ RETRY_AFTER_S = 2
 
 
 class Slots:
-    """`total` slots, of which one tenant holds `per_tenant` at most.
+    """`total` slots, of which one tenant holds at most `per_tenant`.
 
-    Where none is free, a slot is waited for, but not for long: a caller that is refused soon can go elsewhere, one that
-    waits holds a connection. Of those that wait, the tenant that holds the fewest is next; of its own, the first.
+    Where none is free, a caller waits, but not for long: one that is refused soon can go elsewhere, one that waits
+    holds a connection. The next slot goes to the tenant that holds the fewest, and to its first caller.
     """
 
     def __init__(self, total: int, per_tenant: int | None = None, *, wait_s: float = WAIT_S) -> None:
@@ -25,7 +25,7 @@ class Slots:
         self.per_tenant = total if per_tenant is None else min(per_tenant, total)
         self._wait_s = wait_s
         self._held: Counter[str] = Counter()
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # no empty queue stays
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # has no empty queues
 
     @property
     def taken(self) -> int:
@@ -40,7 +40,7 @@ class Slots:
     async def take(self, tenant: str = "") -> AsyncIterator[None]:
         """Hold a slot within the block.
 
-        Raises: Overloaded (an Unavailable, with Retry-After), where none came free in time.
+        Raises: Overloaded (an Unavailable, with Retry-After) if none becomes free in time.
         """
         if self._may_take(tenant):
             self._held[tenant] += 1
@@ -63,7 +63,7 @@ class Slots:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._give_back(tenant)  # it came at the very moment
+                self._give_back(tenant)  # the slot was granted at the same moment
             else:
                 self._leave(tenant, turn)
             if isinstance(error, TimeoutError):
@@ -84,7 +84,7 @@ class Slots:
             chosen = min(able, key=lambda each: self._held[each])
             turn = self._waiting[chosen].popleft()
             self._drop_if_empty(chosen)
-            if not turn.done():  # else whoever waited has just given up
+            if not turn.done():  # otherwise the caller has just given up
                 self._held[chosen] += 1
                 turn.set_result(None)
                 return

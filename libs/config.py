@@ -23,11 +23,11 @@ SecondsOrNone = Annotated[float, msgspec.Meta(ge=0)]  # 0: not at all
 
 
 class ConfigError(SystemExit):
-    """A setting is missing or wrong; its message names the variable, and the process ends with it."""
+    """A setting is missing or wrong. Ends the process with a message that names the variable."""
 
 
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service is told: its dependencies by URL, and where it listens."""
+    """Settings of every service: the URLs of its dependencies, and where it listens."""
 
     database_url: str  # postgresql://user:password@host:port/database; may be a pooler, if the next is set
     database_direct_url: str | None = None  # to Postgres itself, for LISTEN and migrations

@@ -1,11 +1,11 @@
-"""LISTEN/NOTIFY as something to await: a transaction's commit wakes whoever waits for what it wrote.
+"""LISTEN/NOTIFY as something to await: the commit of a transaction wakes the tasks that wait for its changes.
 
-Whoever waits in the same process is woken right after the commit. Other processes are by a NOTIFY of the LISTEN
-connection, one for all signals of the last milliseconds: within the transaction it would serialize all commits of the
-database.
+Tasks of the same process are woken right after the commit. Other processes are woken by a NOTIFY of the LISTEN
+connection, one for all signals of the last milliseconds: a NOTIFY within the transaction would serialize all commits
+of the database.
 
-A signal is a hint to look, never the state itself: it may come twice, for nothing, or (while Postgres is away) too
-late, so whoever waits looks at the tables again after every wake-up, and now and then without one.
+A signal is a hint to look at the tables, never the state itself. It may come twice, without a change, or (while
+Postgres is away) late; so a task looks at the tables after every wake-up, and regularly without one.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from libs.db import Tx, after_commit, schema_of
 from libs.tasks import end
 
 _CONNECT_TIMEOUT_S = 10.0
-_PROBE_S = 15.0  # how often a silent connection is asked whether it still lives
+_PROBE_S = 15.0  # between two checks of a silent connection
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 _COALESCE_S = 0.01  # between two NOTIFYs of one process
-_MAX_KEYS = 100  # of a channel in one NOTIFY; more become a signal to all
+_MAX_KEYS = 100  # of a channel in one NOTIFY; more of them become one signal to all keys
 
 _FAULTS = (OSError, PostgresError, InterfaceError)
 
 log = logging.getLogger(__name__)
 
 
-_open: dict[str, list[Signals]] = {}  # what listens in this process, by schema
+_open: dict[str, list[Signals]] = {}  # of this process, by schema
 
 
 async def notify(tx: Tx, channel: str, key: str = "") -> None:
-    """Signal `channel` of this schema once `tx` has committed; `key` reaches those who asked for it, "" reaches all.
+    """Signal `channel` of this schema when `tx` has committed: the subscribers of `key`; with "" all subscribers.
 
-    A process without `Signals` of the schema, or a connection that is not from `libs.db.transaction`, sends NOTIFY with
-    its commit.
+    Without `Signals` of the schema in this process, or on a connection that is not from `libs.db.transaction`, NOTIFY
+    is sent in the transaction.
     """
     schema = schema_of(tx)
     if schema is None or not _open.get(schema):
@@ -52,7 +52,7 @@ async def notify(tx: Tx, channel: str, key: str = "") -> None:
 
 
 def _signal(schema: str, channel: str, key: str) -> None:
-    """Wake who waits here, and let one of the connections tell the other processes."""
+    """Wake the subscribers of this process, and let one connection notify the other processes."""
     listening = _open.get(schema, [])
     for signals in listening:
         signals.wake(channel, key)
@@ -61,14 +61,14 @@ def _signal(schema: str, channel: str, key: str) -> None:
 
 
 class Subscription:
-    """Remembers whether it was signalled since the last wait, so that a signal between two waits is not lost."""
+    """Waits for signals. One that comes between two waits ends the next wait at once."""
 
     def __init__(self, key: str) -> None:
         self.key = key
         self._signalled = asyncio.Event()
 
     async def wait(self, timeout_s: float) -> bool:
-        """True as soon as signalled, False after `timeout_s` seconds without."""
+        """Return True when signalled, False after `timeout_s` seconds without a signal."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._signalled.wait()
@@ -78,20 +78,20 @@ class Subscription:
         return True
 
     def signal(self) -> None:
-        """Wake the waiter, or the next wait."""
+        """End the present wait, or the next one."""
         self._signalled.set()
 
 
 class Signals:
-    """One LISTEN connection a process; it comes back by itself, and then wakes everyone, who may have missed one."""
+    """One LISTEN connection for a process. When it was lost and is back, it wakes all, who may have missed a signal."""
 
     def __init__(self, url: str, schema: str) -> None:
         self._url = url
         self._schema = schema
         self._subscriptions: dict[str, set[Subscription]] = {}  # by channel as Postgres knows it
         self._listening: set[str] = set()
-        self._outgoing: dict[str, set[str]] = {}  # keys by channel as Postgres knows it: to be sent to other processes
-        self._pulse = asyncio.Event()  # there is a channel to listen to, a signal to send, or the connection was lost
+        self._outgoing: dict[str, set[str]] = {}  # keys by channel, to be sent to other processes
+        self._pulse = asyncio.Event()  # a channel to listen to, a signal to send, or the connection lost
 
     @classmethod
     @asynccontextmanager
@@ -108,9 +108,9 @@ class Signals:
 
     @contextmanager
     def subscribe(self, channel: str, key: str = "") -> Iterator[Subscription]:
-        """Hear what is signalled on `channel` under `key`; with "" under any.
+        """Subscribe to signals of `channel` for `key`; with "" for any key.
 
-        The first wake-up may come without a signal, once LISTEN stands: what happened before it was not heard.
+        The first wake-up may come without a signal, when LISTEN begins: signals before that were not received.
         """
         name = f"{self._schema}_{channel}"
         subscription = Subscription(key)
@@ -123,11 +123,11 @@ class Signals:
             self._subscriptions[name].discard(subscription)
 
     def wake(self, channel: str, key: str) -> None:
-        """Wake who waits for this in this process."""
+        """Wake the subscribers of this process."""
         self._wake(f"{self._schema}_{channel}", key)
 
     def send(self, channel: str, key: str) -> None:
-        """Signal to the other processes, soon; while Postgres is away, after it is back."""
+        """Notify the other processes soon; while Postgres is away, when it is back."""
         keys = self._outgoing.setdefault(f"{self._schema}_{channel}", set())
         if len(keys) < _MAX_KEYS:
             keys.add(key)
@@ -146,14 +146,14 @@ class Signals:
                     await self._listen(connection)
             except _FAULTS as error:
                 log.warning("signals: connection lost, trying again: %s", error or type(error).__name__)
-            except Exception:  # the client library's own faults are not to end the signals
+            except Exception:  # a fault of the client library must not end the signals
                 log.exception("signals: connection failed, trying again")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        # A NOTIFY holds a lock of the whole database until its commit is on disk; this one need not be.
+        # A NOTIFY holds a lock of the whole database until its commit is on disk, which is not needed here.
         settings = {"application_name": f"{self._schema} signals", "synchronous_commit": "off"}
         connection = await asyncpg.connect(self._url, timeout=_CONNECT_TIMEOUT_S, server_settings=settings)
         connection.add_termination_listener(lambda _: self._pulse.set())
@@ -164,7 +164,7 @@ class Signals:
             connection.terminate()
 
     async def _listen(self, connection: asyncpg.Connection) -> None:
-        """LISTEN to every channel that somebody subscribed to, and send what is signalled; ends with the connection."""
+        """LISTEN to every subscribed channel, and send outgoing signals, until the connection is lost."""
         while True:
             self._pulse.clear()
             for name in self._subscriptions.keys() - self._listening:
@@ -182,7 +182,7 @@ class Signals:
                 raise ConnectionResetError("closed by the server")
 
     async def _send(self, connection: asyncpg.Connection) -> None:
-        """One NOTIFY for all that was signalled; what comes within the next milliseconds waits for the next."""
+        """Send all outgoing signals with one statement; those of the next milliseconds wait for the next one."""
         outgoing, self._outgoing = self._outgoing, {}
         pairs = [(name, key) for name, keys in outgoing.items() for key in ({""} if "" in keys else keys)]
         try:
@@ -193,14 +193,14 @@ class Signals:
                 timeout=_CONNECT_TIMEOUT_S,
             )
         except _FAULTS:
-            for name, keys in outgoing.items():  # for the next connection
+            for name, keys in outgoing.items():  # to be sent by the next connection
                 self._outgoing.setdefault(name, set()).update(keys)
             raise
         telemetry.notifications.inc()
         await asyncio.sleep(_COALESCE_S)
 
     def _hear(self, connection: asyncpg.Connection, pid: int, name: str, key: object) -> None:
-        if pid != connection.get_server_pid():  # who waits here was woken by the commit itself
+        if pid != connection.get_server_pid():  # subscribers of this process were woken after the commit
             self._wake(name, str(key))
 
     def _wake(self, name: str, key: str) -> None:

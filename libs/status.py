@@ -1,4 +1,4 @@
-"""What a service tells its operator over the bus, and does when asked: status, retrying and replaying its outbox."""
+"""Answers an operator's requests over the bus: status, retrying and replaying the outbox."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ log = logging.getLogger(__name__)
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process says to `ask("status")`."""
+    """The answer of one process to `ask("status")`."""
 
     service: str
     instance: str  # host and process id
     version: str
     ready: bool
-    checks: dict[str, bool]  # of each dependency, as /readyz has them
-    advice: list[str] = []  # what the operator should set or mend
+    checks: dict[str, bool]  # of each dependency, as in /readyz
+    advice: list[str] = []  # settings that the operator should change
     outbox_depth: int | None = None  # None while the database does not answer
-    refused: list[Refused] = []  # events that the broker will not take, the oldest first
+    refused: list[Refused] = []  # events that the broker refuses, the oldest first
 
 
 class RetryRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of `ask("outbox.retry")`."""
+    """The body of `ask("outbox.retry")`."""
 
-    event_ids: list[str] | None = None  # None: everything that was refused
+    event_ids: list[str] | None = None  # None: all that were refused
 
 
 class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of `ask("outbox.replay")`: publish again what was emitted since then, or these events."""
+    """The body of `ask("outbox.replay")`: publish again the events emitted since then, or these events."""
 
     since: datetime | None = None  # UTC
     event_ids: list[str] | None = None
 
 
 class OutboxAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer to "outbox.retry" and "outbox.replay", of one process of each service."""
+    """The answer to "outbox.retry" and "outbox.replay", by one process of each service."""
 
     service: str
-    events: int  # that go out again
+    events: int  # to be published again
 
 
 @asynccontextmanager
 async def answering(
     bus: Bus, pool: Pool, service: str, readiness: Callable[[], Awaitable[Readiness]]
 ) -> AsyncIterator[None]:
-    """Answer the operator's questions while the block lasts: every process its status, one of a service the rest."""
+    """Answer an operator's requests until the block ends: each process its status, one of a service the rest."""
 
     async def status(_: bytes) -> bytes:
         return msgspec.json.encode(await _status(bus, pool, service, await readiness()))

@@ -1,4 +1,4 @@
-"""Tasks that end when they are to: with a stop, and for certain."""
+"""Ending tasks: together with a stop, and for certain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CANCEL_AGAIN_S = 0.5
 
 
 async def unless_set(stop: asyncio.Event, work: Coroutine[object, object, object]) -> None:
-    """Await `work`, but no longer than until `stop` is set; then it is cancelled. Its error is raised."""
+    """Await `work` until it ends or `stop` is set; then it is cancelled. Raises: the error of `work`."""
     working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -21,10 +21,10 @@ async def unless_set(stop: asyncio.Event, work: Coroutine[object, object, object
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel what is not done, and return when all have ended.
+    """Cancel tasks, and return when all have ended.
 
-    Again and again: asyncio.wait_for before Python 3.12, which nats-py and asyncpg await answers with, loses a
-    cancellation that comes together with the answer.
+    Cancels repeatedly: asyncio.wait_for before Python 3.12, which nats-py and asyncpg use, loses a cancellation that
+    comes at the same time as the result.
     """
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:

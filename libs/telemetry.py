@@ -1,4 +1,4 @@
-"""JSON logs, trace context and metrics: what one request did is found under one id, in every service.
+"""JSON logs, trace context and metrics: one id finds the effects of a request in every service.
 
 The context (`request_id`, W3C `traceparent`) is bound at an edge (a request, an event), written into every log line,
 and carried on in the events that the work emits.
@@ -32,7 +32,7 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """On whose behalf the present task works; None where nobody asked."""
+    """The request that the present task works for; None where there is none."""
 
     request_id: str | None = None
     traceparent: str | None = None  # https://www.w3.org/TR/trace-context/: 00-{trace id}-{parent id}-{flags}
@@ -53,7 +53,7 @@ def current() -> Context:
 
 @contextmanager
 def bind(*, request_id: str | None = None, traceparent: str | None = None) -> Iterator[Context]:
-    """Work in this context; what is None stays as it was. A malformed `traceparent` is ignored."""
+    """Set the context until the block ends; None leaves a value unchanged. A malformed `traceparent` is ignored."""
     changes: dict[str, str] = {}
     if request_id is not None:
         changes["request_id"] = request_id
@@ -72,7 +72,7 @@ def new_request_id() -> str:
 
 
 def child_traceparent(parent: str | None) -> str:
-    """A span of our own: in the trace of `parent` if that is valid, else in a new one."""
+    """A new span: in the trace of `parent` if that is valid, otherwise in a new trace."""
     if parent is not None and _TRACEPARENT.fullmatch(parent):
         _, trace_id, _, flags = parent.split("-")
         return f"00-{trace_id}-{_hex(8)}-{flags}"
@@ -187,7 +187,7 @@ def setup(service: str, level: str = "info") -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # What no line shows need not be looked up for each: the caller's frame, thread and process.
+    # No line shows the caller's frame, thread or process, so they are not looked up.
     logging._srcfile = None  # as the logging HOWTO says under "Optimization"
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(True)

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from deploy.docs.texts import UNKNOWN, Scope, Sources, called
@@ -50,6 +51,7 @@ class _Rule:
         self.fixes |= dict.fromkeys(fixes)
 
 
+@cache
 def findings_page() -> str:
     """The page, as Markdown."""
     sources = Sources(ROOT, ["libs/contracts", *(folder for folders in _SECTIONS.values() for folder in folders)])

@@ -83,7 +83,7 @@ class Blobs:
 
     @asynccontextmanager
     async def writer(self, key: str, size_bytes: int | None) -> AsyncIterator[Writer]:
-        """Store what is written inside; visible when the block ends well, and aborted when it does not.
+        """Store the bytes written in the block; the object is visible after the block, unless an error ends it.
 
         `size_bytes`, where it is known, is checked, and chooses the size of the parts: objects of up to 16 MiB are one
         request, above 156 GiB parts grow beyond 16 MiB.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Budget:
-    """So many bytes, to be taken at once or not at all: whoever gets none makes do with what it has of its own."""
+    """A number of bytes, to be taken at once or not at all: a caller that gets none uses only its own."""
 
     def __init__(self, total_bytes: int) -> None:
         self.free_bytes = total_bytes

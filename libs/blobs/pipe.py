@@ -46,7 +46,7 @@ class Pipe(Payload):
         self._chunks.put_nowait(chunk)
 
     def abort(self) -> None:
-        """Break the connection off at once; what is in its buffer is not sent any more.
+        """Close the connection at once, without sending what is in its buffer.
 
         Closing it would first wait until the server has taken the buffer, which one that hangs never does.
         """
@@ -54,7 +54,7 @@ class Pipe(Payload):
             self._transport.abort()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Called by aiohttp: send what is handed over until it is all there is."""
+        """Called by aiohttp: send the chunks that are passed in, until the end."""
         self._consumed = True  # cannot be sent again, not even by aiohttp where a connection was found closed
         self._transport = writer.transport
         left = self._size or 0

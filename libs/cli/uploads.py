@@ -14,9 +14,15 @@ from libs.cli.progress import shown_on
 from libs.cli.views import show_outcome, show_session, show_sessions
 from libs.client import PARALLEL, DigestCache, ModelUpload, Outcome, Slipway, inspect
 from libs.client.local import LocalDirectory
+from libs.contracts.formats import SUFFIXES
+
+_HELP = f"""Upload PATH, a model's directory or an archive of it ({SUFFIXES}).
+
+Interrupted, the same command goes on where it stopped: only what the server does not have yet is sent.
+"""
 
 
-@click.command()
+@click.command(help=_HELP)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="The model's name; the same name again makes a new version.")
 @click.option("--version", help="Its version; the next one (1.0.0, 1.1.0, …) if not given.")
@@ -31,10 +37,7 @@ from libs.client.local import LocalDirectory
 @shared_options
 @pass_context
 def upload(shared: Context, path: Path, name: str, version: str | None, parallel: int, no_wait: bool) -> None:
-    """Upload PATH, a model's directory or an archive of it (.tar, .tar.gz, .tar.bz2).
-
-    Interrupted, the same command goes on where it stopped: only what the server does not have yet is sent.
-    """
+    """`slipway upload`. Exits with 1 if the model is rejected, or its upload refused."""
     source = inspect(path)
     for note in source.notes if isinstance(source, LocalDirectory) else ():
         shared.note(note)

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from libs.client.errors import LocalProblem
 from libs.contracts.formats import (
-    ARCHIVES,
     OTHER_ARCHIVES,
     SIGNATURE_BYTES,
+    SUFFIXES,
     ArchiveFormat,
     format_by_content,
     format_by_name,
 )
 
-_SUFFIXES = ", ".join(archive.suffixes[0] for archive in ARCHIVES.values())
 _JUNK_DIRS = frozenset({".git", "__pycache__"})
 _JUNK_FILES = frozenset({".DS_Store"})
 _DOWNLOAD_CACHE = (".cache", "huggingface")  # what `hf download --local-dir` leaves beside the files
@@ -91,7 +90,7 @@ def archive_format(name: str, head: bytes) -> ArchiveFormat:
     if found := format_by_name(name):
         return found
     raise LocalProblem(
-        f"{name} is neither a directory nor an archive ({_SUFFIXES}). "
+        f"{name} is neither a directory nor an archive ({SUFFIXES}). "
         "Upload the directory that holds it, with its config.json."
     )
 

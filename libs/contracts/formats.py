@@ -36,6 +36,7 @@ OTHER_ARCHIVES = {  # by their signatures; none of them is accepted
     b"7z\xbc\xaf\x27\x1c": "a 7z file",
     b"Rar!": "a rar file",
 }
+SUFFIXES = ", ".join(archive.suffixes[0] for archive in ARCHIVES.values())  # for messages: ".tar, .tar.gz, …"
 SIGNATURE_BYTES = 512  # of a file's beginning: enough to recognise every format
 
 

@@ -1,6 +1,6 @@
-"""Postgres: a pool that lives in one schema, transactions with the house's errors, forward-only migrations.
+"""Postgres: a pool for one schema, transactions that raise this project's errors, forward-only migrations.
 
-SQL is unqualified: `search_path` names the schema, so that services (and tests) share a database without meeting.
+SQL does not name schemas: `search_path` does, so that services (and tests) can share a database.
 """
 
 from libs.db.faults import DatabaseAway

@@ -1,4 +1,4 @@
-"""Which of Postgres' errors are the server's and not the statement's: repeating the work later is all that it takes."""
+"""Which errors of Postgres are faults of the server, not of the statement: the work can be repeated later."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class DatabaseAway(Unavailable):
     """The database is not answering, or takes no writes at present; try again shortly."""
 
 
-# The server, or the way to it. After a failover the old primary answers, but takes no writes.
+# Of the server or the network. After a failover the old primary answers, and accepts no writes.
 AWAY = (
     OSError,  # refused, reset, no such socket; TimeoutError is one too
     asyncpg.PostgresConnectionError,
@@ -26,7 +26,7 @@ AWAY = (
     InternalClientError,  # a server that dies says so between two statements, in a state that asyncpg does not know
 )
 
-# This transaction; the server is there for others.
+# Of one transaction; the server is available for others.
 REPEATABLE = (
     asyncpg.TransactionRollbackError,  # deadlock, serialization
     asyncpg.QueryCanceledError,  # statement_timeout
@@ -40,7 +40,7 @@ REPEATABLE = (
 
 FAULTS = (*AWAY, *REPEATABLE, InterfaceError)
 
-# What makes a connection useless for whoever gets it next, although it is open.
+# Errors after which a connection is open, and must not be used again.
 SPOILED = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidSQLStatementNameError,
@@ -50,7 +50,7 @@ SPOILED = (
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """What callers are told of a fault. Raises nothing."""
+    """The error that callers get for a fault."""
     said = error or type(error).__name__
     if isinstance(error, REPEATABLE):
         return Unavailable(f"The database did not finish this ({said}); try again shortly.")

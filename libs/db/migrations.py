@@ -20,15 +20,15 @@ class MigrationChanged(SlipwayError):
 
 
 async def migrate(url: str, schema: str, *folders: Path) -> list[str]:
-    """Apply every `*.sql` of each folder that `schema` has not seen, in order of name, each in a transaction.
+    """Apply every `*.sql` of each folder that was not applied to `schema`, in order of name, each in a transaction.
 
-    A file is known by its folder's owner and its own name, e.g. "outbox/0001_outbox.sql". Waits until Postgres is up
-    and takes writes, and for whoever else migrates the schema. Returns the names applied now.
-    Raises: MigrationChanged if a file differs from what was applied under its name.
+    A migration is identified by its folder's owner and its file name, e.g. "outbox/0001_outbox.sql". Waits until
+    Postgres accepts writes, and for other processes that migrate the schema. Returns the names applied now.
+    Raises: MigrationChanged if a file differs from the one that was applied under its name.
     """
 
     async def attempt() -> list[str]:
-        # A new index takes as long as it takes, whatever the role's statement_timeout.
+        # A new index may take longer than the role's statement_timeout.
         settings = {**session(schema), "statement_timeout": "0"}
         tx: asyncpg.Connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, server_settings=settings)
         try:
@@ -40,7 +40,7 @@ async def migrate(url: str, schema: str, *folders: Path) -> list[str]:
 
 
 async def _migrate(tx: asyncpg.Connection, schema: str, folders: tuple[Path, ...]) -> list[str]:
-    await tx.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", schema)  # goes with the connection
+    await tx.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", schema)  # released with the connection
     await tx.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     await tx.execute(
         """
@@ -54,7 +54,7 @@ async def _migrate(tx: asyncpg.Connection, schema: str, folders: tuple[Path, ...
 
 
 async def _apply(tx: asyncpg.Connection, name: str, sql: str, known_sha256: str | None) -> bool:
-    """Run the migration unless it was run before."""
+    """Run a migration, unless it was applied before. Returns whether it was run."""
     sha256 = hashlib.sha256(sql.encode()).hexdigest()
     if known_sha256 == sha256:
         return False

@@ -18,22 +18,22 @@ Pool: TypeAlias = asyncpg.Pool
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10.0
-_COMMAND_TIMEOUT_S = 60.0  # a statement that takes longer is waiting for a server that has gone away
+_COMMAND_TIMEOUT_S = 60.0  # a statement that takes longer waits for a server that is gone
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0  # between attempts while Postgres is not up
 
 log = logging.getLogger(__name__)
 
 
 class WrongSchema(SlipwayError):
-    """The role's search_path leads to another schema than the service's."""
+    """The role's search_path is another schema than the service's."""
 
 
 async def open_pool(url: str, schema: str, *, size: int = 10, pooler: bool = False, prepared: bool = True) -> Pool:
-    """A pool whose connections live in `schema`, with jsonb as Python values; waits until Postgres is up.
+    """Open a pool whose connections use `schema`, with jsonb as Python values. Waits until Postgres is up.
 
-    `pooler`: `url` leads to a pooler in transaction mode, so nothing may rely on the session: the role has to have the
-    schema as its search_path; `prepared` says whether the pooler keeps prepared statements.
-    Use it as an async context manager, or close it. Raises: WrongSchema.
+    `pooler`: `url` is that of a pooler in transaction mode. Nothing may rely on the session then: the role must have
+    the schema as its search_path. `prepared`: whether the pooler keeps prepared statements.
+    Use the pool as an async context manager, or close it. Raises: WrongSchema.
     """
     has_session = not pooler
 
@@ -58,7 +58,7 @@ async def open_pool(url: str, schema: str, *, size: int = 10, pooler: bool = Fal
 
 
 async def _check_schema(pool: Pool, schema: str) -> None:
-    """Raises: WrongSchema if the role's search_path leads elsewhere."""
+    """Raises: WrongSchema if the role's search_path is another schema."""
     try:
         async with pool.acquire() as tx, tx.transaction():
             role, found = await tx.fetchrow("SELECT current_user, current_schema()")
@@ -73,20 +73,20 @@ async def _check_schema(pool: Pool, schema: str) -> None:
 
 
 def columns(row: type[msgspec.Struct]) -> str:
-    """The columns that `row` is made of, for SELECT and RETURNING: "id, name".
+    """The columns of `row`, for SELECT and RETURNING: "id, name".
 
-    Named, never `*`: the next release adds columns while this one still runs, and a row must not change under it.
+    Named, never `*`: the next release adds columns while this one still runs.
     """
     return ", ".join(row.__struct_fields__)
 
 
 def session(schema: str) -> dict[str, str]:
-    """What a connection to Postgres itself is opened with."""
+    """The settings of a direct connection to Postgres."""
     return {"search_path": f'"{schema}"', "application_name": schema}
 
 
 async def when_up(connect: Callable[[], Awaitable[T]]) -> T:
-    """What `connect` gives, tried until Postgres takes it; a wrong password or database is raised at once."""
+    """The result of `connect`, repeated until Postgres is up. A wrong password or database is raised at once."""
     pause_s = _FIRST_PAUSE_S
     while True:
         try:
@@ -98,7 +98,7 @@ async def when_up(connect: Callable[[], Awaitable[T]]) -> T:
 
 
 def _connection_class(of_schema: str, *, unprepared: bool) -> type[asyncpg.Connection]:
-    """asyncpg's connection, which knows where it lives, and whether each statement needs a transaction around it."""
+    """asyncpg's connection, with its schema, and with whether each statement needs a transaction."""
     is_unprepared = unprepared
 
     class Connection(asyncpg.Connection):
@@ -110,8 +110,8 @@ def _connection_class(of_schema: str, *, unprepared: bool) -> type[asyncpg.Conne
 
 
 async def _teach_jsonb(tx: asyncpg.Connection) -> None:
-    """jsonb <-> what msgspec makes of it: Structs may be written, dicts and lists are read."""
-    async with tx.transaction():  # a pooler may change servers between the two messages of one statement
+    """Encode and decode jsonb by msgspec: Structs may be written, dicts and lists are read."""
+    async with tx.transaction():  # a pooler may change connections between two messages of one statement
         await tx.set_type_codec(
             "jsonb",
             schema="pg_catalog",
@@ -122,4 +122,4 @@ async def _teach_jsonb(tx: asyncpg.Connection) -> None:
 
 
 async def _keep_session(_: asyncpg.Connection) -> None:
-    """Instead of asyncpg's RESET ALL at each release: nothing here sets session state, and a round trip is saved."""
+    """Replaces asyncpg's RESET ALL at each release: nothing sets session state, and a round trip is saved."""

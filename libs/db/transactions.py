@@ -1,4 +1,4 @@
-"""Transactions with the house's errors, and what is to happen after they have committed."""
+"""Transactions that raise this project's errors, and callbacks after their commit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from libs.db.pool import Pool
 
 Tx: TypeAlias = asyncpg.Connection | PoolConnectionProxy
 
-_ACQUIRE_TIMEOUT_S = 10.0  # who waits longer than this for a free connection had better come back later
+_ACQUIRE_TIMEOUT_S = 10.0  # for a free connection; then the caller has to try again later
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +30,16 @@ class _Open:
     callbacks: list[Callable[[], object]] = field(default_factory=list)
 
 
-_transactions: dict[int, _Open] = {}  # by the connection's id, for as long as the transaction lasts
+_transactions: dict[int, _Open] = {}  # by the connection's id
 
 
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Tx]:
-    """BEGIN … COMMIT; whatever is raised inside rolls back.
+    """BEGIN … COMMIT; any error inside rolls back.
 
-    Raises: Unavailable if Postgres cannot be reached, restarts meanwhile, takes no writes (after a failover), has no
-    connection to spare, or ended a statement for its time. A connection lost during COMMIT leaves open whether it
-    happened: callers are idempotent.
+    Raises: Unavailable if Postgres cannot be reached, restarts, accepts no writes (after a failover), has no free
+    connection, or cancels a statement after its timeout. If the connection is lost during COMMIT, it is unknown whether
+    the transaction is committed: callers are idempotent.
     """
     opened = _Open(pool)
     async with _acquired(pool) as tx:
@@ -52,7 +52,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Tx]:
     for callback in opened.callbacks:
         try:
             callback()
-        except Exception:  # the transaction is committed, whatever comes of telling
+        except Exception:  # the transaction is committed nevertheless
             log.exception("a callback after a commit failed")
 
 
@@ -60,8 +60,8 @@ async def transaction(pool: Pool) -> AsyncIterator[Tx]:
 async def connection(pool: Pool) -> AsyncIterator[Tx]:
     """A connection without BEGIN, for reads and single statements. Raises: Unavailable, as `transaction` does.
 
-    Behind a pooler that keeps no prepared statements it is a transaction: between its statements, or the two messages
-    of one, the pooler may change servers.
+    Behind a pooler that keeps no prepared statements it is a transaction: the pooler may change connections between
+    statements, and between the two messages of one.
     """
     async with _acquired(pool) as tx:
         if getattr(tx, "unprepared", False):
@@ -72,10 +72,10 @@ async def connection(pool: Pool) -> AsyncIterator[Tx]:
 
 
 def after_commit(tx: Tx, callback: Callable[[], object]) -> None:
-    """Call `callback()` once `tx` has committed, in the order of registration; never if it rolls back.
+    """Call `callback()` after `tx` has committed, in the order of registration; never if it rolls back.
 
-    It is a plain function that does not block; what it raises is logged. Whether a process that dies right after the
-    COMMIT gets that far is open. Raises: RuntimeError if `tx` is not a connection from `transaction`.
+    The callback must not block; its errors are logged. It is not called if the process dies right after the COMMIT.
+    Raises: RuntimeError if `tx` is not a connection from `transaction`.
     """
     opened = _transactions.get(id(tx))
     if opened is None:
@@ -96,7 +96,7 @@ def schema_of(tx: Tx) -> str | None:
 
 @asynccontextmanager
 async def _acquired(pool: Pool) -> AsyncIterator[Tx]:
-    """A connection of the pool, whose faults are Unavailable, and which does not come back to the pool if spoiled."""
+    """A connection of the pool. Maps faults to Unavailable, and closes a connection that must not be used again."""
     try:
         tx = await pool.acquire(timeout=None if pool.get_idle_size() else _ACQUIRE_TIMEOUT_S)  # none: no timer either
     except FAULTS as error:  # InterfaceError: the pool is closing
@@ -105,11 +105,11 @@ async def _acquired(pool: Pool) -> AsyncIterator[Tx]:
         yield tx
     except FAULTS as error:
         if isinstance(error, InterfaceError) and not _is_lost(tx):
-            raise  # a wrong use of asyncpg, such as too few arguments
+            raise  # a mistake in the call, such as too few arguments
         if isinstance(error, SPOILED):
             tx.terminate()
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            await pool.expire_connections()  # the others lead to the same server, which is no longer the primary
+            await pool.expire_connections()  # the others lead to the same server, which is not the primary now
         raise unavailable(error) from error
     finally:
         await pool.release(tx)
@@ -118,5 +118,5 @@ async def _acquired(pool: Pool) -> AsyncIterator[Tx]:
 def _is_lost(tx: Tx) -> bool:
     try:
         return bool(tx.is_closed())
-    except InterfaceError:  # the pool took a broken connection away from under its user
+    except InterfaceError:  # the pool has closed a broken connection
         return True

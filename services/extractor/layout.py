@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 
 def common_folder(paths: Sequence[str]) -> str | None:
-    """The innermost folder that holds every file, without its slash; None if that is the archive's root.
+    """The innermost folder that has every file, without a slash at its end; None if that is the archive's root.
 
-    A model's files have to be at the root, so whatever folders all of them share can only be in the way:
-    `snapshots/4f2a/config.json` is meant as `config.json`.
+    A model's files have to be at the root, so folders that all files share are removed: `snapshots/4f2a/config.json`
+    becomes `config.json`.
     """
     folders = [path.split("/")[:-1] for path in paths]
     shared: list[str] = []

@@ -1,4 +1,4 @@
-"""What the extractor counts, beside what every service does."""
+"""Metrics of the extractor, beside those of every service."""
 
 from __future__ import annotations
 

@@ -45,15 +45,15 @@ HashedEvent = MemberStarted | Content | Hashed | MemberDropped
 
 
 class Hashing:
-    """Replaces the end of each file by its digest; leaves out the first files, which are stored already."""
+    """Replaces the end of each file by its digest; leaves out the first files, which are stored."""
 
     def __init__(self, leave_out: int) -> None:
-        """`leave_out` is their number."""
+        """`leave_out`: the number of files to leave out."""
         self._leave_out = leave_out
         self._digest = hashlib.sha256()
 
     def add(self, events: list[MemberEvent]) -> list[HashedEvent]:
-        """The same events, once their content is hashed."""
+        """Hash the content of events. Returns them, without those of files that are left out."""
         hashed: list[HashedEvent] = []
         for event in events:
             if isinstance(event, MemberDropped):
@@ -83,7 +83,7 @@ class Unpacking:
         blobs: Blobs,
         threads: ThreadPoolExecutor,
     ) -> None:
-        """`stored` are the first files, from attempts before; the first `passed` of them do not come up again."""
+        """`stored`: the first files, of earlier attempts; the unpacker starts after the first `passed` of them."""
         self._stream = claim.stream
         self._fence = claim.fence
         self._unpacker = unpacker
@@ -92,7 +92,7 @@ class Unpacking:
         self._hashing = Hashing(len(stored) - passed)
         self._small_slots = asyncio.Semaphore(SMALL_AT_ONCE)
         self._begun = len(stored)  # files
-        self._out_of_order: dict[int, tuple[StoredFile, Hashed]] = {}  # stored before one that precedes them
+        self._out_of_order: dict[int, tuple[StoredFile, Hashed]] = {}  # stored before a file that precedes them
         self._last: Hashed | None = None
         self.files = list(stored)  # in the archive's order: those in storage, up to the first that is not
         self.grown = asyncio.Event()  # set when `files` has grown
@@ -100,11 +100,11 @@ class Unpacking:
         self.bytes_out = sum(file.size_bytes for file in stored)
 
     def checkpoint(self) -> TarCheckpoint | None:
-        """Where another attempt can go on after the last of `files`; None where it has to begin anew."""
+        """Where another attempt can go on after the last of `files`; None if it has to begin again."""
         return self._last.checkpoint() if self._last and self._last.checkpoint else None
 
     async def run(self, chunks: AsyncGenerator[bytes, None], held: Callable[[], Awaitable[None]]) -> None:
-        """Unpack everything; `held` is awaited after each step, and pauses it, or ends it by raising.
+        """Unpack everything. `held` is awaited after each step, and may pause or, by raising, end the work.
 
         Raises: BadArchive; Unavailable; whatever `chunks` or `held` raise.
         """
@@ -132,7 +132,7 @@ class Unpacking:
     async def _hashed(
         self, steps: asyncio.Queue[list[MemberEvent] | None], held: Callable[[], Awaitable[None]]
     ) -> AsyncGenerator[HashedEvent, None]:
-        """The events one by one, each once its content is hashed."""
+        """Yield the events one by one, with their content hashed."""
         while (events := await steps.get()) is not None:
             for event in await self._in_thread(self._hashing.add, events):
                 yield event
@@ -151,7 +151,7 @@ class Unpacking:
                     await self._store_large(event, events)
 
     async def _keep(self, file: MemberStarted, events: AsyncGenerator[HashedEvent, None], key: str) -> None:
-        """The stream is an object already: it was only to be hashed."""
+        """Take over the stream's own object, which needed only to be hashed."""
 
         async def pass_by(_: memoryview) -> None: ...
 
@@ -168,7 +168,7 @@ class Unpacking:
     async def _store_small(
         self, file: MemberStarted, events: AsyncGenerator[HashedEvent, None], group: asyncio.TaskGroup
     ) -> None:
-        """Hold the file, and write it while the next ones are being unpacked."""
+        """Hold the file in memory, and write it while the next files are unpacked."""
         number = self._next_number()
         content = bytearray()
 
@@ -190,7 +190,7 @@ class Unpacking:
     async def _pass_on(
         self, events: AsyncGenerator[HashedEvent, None], write: Callable[[memoryview], Awaitable[None]]
     ) -> Hashed:
-        """Give the content of the present file to `write`; its digest."""
+        """Call `write` with the content of the present file. Returns its digest."""
         async for event in events:
             if isinstance(event, Hashed):
                 return event
@@ -200,7 +200,7 @@ class Unpacking:
         raise AssertionError("a file that starts also ends, or an error is raised")
 
     def _stored(self, number: int, file: MemberStarted, key: str, hashed: Hashed) -> None:
-        """The file is in storage; it counts once all before it are."""
+        """Note that a file is in storage; it is listed in `files` once all before it are."""
         stored = StoredFile(path=file.path, size_bytes=file.size_bytes, sha256=hashed.sha256, key=key)
         self._out_of_order[number] = stored, hashed
         while (next_ := self._out_of_order.pop(len(self.files), None)) is not None:
@@ -213,7 +213,7 @@ class Unpacking:
         return self._begun - 1
 
     def _key(self, number: int) -> str:
-        """It carries the fence, so that an attempt that has lost its lease overwrites nothing of the next one's."""
+        """The key of a file. It has the fence: an attempt that has lost its lease overwrites nothing of the next."""
         stream = self._stream
         which = stream.id.removeprefix(f"{stream.upload_id}-")  # fences of a repeated stream begin anew
         return member_key(stream.project_id, stream.upload_id, which, self._fence, number)

@@ -1,50 +1,59 @@
-"""Lifecycle: owns every stored object, and is the only one that deletes any.
+"""Lifecycle: owns every stored object, and is the only service that deletes any.
 
 Consumes: model.registered, object.audit_requested, object.dropped, upload.aborted, upload.expired, upload.failed.
 Emits: object.audited, object.deleted, object.found, object.missing, object.unclaimed.
 Tables: installation, object, project, purge, reconciliation, reference, unclaimed.
-Owns: objects and who refers to them; purges; audits, which compare both with what is in storage; the bucket's mark.
+Owns: objects and the models that have them; purges; audits, which compare both with storage; the bucket's mark.
 object.deleted names each key once, and object.audited ends each audit.
 
-An object is `live` once its model is registered, `dropped` once nothing refers to it, `deleted` once it is gone from
-storage. There is no way back: keys are never used again (an extraction that is retried writes under another fence, thus
-under other keys). Handlers only write rows; purges do the work, outside of any transaction.
+An object is `live` when its model is registered, `dropped` when no model has it any more, `deleted` when it is removed
+from storage (see `states`). There is no way back: keys are never used again, since an extraction that is retried writes
+under another fence and so under other keys. Handlers only write rows; purge workers act on them, outside transactions.
 
-Why no live object is deleted, in whatever order events come:
+    handlers      events become rows, and a signal to a worker
+    purge_worker  claims purges by lease, and deletes what they name
+    audit_worker  claims slices of an audit by lease: audit_scan compares, audit_stop decides whether to act
+    ownership     whose bucket it is
+    groups        keys in groups that fit an event, a statement and a lease
+    states        the states of an object as a table
+    store         all SQL
 
-- A purge of an upload's prefixes begins only with the registry's last word on that upload: model.registered, whose
-  objects become live in the very transaction that schedules the purge; or aborted, expired, failed, after which it will
-  never be registered. An object under that prefix which a later model shares is among those that were registered.
-- A purge asks for each key, when it is about to delete it, whether it is live; the same statement marks those that are
-  not as dropped. A registration either commits before and is seen, or comes later and finds its keys dropped.
-- A purge of single keys begins with object.dropped, that is when the registry says that nothing refers to them.
-- A model that is healed is registered again with its new key, which is live from then on, or was before, by the upload
-  that brought it; the old key is dropped. In whichever order the three events come, only the old key goes.
+Why no live object is deleted, in whatever order events arrive:
 
-Why nothing is deleted that this database cannot know:
+- A purge of an upload's prefixes begins only with the last event of that upload: model.registered, whose objects become
+  live in the transaction that schedules the purge; or upload.aborted, expired or failed, after which it is never
+  registered. An object under that prefix that a later model shares is among those that were registered.
+- Before a purge deletes a key, one statement checks whether it is live, and otherwise marks it as dropped. A
+  registration either commits before that, or comes later and finds the key dropped.
+- A purge of single keys begins with object.dropped: the registry says that no model has them.
+- A model whose lost file was uploaded again is registered with the new key. That key is live from then on, or since the
+  registration of the upload that brought it; the old key is dropped. In any order of the three events, only the old key
+  is deleted.
 
-- The bucket carries the id of the installation that owns it, and the number of its last audit (ownership). With another
-  id, or an audit that this database has not begun (it was restored from a backup, or is a copy), nothing is deleted at
-  all, by purges neither, until an operator takes the bucket over: what an older registry says of an upload (that it
-  expired, say) may be wrong about objects that were registered since.
-- Purges come only from events that this database saw. What no event named is never deleted for that alone: the registry
-  is asked (object.unclaimed), and answers object.dropped. It is asked only about projects that an event has named, days
-  after an object of a model was stored, hours after a part; and about nothing where more than a small share of what is
-  stored is unknown (stopping), until an operator decides.
+Why nothing is deleted that this database does not know:
+
+- The bucket has the id of the installation that owns it, and the number of its last audit (ownership). If the id is
+  another one, or this database has not begun that audit (it was restored from a backup, or is a copy), nothing is
+  deleted, neither by purges, until an operator takes the bucket over: an older registry may say that an upload has
+  expired whose objects were registered since.
+- Purges come only from events that this database has seen. An object that no event has named is not deleted for that:
+  the registry is asked (object.unclaimed), and answers with object.dropped. It is asked only about projects that an
+  event has named, and only days after an object of a model was stored, or hours after a part. Where more than a small
+  share of the stored objects is unknown, an operator has to decide first (audit_stop).
 
 Why no deleted object is taken for a live one:
 
-- object.dropped before its model.registered: leaves the key behind as dropped, which a registration does not undo.
-- model.registered repeated, or replayed days later: the same. Deleted keys are remembered for longer (30 days) than
-  events are kept (7 days).
-- model.registered after its upload failed or expired: the registry forbids it; were it to happen, it is logged.
+- object.dropped before its model.registered leaves the key as dropped, which a registration does not change.
+- model.registered repeated, or replayed days later: the same. Rows of deleted keys are kept for longer (30 days) than
+  events (7 days).
+- model.registered after its upload has failed or expired: the registry forbids it; it would be logged.
 
-Why nothing stays behind: whoever was writing when a purge passed is met by its later passes, and whatever comes even
-later by the audits. A purge that storage refuses waits longer and longer; after 30 days it is given up, and what it
-left is asked about again.
+Why nothing is left behind: an object that is written while a purge passes is found by its later passes, one that is
+written even later by the audits. A purge that storage refuses waits longer and longer; after 30 days it is given up
+and the audits ask about what it left.
 
-Why no missing object stays unnoticed, and none is reported for nothing: an audit looks for every live object; one that
-is not listed is asked for by its key at once and again minutes later, then object.missing is emitted, once, and
-object.found when it is there again. Where a large share seems gone, nothing is said until an operator decides.
-Both carry the time (`at`) of what they tell: of two that arrive in the other order the later one is true.
+Why no missing object stays unnoticed, and none is reported in error: an audit looks for every live object. One that is
+not listed is looked for by its key at once, and again minutes later; then object.missing is emitted, once, and
+object.found when the object is there again. Where a large share seems to be missing, an operator has to decide first.
+Both events have the time (`at`) of their finding: of two that arrive in the other order, the later one holds.
 """

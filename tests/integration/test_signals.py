@@ -187,7 +187,7 @@ async def test_signals_open_while_postgres_is_away_and_wake_when_it_is_there(sta
             assert await parts.wait(SOON_S)
 
 
-async def test_unless_set_gives_work_up_when_told_to_stop() -> None:
+async def test_unless_set_cancels_work_when_stopped() -> None:
     stop = asyncio.Event()
     cancelled = asyncio.Event()
 

@@ -1,4 +1,8 @@
-"""Bodies and answers of the upload routes, as the documents name their fields. Sizes are in bytes."""
+"""Bodies and responses of the upload routes, as the documents name their fields. Sizes are in bytes.
+
+Names and docstrings of these classes are part of the public API's document, where an upload is called a session, and
+a part a chunk.
+"""
 
 from __future__ import annotations
 

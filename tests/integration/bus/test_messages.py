@@ -30,7 +30,7 @@ class Heard:
         return set(bodies) <= set(self.bodies)
 
 
-async def test_every_listener_hears_what_is_told_and_of_a_group_one(bus: Bus) -> None:
+async def test_every_listener_gets_each_message_and_of_a_group_one(bus: Bus) -> None:
     await bus.session()
     one, other, first, second = Heard(), Heard(), Heard(), Heard()
     async with (

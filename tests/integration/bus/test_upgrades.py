@@ -12,7 +12,7 @@ from libs import telemetry
 from libs.bus import Consumer, Handlers, receiver, retries
 from libs.contracts import Event, UploadAborted, UploadExpired, encode_event
 from libs.db import Tx
-from tests.integration.bus.conftest import SERVICE, Bench
+from tests.integration.bus.harness import SERVICE, Harness
 from tests.support.bus import NOON, an_event, running
 from tests.support.eventually import eventually
 
@@ -25,37 +25,37 @@ def an_expiry(number: int) -> UploadExpired:
     return UploadExpired(at=NOON, upload_id=f"u{number}", project_id="p", model_id="m")
 
 
-def consumer_of(bench: Bench, *event_types: type[Event]) -> Consumer:
+def consumer_of(harness: Harness, *event_types: type[Event]) -> Consumer:
     """A replica of a release whose table has these events."""
     table = Handlers(SERVICE)
 
     @table.on(*event_types)
     async def handle(event: Event, tx: Tx) -> list[Event]:
-        await bench.apply(event, tx)
+        await harness.apply(event, tx)
         return []
 
-    return Consumer(bench.bus, bench.pool, table)
+    return Consumer(harness.bus, harness.pool, table)
 
 
-def older(bench: Bench) -> Consumer:
-    return consumer_of(bench, UploadAborted)
+def older(harness: Harness) -> Consumer:
+    return consumer_of(harness, UploadAborted)
 
 
-def newer(bench: Bench) -> Consumer:
-    return consumer_of(bench, UploadAborted, UploadExpired)
+def newer(harness: Harness) -> Consumer:
+    return consumer_of(harness, UploadAborted, UploadExpired)
 
 
-async def bound(bench: Bench, consumer: Consumer) -> None:
+async def bound(harness: Harness, consumer: Consumer) -> None:
     """Run it until it has bound to the stream, then end it."""
     async with running(consumer.run):
         event = an_event()
-        await bench.send(event)
-        await eventually(lambda: bench.has_applied(event))
+        await harness.send(event)
+        await eventually(lambda: harness.has_applied(event))
 
 
-async def filter_of(bench: Bench) -> set[str]:
-    js = (await bench.bus.session()).js
-    namespace = bench.bus.namespace
+async def filter_of(harness: Harness) -> set[str]:
+    js = (await harness.bus.session()).js
+    namespace = harness.bus.namespace
     config = (await js.consumer_info(f"{namespace}_EVENTS", f"{namespace}_{SERVICE}")).config
     return {subject.removeprefix(f"{namespace}.") for subject in config.filter_subjects or ()}
 
@@ -64,93 +64,93 @@ def left_for_others() -> float:
     return float(telemetry.retries.labels("upload.expired.v1", "NotKnownYet")._value.get())
 
 
-async def test_events_that_one_of_two_releases_knows_are_all_handled_by_that_one(bench: Bench) -> None:
-    await bound(bench, newer(bench))
+async def test_events_that_one_of_two_releases_knows_are_all_handled_by_that_one(harness: Harness) -> None:
+    await bound(harness, newer(harness))
     before = left_for_others()
     events = [an_expiry(number) for number in range(40)]
-    async with running(older(bench).run, newer(bench).run):
+    async with running(older(harness).run, newer(harness).run):
         for event in events:
-            await bench.send(event)
-        await eventually(lambda: bench.has_applied(*events))
-        await eventually(bench.is_settled)
+            await harness.send(event)
+        await eventually(lambda: harness.has_applied(*events))
+        await eventually(harness.is_settled)
     assert left_for_others() > before  # the older one was given some of them
-    assert await bench.letters() == []
+    assert await harness.letters() == []
 
 
-async def test_an_older_release_that_binds_later_does_not_narrow_the_filter(bench: Bench) -> None:
-    await bound(bench, newer(bench))
-    await bound(bench, older(bench))
+async def test_an_older_release_that_binds_later_does_not_narrow_the_filter(harness: Harness) -> None:
+    await bound(harness, newer(harness))
+    await bound(harness, older(harness))
     events = [an_expiry(number) for number in range(10)]
     for event in events:
-        await bench.send(event)
-    await bound(bench, older(bench))
-    async with running(newer(bench).run):
-        await eventually(lambda: bench.has_applied(*events))
-    assert await filter_of(bench) == {"upload.aborted.v1", "upload.expired.v1"}
-    assert await bench.letters() == []
+        await harness.send(event)
+    await bound(harness, older(harness))
+    async with running(newer(harness).run):
+        await eventually(lambda: harness.has_applied(*events))
+    assert await filter_of(harness) == {"upload.aborted.v1", "upload.expired.v1"}
+    assert await harness.letters() == []
 
 
-async def test_what_waits_for_a_newer_release_uses_up_no_attempts_and_survives_the_older_ones(bench: Bench) -> None:
-    await bound(bench, newer(bench))
+async def test_what_waits_for_a_newer_release_uses_up_no_attempts_and_survives_the_older_ones(harness: Harness) -> None:
+    await bound(harness, newer(harness))
     event, before = an_expiry(1), left_for_others()
-    async with running(older(bench).run):
-        await bench.send(event)
+    async with running(older(harness).run):
+        await harness.send(event)
         await eventually(lambda: _is(left_for_others() > before + 3))
-    assert not await bench.pool.fetchval("SELECT count(*) FROM attempt")
-    async with running(newer(bench).run):
-        await eventually(lambda: bench.has_applied(event))
+    assert not await harness.pool.fetchval("SELECT count(*) FROM attempt")
+    async with running(newer(harness).run):
+        await eventually(lambda: harness.has_applied(event))
 
 
 async def test_a_filter_that_another_release_has_narrowed_is_widened_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiver, "_FIRST_CHECK_S", 0.05)
     monkeypatch.setattr(receiver, "_CHECK_EVERY_S", 0.05)
-    await bound(bench, newer(bench))
-    js = (await bench.bus.session()).js
-    namespace = bench.bus.namespace
+    await bound(harness, newer(harness))
+    js = (await harness.bus.session()).js
+    namespace = harness.bus.namespace
     narrow = ConsumerConfig(
         durable_name=f"{namespace}_{SERVICE}", filter_subjects=[f"{namespace}.upload.aborted.v1"], max_deliver=-1
     )
-    async with running(newer(bench).run):
+    async with running(newer(harness).run):
         await js.add_consumer(f"{namespace}_EVENTS", narrow)  # as release 0.1 does when it binds
 
         async def is_wide() -> bool:
-            return await filter_of(bench) == {"upload.aborted.v1", "upload.expired.v1"}
+            return await filter_of(harness) == {"upload.aborted.v1", "upload.expired.v1"}
 
         await eventually(is_wide)
 
 
-async def test_a_consumer_that_takes_whole_families_is_not_given_overlapping_subjects(bench: Bench) -> None:
+async def test_a_consumer_that_takes_whole_families_is_not_given_overlapping_subjects(harness: Harness) -> None:
     """NATS refuses a filter whose subjects overlap: a release that binds by family stays bound."""
-    await bound(bench, older(bench))
-    js = (await bench.bus.session()).js
-    namespace = bench.bus.namespace
+    await bound(harness, older(harness))
+    js = (await harness.bus.session()).js
+    namespace = harness.bus.namespace
     config = (await js.consumer_info(f"{namespace}_EVENTS", f"{namespace}_{SERVICE}")).config
     await js.add_consumer(f"{namespace}_EVENTS", config.evolve(filter_subjects=[f"{namespace}.upload.>"]))
-    await bound(bench, newer(bench))
-    assert await filter_of(bench) == {"upload.>"}
+    await bound(harness, newer(harness))
+    assert await filter_of(harness) == {"upload.>"}
 
 
 async def test_json_of_another_shape_waits_for_days_and_is_then_given_up(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_back = telemetry.retries.labels("upload.aborted.v1", "NotKnownYet")
     before = put_back._value.get()
-    async with running(older(bench).run):
-        await bench.bus.session()
-        await bench.bus.publish("upload.aborted.v1", AN_UNKNOWN_VALUE, {}, "event-1")
+    async with running(older(harness).run):
+        await harness.bus.session()
+        await harness.bus.publish("upload.aborted.v1", AN_UNKNOWN_VALUE, {}, "event-1")
         await eventually(lambda: _is(put_back._value.get() > before + 3))
-        assert await bench.letters() == []
+        assert await harness.letters() == []
         monkeypatch.setattr(retries, "NEWER_PATIENCE_S", 0.0)
-        await eventually(bench.is_settled)
-    [letter] = await bench.letters()
+        await eventually(harness.is_settled)
+    [letter] = await harness.letters()
     assert (letter.original, letter.event_id, letter.error_type) == (AN_UNKNOWN_VALUE, "event-1", "NotKnownYet")
 
 
-async def test_letters_that_only_a_newer_release_handles_wait_for_it_too(bench: Bench) -> None:
+async def test_letters_that_only_a_newer_release_handles_wait_for_it_too(harness: Harness) -> None:
     async def note(letter: object, event: Event, tx: Tx) -> list[Event]:
-        await bench.apply(event, tx)
+        await harness.apply(event, tx)
         return []
 
     old, new = Handlers(SERVICE), Handlers(SERVICE)
@@ -159,27 +159,27 @@ async def test_letters_that_only_a_newer_release_handles_wait_for_it_too(bench: 
     event, known = an_expiry(1), an_event()
     put_back = telemetry.retries.labels("dead.other.upload.expired.v1", "NotKnownYet")
     before = put_back._value.get()
-    async with running(Consumer(bench.bus, bench.pool, new).run):
-        await _send_letter(bench, known)
-        await eventually(lambda: bench.has_applied(known))
-    async with running(Consumer(bench.bus, bench.pool, old).run):
-        await _send_letter(bench, event)
+    async with running(Consumer(harness.bus, harness.pool, new).run):
+        await _send_letter(harness, known)
+        await eventually(lambda: harness.has_applied(known))
+    async with running(Consumer(harness.bus, harness.pool, old).run):
+        await _send_letter(harness, event)
         await eventually(lambda: _is(put_back._value.get() > before))
-    async with running(Consumer(bench.bus, bench.pool, new).run):
-        await eventually(lambda: bench.has_applied(event))
+    async with running(Consumer(harness.bus, harness.pool, new).run):
+        await eventually(lambda: harness.has_applied(event))
 
 
-async def test_what_a_release_no_longer_handles_is_acknowledged_without_effect(bench: Bench) -> None:
-    await bound(bench, newer(bench))
+async def test_what_a_release_no_longer_handles_is_acknowledged_without_effect(harness: Harness) -> None:
+    await bound(harness, newer(harness))
     table = Handlers(SERVICE)
     table.retire(UploadExpired)
-    async with running(Consumer(bench.bus, bench.pool, table).run):
-        await bench.send(an_expiry(1))
-        await eventually(bench.is_settled)
-    assert await bench.letters() == []
+    async with running(Consumer(harness.bus, harness.pool, table).run):
+        await harness.send(an_expiry(1))
+        await eventually(harness.is_settled)
+    assert await harness.letters() == []
 
 
-async def _send_letter(bench: Bench, event: UploadAborted | UploadExpired) -> None:
+async def _send_letter(harness: Harness, event: UploadAborted | UploadExpired) -> None:
     tag = str(event.__struct_config__.tag)
     letter = {
         "consumer": "other",
@@ -192,21 +192,21 @@ async def _send_letter(bench: Bench, event: UploadAborted | UploadExpired) -> No
         "at": "2030-01-01T12:00:00Z",
         "original": base64.b64encode(encode_event(event)).decode(),
     }
-    await bench.bus.session()
-    await bench.bus.publish(f"dead.other.{tag}", msgspec.json.encode(letter), {}, f"letter {event.id}")
+    await harness.bus.session()
+    await harness.bus.publish(f"dead.other.{tag}", msgspec.json.encode(letter), {}, f"letter {event.id}")
 
 
 async def _is(condition: bool) -> bool:
     return condition
 
 
-async def test_events_sent_before_the_newer_release_has_bound_reach_it(bench: Bench) -> None:
+async def test_events_sent_before_the_newer_release_has_bound_reach_it(harness: Harness) -> None:
     """The service that emits a new type may be rolled out before the one that handles it."""
-    await bound(bench, older(bench))
+    await bound(harness, older(harness))
     events = [an_expiry(number) for number in range(10)]
     for event in events:
-        await bench.send(event)
-    await bound(bench, older(bench))  # others go past them
-    async with running(newer(bench).run):
-        await eventually(lambda: bench.has_applied(*events))
-    assert await bench.letters() == []
+        await harness.send(event)
+    await bound(harness, older(harness))  # others go past them
+    async with running(newer(harness).run):
+        await eventually(lambda: harness.has_applied(*events))
+    assert await harness.letters() == []

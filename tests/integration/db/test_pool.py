@@ -111,7 +111,7 @@ async def test_a_connection_that_is_cut_inside_is_unavailable_and_the_next_one_w
         assert await tx.fetchval("SELECT count(*) FROM thing") == 0
 
 
-async def test_the_victim_of_a_deadlock_is_told_to_come_back(pool: Pool) -> None:
+async def test_the_victim_of_a_deadlock_is_unavailable(pool: Pool) -> None:
     await pool.execute("INSERT INTO thing (id) VALUES (1), (2)")
     locked = asyncio.Barrier(2)
 

@@ -54,7 +54,7 @@ async def logged(pool: Pool) -> list[str]:
     return queries
 
 
-async def test_parts_of_one_stream_that_are_told_at_once_are_all_counted(extractor: Extractor) -> None:
+async def test_parts_of_one_stream_that_arrive_at_once_are_all_counted(extractor: Extractor) -> None:
     """No lock is taken for them; not even the opening of the stream may miss one."""
     upload = extractor.upload(tar_of({"model.bin": random.Random(1).randbytes(2_000_000)}), part_bytes=50_000)
     numbers = list(range(len(upload.pieces)))

@@ -39,7 +39,7 @@ async def test_events_twice_extract_once(extractor: Extractor) -> None:
     assert len(await extractor.emitted(ArchiveExtracted)) == 1
 
 
-async def test_lost_part_events_are_repaired_by_the_stream_told_again(extractor: Extractor) -> None:
+async def test_lost_part_events_are_repaired_by_the_repeated_stream(extractor: Extractor) -> None:
     upload = extractor.upload(tar_of(FILES))
     everything = range(len(upload.pieces))
     await upload.store(*everything)
@@ -65,7 +65,7 @@ async def test_what_ended_long_ago_is_forgotten_and_nothing_else(extractor: Extr
 
 
 @pytest.mark.parametrize("again", ["opened", "completed"])
-async def test_result_is_told_again_to_whoever_asks(extractor: Extractor, again: str) -> None:
+async def test_a_result_is_repeated_when_asked_for(extractor: Extractor, again: str) -> None:
     upload = extractor.upload(tar_of(FILES))
     async with extractor.working():
         await upload.open()
@@ -80,7 +80,7 @@ async def test_result_is_told_again_to_whoever_asks(extractor: Extractor, again:
     assert second.files == first.files
 
 
-async def test_refusal_is_told_again_too(extractor: Extractor) -> None:
+async def test_a_refusal_is_repeated_too(extractor: Extractor) -> None:
     upload = extractor.upload(b"no tar at all")
     async with extractor.working():
         await upload.open()
@@ -111,7 +111,7 @@ async def test_ended_upload_stops_at_once_and_leaves_no_half_files(extractor: Ex
     assert await extractor.pool.fetchval("SELECT count(*) FROM extraction_file") == 0
 
 
-async def test_what_is_told_of_an_ended_upload_is_not_begun(extractor: Extractor) -> None:
+async def test_events_of_an_ended_upload_begin_nothing(extractor: Extractor) -> None:
     upload = extractor.upload(tar_of(FILES))
     other = extractor.upload(tar_of(FILES))
     async with extractor.working():

@@ -115,7 +115,7 @@ class BrokenBlobs(Blobs):
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_error_that_nobody_foresaw_may_pass(extractor: Extractor) -> None:
+async def test_an_error_without_a_name_may_pass(extractor: Extractor) -> None:
     extractor.blobs = BrokenBlobs(extractor.blobs, times=2)
     upload = extractor.upload(tar_of({"a": b"b"}))
     async with extractor.working(extractor.config_with(max_attempts=3)):

@@ -107,7 +107,7 @@ async def test_progress_goes_by_plain_nats_and_leaves_no_rows(extractor: Extract
     assert await extractor.pool.fetchval("SELECT count(*) FROM outbox") == 0
 
 
-async def test_process_that_is_told_to_end_hands_over_at_once(extractor: Extractor, start: Start) -> None:
+async def test_a_stopped_process_hands_over_at_once(extractor: Extractor, start: Start) -> None:
     """Whatever the lease: another process goes on within seconds."""
     upload = await given_half(extractor)
     first = await start(lease_s=3600)

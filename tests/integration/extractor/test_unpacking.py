@@ -146,7 +146,7 @@ async def test_progress_only_grows(extractor: Extractor) -> None:
     assert not await extractor.emitted(ArchiveProgressed)
 
 
-async def test_progress_is_told_of_streams_that_nobody_reads_yet(extractor: Extractor) -> None:
+async def test_progress_is_published_of_streams_that_are_not_read_yet(extractor: Extractor) -> None:
     """A queued stream shows that its parts are known, so that nobody asks for it."""
     uploads = [extractor.upload(tar_of(FILES)) for _ in range(3)]
     for upload in uploads:

@@ -61,7 +61,7 @@ async def test_a_row_is_claimed_once_until_its_lease_expires_and_each_claim_has_
         assert await claim(tx, "a", "three", 60) is None
 
 
-async def test_whoever_has_lost_a_lease_changes_nothing(pool: Pool) -> None:
+async def test_a_holder_that_has_lost_its_lease_changes_nothing(pool: Pool) -> None:
     async with connection(pool) as tx:
         await claim(tx, "a", "one", 0.0)
         await claim(tx, "a", "two", 60)

@@ -109,7 +109,7 @@ async def test_a_key_of_another_project_is_refused_whole(lifecycle: Lifecycle) -
     assert await state_of(lifecycle.pool, key) == "live"
 
 
-async def test_deletion_is_told_once(lifecycle: Lifecycle) -> None:
+async def test_a_deletion_is_emitted_once(lifecycle: Lifecycle) -> None:
     """Each key once, although every purge passes three times."""
     upload_id = await given_upload(lifecycle.blobs, files=2, parts=1)
     [kept, gone] = members(upload_id, 2)

@@ -69,7 +69,7 @@ async def test_killed_process_is_replaced(start: Start, bus: Bus, blobs: Blobs, 
     assert sorted(told) == sorted(gone)
 
 
-async def test_a_process_that_is_told_to_end_does(start: Start, bus: Bus, blobs: Blobs, pool_for: PoolFor) -> None:
+async def test_a_stopped_process_ends(start: Start, bus: Bus, blobs: Blobs, pool_for: PoolFor) -> None:
     """SIGTERM in the middle of a purge: it ends in good order, and gives the purge back."""
     upload_id = await given_upload(blobs, files=0, parts=900)
     process = await start()

@@ -47,7 +47,7 @@ async def test_events_keep_their_order_and_their_content(pool: Pool) -> None:
     assert await depth(pool) == 20
 
 
-async def test_a_rollback_tells_nobody(pool: Pool) -> None:
+async def test_a_rollback_emits_nothing(pool: Pool) -> None:
     async def emit_and_fail() -> None:
         async with transaction(pool) as tx:
             await emit(tx, [an_event()])

@@ -8,7 +8,7 @@ import asyncpg
 
 from deploy.local.services import NAMES
 from libs.bus import Bus
-from tests.integration.service.working import as_role, send, working
+from tests.integration.service.harness import as_role, send, working
 from tests.support.bus import an_event
 from tests.support.eventually import eventually
 from tests.support.fixtures import StartService

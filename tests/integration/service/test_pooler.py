@@ -17,7 +17,7 @@ from deploy.local.ports import free_port
 from libs.bus import Bus
 from libs.db import WrongSchema, connection, open_pool, transaction
 from libs.signals import Signals, notify
-from tests.integration.service.working import as_role, send, working
+from tests.integration.service.harness import as_role, send, working
 from tests.support.bus import an_event
 from tests.support.eventually import eventually
 from tests.support.stack import Stack

@@ -44,7 +44,7 @@ def test_amazon_gets_the_bucket_in_the_host() -> None:
         "topsecret",
     ],
 )
-def test_a_wrong_url_is_told_of_without_its_secret(url: str) -> None:
+def test_the_error_of_a_wrong_url_has_no_secret(url: str) -> None:
     with pytest.raises(ValueError, match="S3 URL") as caught:
         Address.parse(url)
     assert "topsecret" not in str(caught.value)

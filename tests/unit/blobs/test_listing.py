@@ -27,7 +27,7 @@ def test_the_last_page_has_no_token() -> None:
     assert listing.objects(f"{page}</ListBucketResult>".encode()) == ([], None)
 
 
-def test_an_answer_without_what_it_must_have_is_told_of() -> None:
+def test_an_answer_that_lacks_a_field_is_an_error() -> None:
     with pytest.raises(ValueError, match="has no Size in its Contents"):
         listing.objects(b"<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>")
 

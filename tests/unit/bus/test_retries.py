@@ -88,7 +88,7 @@ def test_what_is_not_there_yet_may_be_late_by_an_hour(error: SlipwayError) -> No
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), KeyError("x"), SlipwayError("nobody knows")])
-def test_an_error_that_nobody_named_is_tried_max_deliver_times(error: Exception) -> None:
+def test_an_error_without_a_name_is_tried_max_deliver_times(error: Exception) -> None:
     for attempts in range(1, MAX_DELIVER):
         answer = decision(error, attempts=attempts)
         assert isinstance(answer, Retry)

@@ -40,7 +40,7 @@ def test_every_sweeper_is_one_round_over_a_resource() -> None:
 
 def test_a_resource_says_which_events_it_consumes() -> None:
     for module in modules("handlers"):
-        package = import_module(module.__package__)
+        package = import_module(module.__name__.rpartition(".")[0])
         said = (package.__doc__ or "").partition("Consumes:")[2]
         unsaid = [tag for tag in module.handlers.events if tag.rpartition(".v")[0] not in said]
         assert unsaid == [], f'{package.__file__}: "Consumes:" does not name {unsaid}'

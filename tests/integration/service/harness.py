@@ -20,7 +20,7 @@ from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
 
-class Working:
+class RunningService:
     """A service with all that every service has: relay, signals, consumer, a sweeper."""
 
     def __init__(self, service: Service, shared: Connections) -> None:
@@ -59,7 +59,7 @@ class Working:
 @asynccontextmanager
 async def working(
     url: str, stack: Stack, namespace: str, folder: Path, direct_url: str | None = None
-) -> AsyncIterator[Working]:
+) -> AsyncIterator[RunningService]:
     config = ServiceConfig(
         database_url=url,
         database_direct_url=direct_url,
@@ -81,7 +81,7 @@ async def working(
     shared = await connect(service, folder, handlers)
     async with transaction(shared.pool) as tx:
         await tx.execute("CREATE TABLE swept (id serial)")
-    parts = Working(service, shared)
+    parts = RunningService(service, shared)
     service.repeat("sweep", 0.02, parts.sweep)
     parts.running = asyncio.create_task(service.work())
     try:
