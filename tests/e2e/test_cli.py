@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from libs.client import Slipway
 from tests.support.models import given_llama, written
 
 ROOT = Path(__file__).parents[2]
@@ -108,28 +109,51 @@ def test_directory_and_archive_become_the_same_model(live: Live, model: Path) ->
     assert {file["path"] for file in known[0]["files"]} == {path.name for path in model.iterdir()}
 
 
-@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="needs curl and jq")
-def test_readme_by_curl(live: Live, model: Path, tmp_path: Path) -> None:
-    """The script in the README, word for word but for its first line."""
-    [script] = re.findall(r"```sh\n(BASE=.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    settings, _, steps = script.partition("\n")
-    assert settings.startswith("BASE=")
-    mine = {
-        "BASE": live.credentials["base_url"],
-        "KEY": live.credentials["api_key"],
-        "MODEL": str(model),
-        "NAME": "by-curl",
-    }
+NEEDS_CURL = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="needs curl and jq")
+SCRIPTS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def by_shell(script: str, folder: Path, **variables: str) -> str:
+    """Run a script of the README in `folder`, which has to succeed. Returns: what it printed."""
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", steps],
+        ["bash", "-euo", "pipefail", "-c", script],
         check=False,
-        cwd=tmp_path,
-        env={**os.environ, **mine},
+        cwd=folder,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=RAN_WITHIN_S,
     )
-
     assert done.returncode == 0, done.stdout + done.stderr
-    assert '"status":"completed"' in done.stdout
-    assert '"architecture"' in done.stdout
+    return done.stdout
+
+
+@NEEDS_CURL
+def test_readme_by_curl(live: Live, model: Path, tmp_path: Path) -> None:
+    """The script in the README, word for word but for its first line."""
+    settings, _, steps = SCRIPTS[0].partition("\n")
+    assert settings.startswith("BASE=")
+    base, key = live.credentials["base_url"], live.credentials["api_key"]
+
+    printed = by_shell(steps, tmp_path, BASE=base, KEY=key, MODEL=str(model), NAME="by-curl")
+
+    assert '"status":"completed"' in printed
+    assert '"architecture"' in printed
+
+
+@NEEDS_CURL
+async def test_readme_in_pieces_by_curl(live: Live, tmp_path: Path) -> None:
+    """The second script asks for what is held, and sends the first piece of a file."""
+    [function] = re.findall(r"^api\(\).*$", SCRIPTS[0], re.MULTILINE)
+    [size_bytes] = {int(size) for size in re.findall(r"bytes \S+/(\d+)", SCRIPTS[1])}
+    [last] = re.findall(r"bytes 0-(\d+)/", SCRIPTS[1])
+    (tmp_path / "piece").write_bytes(bytes(int(last) + 1))
+    base, key = live.credentials["base_url"], live.credentials["api_key"]
+    async with Slipway(base, key) as api:
+        opened = await api.uploads.open_directory("pieces", [("model.safetensors", size_bytes, None)])
+
+        printed = by_shell(f"{function}\n{SCRIPTS[1]}", tmp_path, BASE=base, KEY=key, SESSION=opened.session_id)
+
+        held = await api.uploads.ask_range(opened.session_id, "model.safetensors", size_bytes)
+    assert '"held_bytes":0' in printed
+    assert held.held_bytes == int(last) + 1
