@@ -1,7 +1,7 @@
 """Decompression without I/O and with bounded output: bytes are fed in and taken out slice by slice.
 
-A bomb therefore costs no memory: what is not taken is not produced. gzip is inflated by `isal`, at two to three times
-the speed of zlib, and each member's length and CRC are checked; its headers are read by `gzipheader`.
+A decompression bomb costs no memory: what is not taken is not produced. `isal` inflates gzip two to three times as
+fast as zlib; the length and CRC of each member are checked. `gzipheader` reads the headers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _AGAIN = "Make the archive again, test it (`gzip -t` or `bzip2 -t`), and send th
 
 
 class Engine(Protocol):
-    """The decompressor of one stream; `bz2.BZ2Decompressor` and `igzip_lib.IgzipDecompressor` are such."""
+    """The decompressor of one stream, for example `bz2.BZ2Decompressor` or `igzip_lib.IgzipDecompressor`."""
 
     @property
     def eof(self) -> bool: ...
@@ -41,7 +41,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Codec:
-    """A compression: how long the header of a stream is, and what reads on after it."""
+    """A compression format: how long the header of a stream is, and what decompresses the rest."""
 
     name: str
     missing: Callable[[bytes], int]  # how many more bytes a header has at least; raises HeaderError
@@ -50,31 +50,31 @@ class Codec:
 
 
 class Stored:
-    """No compression, in slices."""
+    """Bytes that are not compressed, in slices."""
 
     def __init__(self) -> None:
         self._pending = memoryview(b"")
 
     @property
     def needs_input(self) -> bool:
-        """Whether everything that was fed has been taken."""
+        """Whether everything fed so far has been taken."""
         return not len(self._pending)
 
     def feed(self, chunk: bytes) -> None:
-        """Give the next bytes; only when `needs_input`."""
+        """Pass the next bytes. Call only when `needs_input`."""
         self._pending = memoryview(chunk)
 
     def take(self) -> memoryview:
-        """The next bytes, at most SLICE_BYTES."""
+        """Return the next bytes, at most SLICE_BYTES."""
         slice_, self._pending = self._pending[:SLICE_BYTES], self._pending[SLICE_BYTES:]
         return slice_
 
     def close(self) -> None:
-        """There is no more input; it was complete."""
+        """End the input."""
 
 
 class Streams:
-    """Joined streams of one codec, as gzip and bzip2 allow, and zero padding after them; nothing else."""
+    """One or more streams of one codec, one after another, then zero padding; nothing else may follow."""
 
     def __init__(self, codec: Codec, limits: ArchiveLimits | None = None) -> None:
         self._codec = codec
@@ -92,16 +92,16 @@ class Streams:
 
     @property
     def needs_input(self) -> bool:
-        """Whether nothing more comes out before more is fed."""
+        """Whether more must be fed before `take` returns anything."""
         return self._at == len(self._input) and (self._engine is None or self._engine.needs_input)
 
     def feed(self, chunk: bytes) -> None:
-        """Give the next bytes; only when `needs_input`."""
+        """Pass the next bytes. Call only when `needs_input`."""
         self._input = chunk
         self._at = 0
 
     def take(self) -> memoryview:
-        """The next bytes, at most SLICE_BYTES; none if more must be fed first. Raises: BadArchive."""
+        """Return the next bytes, at most SLICE_BYTES; none if more must be fed first. Raises: BadArchive."""
         while not self.needs_input:
             if self._engine is None:
                 self._begin()
@@ -110,7 +110,7 @@ class Streams:
         return memoryview(b"")
 
     def close(self) -> None:
-        """There is no more input. Raises: BadArchive if it ended too early."""
+        """End the input. Raises: BadArchive if it ended too early."""
         if self._wrong:
             raise self._not_this()
         if self._engine is not None or self._start:
@@ -138,7 +138,7 @@ class Streams:
         except HeaderError as error:
             if self._streams:
                 raise self._garbage() from None
-            self._wrong = error  # more of it will tell what it is instead
+            self._wrong = error  # the next bytes show what it is instead
         else:
             if not self._wanted:
                 self._open()

@@ -1,6 +1,6 @@
 """The header of a gzip member, collected in pieces of any size. Source: RFC 1952, section 2.3.
 
-Read here since `isal` 1.9 loses its place where a header with a name, comment or checksum comes in several pieces.
+Read here because `isal` 1.9 fails where a header with a name, comment or checksum comes in several pieces.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _HAS_CRC, _HAS_EXTRA, _HAS_NAME, _HAS_COMMENT, _RESERVED = 0x02, 0x04, 0x08, 0x1
 
 
 class HeaderError(ValueError):
-    """This is no header of the kind; the message says why."""
+    """The bytes are no such header; the message says why."""
 
 
 def missing(start: bytes) -> int:
-    """How many more bytes the gzip header `start` has at least; 0 if it is complete.
+    """Return how many more bytes the gzip header that begins with `start` has at least; 0 if it is complete.
 
     Raises: HeaderError.
     """

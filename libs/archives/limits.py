@@ -21,8 +21,8 @@ class PathLimits:
 class ArchiveLimits:
     """How much one archive may hold.
 
-    Real weights compress to 1.08-1.44:1, zeros to 1029:1 in gzip and to a million in bzip2. The ratio therefore tells a
-    bomb from a model, but only after enough output: small text files compress well.
+    Real weights compress to 1.08-1.44:1, zeros to 1029:1 in gzip and to a million in bzip2. The ratio therefore
+    distinguishes a bomb from a model, but only after enough output, since small text files compress well.
     """
 
     max_bytes_out: int = 2 * 1024**4

@@ -31,9 +31,9 @@ class PathRejected(errors.Invalid):
 
 
 def check_path(raw: str) -> str:
-    """The normal form of a relative path: NFC, without `.` components and doubled slashes.
+    """Return the normal form of a relative path: NFC, without `.` components and doubled slashes.
 
-    `raw` may hold lone surrogates (PEP 383) where it was not UTF-8; that is refused as well.
+    `raw` may contain lone surrogates (PEP 383) where it was not UTF-8; such a path is refused.
     Raises: PathRejected.
     """
     _refuse_characters(raw)
@@ -52,19 +52,19 @@ def check_path(raw: str) -> str:
 
 
 def is_macos_metadata(path: str) -> bool:
-    """Whether macOS adds what has this path (in normal form) by itself; it is to be left out, and that to be told."""
+    """Whether `path` (in normal form) is a file that macOS adds by itself; such files are left out and reported."""
     folder, _, name = path.rpartition("/")
     return name.startswith("._") or name in (".DS_Store", "__MACOSX") or "__MACOSX" in folder.split("/")
 
 
 def displayable(raw: str) -> str:
-    """`raw` fit for a message: no control characters, no lone surrogates, at most about 200 characters."""
+    """Return `raw` for use in a message: no control characters, no lone surrogates, about 200 characters at most."""
     text = raw if len(raw) <= _DISPLAYED_CHARACTERS else raw[: _DISPLAYED_CHARACTERS - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class PathSet:
-    """The paths of one model: refuses what repeats, collides, or is both a file and a folder.
+    """The paths of one model. Refuses a path that repeats, collides, or is both a file and a folder.
 
     Two names collide when they are equal after compatibility normalization and case folding (NFKC, `casefold`, NFKC),
     without invisible format characters and trailing dots and spaces: at least as strict as the file systems that
@@ -79,7 +79,7 @@ class PathSet:
         self._listing_bytes = 0
 
     def add_file(self, path: str) -> None:
-        """Take in a file by its normal form. Raises: PathRejected."""
+        """Add a file, by its path in normal form. Raises: PathRejected."""
         self.count(path)
         folder = path.rpartition("/")[0]
         if folder:
@@ -92,12 +92,12 @@ class PathSet:
         self._files[folded] = path
 
     def add_folder(self, path: str) -> None:
-        """Take in a folder by its normal form; the same folder again is fine. Raises: PathRejected."""
+        """Add a folder, by its path in normal form; it may be added again. Raises: PathRejected."""
         self.count(path)
         self._add_folders(path, of=path)
 
     def count(self, path: str) -> None:
-        """Count a path against the limits only, as is right for one that will be left out. Raises: PathRejected."""
+        """Count a path against the limits without adding it, for a file that is left out. Raises: PathRejected."""
         self._members += 1
         self._listing_bytes += len(msgspec.json.encode(path)) + 1
         if self._members > self._limits.max_files:

@@ -14,7 +14,7 @@ _LONGEST_SAFETENSORS_HEADER = 100_000_000  # bytes
 
 
 def looks_like(first: bytes) -> str:
-    """What a file with these first bytes (SIGNATURE_BYTES are enough) is, as words for a message."""
+    """Describe a file by its first bytes (SIGNATURE_BYTES are enough), in words for a message."""
     if found := format_by_content(first):
         return ARCHIVES[found].content
     for signature, content in (OTHER_ARCHIVES | _OTHER_FILES).items():

@@ -1,8 +1,9 @@
-"""A tar archive as events, without I/O: bytes are pushed in by `feed`, in pieces of any size, and events come out.
+"""Reads a tar archive without I/O: `feed` takes bytes, in pieces of any size, and returns events.
 
-It holds at most one header block or one extended header, and never the content of a member. It reads v7, ustar, GNU
-(long names, base-256 sizes) and PAX, as written by GNU tar, bsdtar and Python; what is no plain file or folder, or
-what two readers could understand differently, is refused at its first byte (see `tarheader`).
+The reader keeps at most one header block or one extended header in memory, and never the content of a member. It reads
+v7, ustar, GNU (long names, base-256 sizes) and PAX, as written by GNU tar, bsdtar and Python. A member that is neither
+a plain file nor a folder, or that two readers could understand differently, is refused at its first byte (see
+`tarheader`).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class MemberStarted:
-    """A file begins; `size_bytes` of `Content` and a `MemberEnded` follow."""
+    """A file begins. `size_bytes` bytes of `Content` and a `MemberEnded` follow."""
 
     path: str
     size_bytes: int
@@ -54,13 +55,13 @@ class MemberStarted:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The next bytes of the file, without a copy: a view of what was fed."""
+    """The next bytes of the file: a view of what was fed, not a copy."""
 
     view: memoryview
 
 
 class TarCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reader has to know, beside the paths of the files so far, to go on at the next header."""
+    """What a reader needs, in addition to the paths of the files so far, to continue at the next header."""
 
     next_at: int  # offset of that header
     files: int
@@ -71,7 +72,7 @@ class TarCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class MemberEnded:
-    """The file is complete; `checkpoint()` lets another reader go on behind it, where that is possible."""
+    """The file is complete. With `checkpoint()`, where it is set, another reader can continue after it."""
 
     checkpoint: Callable[[], TarCheckpoint] | None = None
 
@@ -87,10 +88,10 @@ MemberEvent = MemberStarted | Content | MemberEnded | MemberDropped
 
 
 class TarReader:
-    """`feed` bytes as they come and `close` at their end; both raise BadArchive at the first fault."""
+    """Call `feed` with each piece of the archive, then `close`; both raise BadArchive at the first fault."""
 
     def __init__(self, limits: ArchiveLimits | None = None, *, size_bytes: int | None = None) -> None:
-        """`size_bytes` is the size of the whole archive, where that is known."""
+        """`size_bytes`: of the whole archive, if known."""
         self._dropped: list[str] = []
         self._folders: list[str] = []
         self._limits = limits or ArchiveLimits()
@@ -113,7 +114,7 @@ class TarReader:
         self._end_blocks = 0
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> list[MemberEvent]:
-        """What the next bytes of the archive tell. Raises: BadArchive."""
+        """Read the next bytes of the archive. Returns their events. Raises: BadArchive."""
         view = memoryview(chunk)
         events: list[MemberEvent] = []
         while len(view):
@@ -123,7 +124,7 @@ class TarReader:
         return events
 
     def resume(self, checkpoint: TarCheckpoint, paths: Iterable[str]) -> None:
-        """Start at the checkpoint instead of at byte 0; `paths` are of the files before it."""
+        """Start at the checkpoint instead of at byte 0; `paths` are those of the files before it."""
         for path in paths:
             self._paths.add_file(path)
         for path in checkpoint.folders:
@@ -136,7 +137,7 @@ class TarReader:
         self._offset = self._header_at = checkpoint.next_at
 
     def close(self) -> list[MemberEvent]:
-        """There are no more bytes, and so no more events. Raises: BadArchive if the archive is cut short or empty."""
+        """End the archive. Returns no event. Raises: BadArchive if the archive is cut short or empty."""
         if self._end_blocks < 2:
             raise self._cut_short()
         if not self._files:
@@ -187,7 +188,7 @@ class TarReader:
         return taken
 
     def _read_end(self, view: memoryview, events: list[MemberEvent]) -> int:
-        """After the end marker: zeros up to the record size, and nothing else."""
+        """After the end marker, only zeros up to the record size may follow."""
         piece = bytes(view[:BLOCK])
         if piece != _ZEROS[: len(piece)]:
             raise _goes_on(self._offset + len(piece) - len(piece.lstrip(b"\0")))

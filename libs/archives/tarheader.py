@@ -2,7 +2,7 @@
 
 Source: POSIX.1-2017 `pax` ("ustar Interchange Format", "pax Interchange Format"), the GNU tar manual ("Basic Tar
 Format").
-Where readers of tar are known to disagree, this one refuses: it never has to guess what others would see.
+Where readers of tar are known to disagree, this one refuses the archive.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _REFUSED: Mapping[bytes, tuple[str, str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class TarHeader:
-    """What one header block says; names may hold lone surrogates where they were not UTF-8."""
+    """The content of one header block. Names may contain lone surrogates where they were not UTF-8."""
 
     name: str
     size_bytes: int
@@ -90,14 +90,14 @@ def parse_header(block: bytes, offset: int) -> TarHeader:
 
 
 def not_a_tar(first: bytes) -> BadArchive:
-    """The refusal of bytes that are no tar archive from their very beginning."""
+    """Build the error for bytes that do not begin as a tar archive."""
     kind = looks_like(first)
     found = f"what was sent is not a tar archive; it looks like {kind}."
     return refusal("not-a-tar", found, f"{_REPACK} Name its format in archive_format.", offset=0)
 
 
 def parse_pax(records: bytes, name: str, offset: int) -> Mapping[str, str]:
-    """The records of an extended header that matter here: `path`, `size`, `linkpath`; the others are skipped.
+    """Return the records `path`, `size` and `linkpath` of an extended header; others are skipped.
 
     Raises: BadArchive (`tar-bad-pax`, `tar-sparse`).
     """
@@ -123,14 +123,14 @@ def parse_pax(records: bytes, name: str, offset: int) -> Mapping[str, str]:
 
 
 def pax_size(text: str, name: str, offset: int) -> int:
-    """The decimal `size` of an extended header. Raises: BadArchive (`tar-bad-size`)."""
+    """Return the decimal `size` of an extended header. Raises: BadArchive (`tar-bad-size`)."""
     if not (text.isascii() and text.isdigit()) or len(text) > len(str(MAX_SIZE)) or int(text) > MAX_SIZE:
         raise _bad_size(f"the size '{text[:40]}'", name, offset)
     return int(text)
 
 
 def refused_type(typeflag: bytes, name: str, target: str, offset: int) -> BadArchive:
-    """The refusal of a member that is neither file nor folder; `target` is where a link points."""
+    """Build the error for a member that is neither file nor folder; `target` is where a link points."""
     if typeflag == _GNU_SPARSE:
         return sparse(name, offset)
     if typeflag not in _REFUSED:
@@ -142,13 +142,13 @@ def refused_type(typeflag: bytes, name: str, target: str, offset: int) -> BadArc
 
 
 def sparse(name: str, offset: int) -> BadArchive:
-    """The refusal of a sparse member, in whichever of its four dialects."""
+    """Build the error for a sparse member, in any of the four dialects."""
     fix = "Archive without `--sparse` (`-S`), so that each file is stored whole."
     return refusal("tar-sparse", "the member is a sparse file.", fix, file=name, offset=offset)
 
 
 def _checksum_fits(block: bytes) -> bool:
-    """Whether the sum of all bytes, its own taken as spaces, is right: unsigned, or signed as in old tars."""
+    """Whether the checksum is right: the sum of all bytes, its own as spaces, unsigned, or signed as in old tars."""
     digits = block[148:156].split(b"\0")[0].strip(b" ")
     if not _OCTAL.match(digits):
         return False

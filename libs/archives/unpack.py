@@ -1,4 +1,4 @@
-"""An archive, or the parts of one file, as files: decompression, tar and their limits in one, without I/O.
+"""Unpacks an archive, or joins the parts of one file, without I/O: decompression, tar and limits together.
 
     unpacker.feed(chunk)
     while not unpacker.needs_input:
@@ -6,7 +6,7 @@
     …
     handle(unpacker.close())
 
-Each step does a bounded amount of work and answers at most 2 MiB of content, so that it suits a worker thread.
+Each step does a bounded amount of work and returns at most 2 MiB of content, so that it can run in a worker thread.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ STEP_BYTES = MIB  # a step ends after so much content, or one slice later
 
 
 class Reader(Protocol):
-    """What makes events of decompressed bytes."""
+    """Turns decompressed bytes into events."""
 
     def feed(self, chunk: memoryview, /) -> list[MemberEvent]: ...
     def close(self) -> list[MemberEvent]: ...
 
 
 class FileReader:
-    """Not an archive but one file, whose path and size are known."""
+    """Turns the bytes of one file, whose path and size are known, into events."""
 
     def __init__(self, path: str, size_bytes: int) -> None:
         self._started = MemberStarted(path, size_bytes)
@@ -41,14 +41,14 @@ class FileReader:
         self._begun = False
 
     def feed(self, chunk: memoryview) -> list[MemberEvent]:
-        """The bytes as they come. Raises: BadArchive if there are more than was said."""
+        """Return the bytes as events. Raises: BadArchive if there are more than announced."""
         self._left -= len(chunk)
         if self._left < 0:
             raise self._wrong_size("more")
         return [*self._begin(), Content(chunk)]
 
     def close(self) -> list[MemberEvent]:
-        """There are no more bytes. Raises: BadArchive if there were fewer than was said."""
+        """End the file. Raises: BadArchive if there were fewer bytes than announced."""
         if self._left:
             raise self._wrong_size("fewer")
         return [*self._begin(), MemberEnded()]
@@ -63,10 +63,10 @@ class FileReader:
 
 
 class Unpacker:
-    """Bytes of an upload in, events of its files out; every fault is a BadArchive."""
+    """Takes the bytes of an upload, returns the events of its files; raises BadArchive at every fault."""
 
     def __init__(self, source: Stored | Streams, reader: Reader, *, sha256: str | None = None) -> None:
-        """`sha256` is the declared digest of what is fed; None if none was declared."""
+        """`sha256`: the digest that the client declared of all that is fed; None if it declared none."""
         self._source = source
         self._reader = reader
         self._sha256 = sha256
@@ -74,17 +74,17 @@ class Unpacker:
 
     @property
     def needs_input(self) -> bool:
-        """Whether no step is left before more is fed."""
+        """Whether more must be fed before the next step."""
         return self._source.needs_input
 
     def feed(self, chunk: bytes) -> None:
-        """Give the next bytes; only when `needs_input`."""
+        """Pass the next bytes. Call only when `needs_input`."""
         if self._sha256 is not None:
             self._digest.update(chunk)
         self._source.feed(chunk)
 
     def step(self) -> list[MemberEvent]:
-        """Some of what the bytes so far tell; possibly nothing. Raises: BadArchive."""
+        """Return the next events of the bytes fed so far, possibly none. Raises: BadArchive."""
         events: list[MemberEvent] = []
         taken = 0
         while taken < STEP_BYTES and not self._source.needs_input:
@@ -94,7 +94,7 @@ class Unpacker:
         return events
 
     def close(self) -> list[MemberEvent]:
-        """End the input; only when `needs_input`. Raises: BadArchive if bytes are missing, or are not as declared."""
+        """End the input. Call only when `needs_input`. Raises: BadArchive if bytes are missing, or not as declared."""
         self._source.close()
         events = self._reader.close()
         if self._sha256 not in (None, self._digest.hexdigest()):
@@ -106,7 +106,7 @@ class Unpacker:
 def unpack_archive(
     format_: Format, limits: ArchiveLimits, *, size_bytes: int | None = None, sha256: str | None = None
 ) -> Unpacker:
-    """The unpacker of an archive in one of the tar formats; its size, where it is known, tells of truncation early."""
+    """Return the unpacker of an archive. With `size_bytes`, a plain tar that is cut short is refused early."""
     codec = CODECS[format_]
     if codec is None:
         return Unpacker(Stored(), TarReader(limits, size_bytes=size_bytes), sha256=sha256)
@@ -114,9 +114,9 @@ def unpack_archive(
 
 
 def resume_tar(limits: ArchiveLimits, checkpoint: TarCheckpoint, paths: Iterable[str], *, size_bytes: int) -> Unpacker:
-    """The unpacker of the rest of a plain tar archive of `size_bytes`, to be fed from `checkpoint.next_at` on.
+    """Return the unpacker of the rest of a plain tar archive of `size_bytes`; feed it from `checkpoint.next_at` on.
 
-    `paths` are of the files before. The digest of the whole cannot be verified so: SHA-256 cannot be resumed.
+    `paths` are those of the files before. The digest of the whole cannot be verified: SHA-256 cannot be resumed.
     """
     reader = TarReader(limits, size_bytes=size_bytes)
     reader.resume(checkpoint, paths)
@@ -124,5 +124,5 @@ def resume_tar(limits: ArchiveLimits, checkpoint: TarCheckpoint, paths: Iterable
 
 
 def join_parts(path: str, size_bytes: int) -> Unpacker:
-    """The "unpacker" of one file that was sent in parts."""
+    """Return the unpacker of one file that was sent in parts, which only joins them."""
     return Unpacker(Stored(), FileReader(path, size_bytes))

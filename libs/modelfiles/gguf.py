@@ -1,4 +1,4 @@
-"""The header of a GGUF file: keys, and names, shapes and places of tensors.
+"""Reads the header of a GGUF file: its keys, and the names, shapes and places of tensors.
 
 Format: "GGUF", u32 version, u64 number of tensors, u64 number of keys, the keys with typed values, the tensors' infos;
 then, aligned, their bytes. Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3).
@@ -50,7 +50,7 @@ class Header(msgspec.Struct, frozen=True):
     tensor_count: int
 
     def number(self, key: str) -> int | None:
-        """A positive whole number of the model's own architecture: "context_length"."""
+        """Return a positive integer of the model's architecture, e.g. "context_length"; None if there is none."""
         value = self.keys.get(f"{self.architecture}.{key}")
         return value if type(value) is int and value > 0 else None
 
@@ -89,7 +89,7 @@ class _Short(Exception):
 
 
 class _Cursor:
-    """Takes values from the front of the bytes at hand. Raises: _Short where they end."""
+    """Reads values from the bytes at hand, one after another. Raises: _Short where they end."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -110,7 +110,7 @@ class _Cursor:
         self.at += size
 
     def string(self, keep: int = _KEPT_STRING_BYTES) -> str | None:
-        """A string; None if it is longer than `keep` bytes, which is passed over."""
+        """Read a string; None if it is longer than `keep` bytes, and so skipped."""
         length = self.count()
         start = self.at
         self.skip(length)

@@ -1,7 +1,7 @@
 """config.json (and Mistral's params.json) as vLLM reads them.
 
-Sources: vllm/transformers_utils/config.py, model_arch_config_convertor.py and configs/mistral.py. A configuration is
-whatever its author wrote, so that every value is checked for its type where it is used; None means that it is not told.
+Sources: vllm/transformers_utils/config.py, model_arch_config_convertor.py and configs/mistral.py. Authors write
+anything into a configuration: every value is checked for its type where it is used; None means that there is none.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _ROPE_SCALED = frozenset(
 
 
 class ModelConfig(msgspec.Struct, frozen=True):
-    """A configuration, and the part of it that tells of the text model."""
+    """A configuration, and the part of it that describes the text model."""
 
     whole: Json
     text: Json
@@ -76,17 +76,17 @@ class ModelConfig(msgspec.Struct, frozen=True):
 
     @property
     def num_kv_heads(self) -> int | None:
-        """Key/value heads: fewer than the heads where groups of heads share them."""
+        """Number of key/value heads: fewer than heads where groups of heads share them."""
         if self.text.get("multi_query") is True and not self.text.get("new_decoder_architecture"):
             return 1
         return _count(self.text, *_KV_HEADS) or self.num_heads
 
     @property
     def head_dim(self) -> int | None:
-        told = _count(self.text, "head_dim", "hidden_size_per_head")
-        if told is None and self.hidden_size and self.num_heads:
+        declared = _count(self.text, "head_dim", "hidden_size_per_head")
+        if declared is None and self.hidden_size and self.num_heads:
             return self.hidden_size // self.num_heads
-        return told
+        return declared
 
     @property
     def vocab_size(self) -> int | None:
@@ -94,7 +94,7 @@ class ModelConfig(msgspec.Struct, frozen=True):
 
     @property
     def dtype(self) -> str | None:
-        """The type that the weights are meant to have, without "torch."."""
+        """The declared type of the weights, without "torch."."""
         for part in (self.whole, self.text):
             for key in ("dtype", "torch_dtype"):
                 if name := _string(part, key):
@@ -103,7 +103,7 @@ class ModelConfig(msgspec.Struct, frozen=True):
 
     @property
     def kv_values_per_layer(self) -> int | None:
-        """Numbers that the KV cache holds for one token in one layer; for multi-head latent attention one vector."""
+        """Numbers in the KV cache for one token in one layer; with multi-head latent attention it is one vector."""
         latent, rope = _count(self.text, "kv_lora_rank"), _count(self.text, "qk_rope_head_dim")
         if latent and rope:
             return latent + rope
@@ -114,8 +114,8 @@ class ModelConfig(msgspec.Struct, frozen=True):
     @property
     def context_length(self) -> int | None:
         """The longest sequence in tokens: vLLM's `derive_max_model_len_and_key`, then its RoPE scaling."""
-        told = [size for key in _CONTEXT if (size := _size(self.text.get(key))) is not None]
-        length = _size(self.text.get("model_max_length")) or min(told, default=None)
+        declared = [size for key in _CONTEXT if (size := _size(self.text.get(key))) is not None]
+        length = _size(self.text.get("model_max_length")) or min(declared, default=None)
         if length is None:
             return None
         if "gemma3" not in (_string(self.text, "model_type") or self.model_type or ""):
@@ -124,7 +124,7 @@ class ModelConfig(msgspec.Struct, frozen=True):
 
     @property
     def needs_remote_code(self) -> bool:
-        """Whether Transformers would run Python of the model's own."""
+        """Whether Transformers would run Python code that comes with the model."""
         return isinstance(self.whole.get("auto_map"), dict)
 
     @property
@@ -147,7 +147,7 @@ class ModelConfig(msgspec.Struct, frozen=True):
 
 
 def parse(raw: bytes, file: str = "config.json") -> ModelConfig:
-    """The configuration in `raw`; `file` is its name in messages.
+    """Read the configuration in `raw`; `file` is its name in messages.
 
     Raises: Unreadable, if it is not a JSON object.
     """
@@ -156,7 +156,7 @@ def parse(raw: bytes, file: str = "config.json") -> ModelConfig:
 
 
 def parse_object(raw: bytes, rule: str, file: str) -> Json:
-    """A JSON object as Python's json takes it (so does vLLM): NaN is a number, the last of repeated keys counts.
+    """Read a JSON object as Python's json does, and so vLLM: NaN is a number, the last of repeated keys counts.
 
     Raises: Unreadable with `rule`.
     """
@@ -189,7 +189,7 @@ def _string(part: Json, key: str) -> str | None:
 
 
 def _count(part: Json, *keys: str) -> int | None:
-    """The first of `keys` that holds a positive whole number."""
+    """The value of the first of `keys` that has a positive integer."""
     for key in keys:
         value = part.get(key)
         if type(value) is int and 0 < value < 2**53:
@@ -198,7 +198,7 @@ def _count(part: Json, *keys: str) -> int | None:
 
 
 def _size(value: object) -> float | None:
-    """A positive number that is no flag."""
+    """`value` if it is a positive number and no boolean."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
 
 
@@ -212,7 +212,7 @@ def _rope_factor(text: Json) -> float:
 
 
 def _ropes(text: Json) -> Iterator[Json]:
-    """The RoPE parameters, one set for the whole model or one a type of layer."""
+    """The RoPE parameters: one set for the whole model, or one for each type of layer."""
     found = text.get("rope_parameters") or text.get("rope_scaling")
     if not isinstance(found, dict):
         return

@@ -13,7 +13,7 @@ _WRITE_INDEX = "Write the index again, for example with save_pretrained, and upl
 
 
 class Index(msgspec.Struct, frozen=True):
-    """What an index says."""
+    """The content of an index."""
 
     file: str
     weight_map: dict[str, str]  # from a tensor's name to its file's
@@ -21,12 +21,12 @@ class Index(msgspec.Struct, frozen=True):
 
     @property
     def shards(self) -> list[str]:
-        """The files named, sorted."""
+        """The names of all files in the index, sorted."""
         return sorted(set(self.weight_map.values()))
 
 
 def parse(raw: bytes, file: str) -> Index:
-    """The index in `raw`; `file` is its name.
+    """Read the index in `raw`; `file` is its name in messages.
 
     Raises: Unreadable, if it is not JSON or has no weight_map of plain names.
     """

@@ -1,4 +1,4 @@
-"""Mistral's own configuration, params.json, in the words of config.json.
+"""Reads Mistral's own configuration, params.json, as if it were a config.json.
 
 Source: vllm/transformers_utils/configs/mistral.py, `adapt_config_dict`.
 """
@@ -12,7 +12,7 @@ _RENAMED = {"tied_embeddings": "tie_word_embeddings"}
 
 
 def parse(raw: bytes, file: str = "params.json") -> ModelConfig:
-    """The configuration in `raw`, with the architecture that vLLM would choose for it.
+    """Read the configuration in `raw`, with the architecture that vLLM would choose for it.
 
     Raises: Unreadable, if it is not a JSON object.
     """
@@ -42,9 +42,9 @@ def _part(params: Json, key: str) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _quantization(told: object) -> Json | None:
-    if not isinstance(told, dict) or not told:
+def _quantization(declared: object) -> Json | None:
+    if not isinstance(declared, dict) or not declared:
         return None
-    if told.get("qformat_weight") == "fp8_e4m3":
+    if declared.get("qformat_weight") == "fp8_e4m3":
         return {"quant_method": "fp8"}
-    return told
+    return declared

@@ -1,7 +1,7 @@
-"""What a pickle would import, found without unpickling anything.
+"""Finds out what a pickle would import, without unpickling anything.
 
 Two independent readings must agree that a pickle is harmless: picklescan, which knows what is dangerous, and this
-module's own pass over the opcodes, which follows the memo and fails closed wherever it cannot tell. What is harmless
+module's own pass over the opcodes, which follows the memo and takes what it cannot follow for unknown. What is harmless
 is what vLLM's `torch.load(weights_only=True)` lets through (torch/_weights_only_unpickler.py).
 """
 
@@ -55,7 +55,7 @@ class Pickle(msgspec.Struct, frozen=True):
 
     @property
     def unknown(self) -> frozenset[str]:
-        """What it imports that neither torch's weights-only unpickler nor picklescan knows to be harmless."""
+        """Imports that neither torch's weights-only unpickler nor picklescan knows to be harmless."""
         return self.globals - vllm.facts().pickle_globals - self.dangerous
 
     @property
@@ -70,7 +70,7 @@ def looks_like_pickle(head: bytes) -> bool:
 
 
 def scan(content: bytes, start: int = 0, max_opcodes: int = MAX_OPCODES) -> Pickle:
-    """Read the pickle at `start` of `content`. Never raises for what the pickle holds."""
+    """Read the pickle at `start` of `content`. Raises nothing, whatever the pickle contains."""
     own = _own_pass(content, start, max_opcodes)
     dangerous, also = _picklescan(content[start : own.end])
     return msgspec.structs.replace(own, dangerous=dangerous, globals=own.globals | also)
@@ -106,7 +106,7 @@ def _own_pass(content: bytes, start: int, max_opcodes: int) -> Pickle:
 class _Imports:
     """Follows strings through stack top and memo, as far as needed to name what STACK_GLOBAL imports.
 
-    Only two strings pushed one right after the other are believed; any other way to bring them there is unresolved.
+    Only two strings that are pushed one right after the other are resolved.
     """
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class _Imports:
 
 
 def _renamed(module: str, name: str) -> tuple[str, str]:
-    """Python 2's names by those of Python 3, as unpicklers map them for protocols below 3."""
+    """Map names of Python 2 to those of Python 3, as unpicklers do for protocols below 3."""
     if (module, name) in _compat_pickle.NAME_MAPPING:
         return _compat_pickle.NAME_MAPPING[module, name]
     return _compat_pickle.IMPORT_MAPPING.get(module, module), name
@@ -152,7 +152,7 @@ def _picklescan(content: bytes) -> tuple[frozenset[str], frozenset[str]]:
     """What picklescan finds: the dangerous imports, and all of them."""
     try:
         result = scan_pickle_bytes(io.BytesIO(content), "pickle", multiple_pickles=False)
-    except Exception as error:  # noqa: BLE001  # a foreign parser on hostile bytes: whatever stops it, fail closed
+    except Exception as error:  # noqa: BLE001  # a foreign parser on hostile bytes: any error means unfinished
         unreadable = frozenset({f"{_UNRESOLVED} (picklescan: {type(error).__name__})"})
         return frozenset(), unreadable
     named = {".".join(_renamed(found.module, found.name)): found.safety for found in result.globals}

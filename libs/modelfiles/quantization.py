@@ -25,29 +25,29 @@ _MODELOPT = {
 
 
 class Quantization(msgspec.Struct, frozen=True):
-    """The method, and what the configuration tells of it."""
+    """The method, and the part of the configuration that describes it."""
 
     method: str  # vLLM's name if it has one, as written otherwise; "native" for none
     config: Json | None = None
 
 
 def of(config: ModelConfig, hf_quant_config: Json | None = None) -> Quantization:
-    """The quantization of a model; `hf_quant_config` is the content of that file, if there is one."""
+    """Return the quantization of a model; `hf_quant_config` is the content of that file, if there is one."""
     whole, text = config.whole, config.text
-    told = _part(whole, "quantization_config") or hf_quant_config or _part(whole, "compression_config")
-    told = told or _part(text, "quantization_config") or _part(text, "compression_config")
-    if not told:
+    declared = _part(whole, "quantization_config") or hf_quant_config or _part(whole, "compression_config")
+    declared = declared or _part(text, "quantization_config") or _part(text, "compression_config")
+    if not declared:
         return Quantization(NATIVE)
-    return Quantization(_method(told) or NATIVE, told)
+    return Quantization(_method(declared) or NATIVE, declared)
 
 
-def _method(told: Json) -> str:
-    inner = _part(told, "quantization") or told  # hf_quant_config.json has it one level down
-    algorithm = inner.get("quant_algo") or told.get("quant_algo")
-    producer = (_part(told, "producer") or {}).get("name")
-    if isinstance(algorithm, str) and (producer == "modelopt" or "quant_method" not in told):
+def _method(declared: Json) -> str:
+    inner = _part(declared, "quantization") or declared  # hf_quant_config.json has it one level down
+    algorithm = inner.get("quant_algo") or declared.get("quant_algo")
+    producer = (_part(declared, "producer") or {}).get("name")
+    if isinstance(algorithm, str) and (producer == "modelopt" or "quant_method" not in declared):
         return _MODELOPT.get(algorithm.upper(), algorithm.lower())
-    named = told.get("quant_method", "")
+    named = declared.get("quant_method", "")
     return str(named).lower().replace("compressed_tensors", "compressed-tensors")
 
 

@@ -1,8 +1,8 @@
-"""Reading a large file by the few ranges that matter, without doing the I/O here.
+"""How a reader asks for the few ranges of a large file that it needs, without I/O of its own.
 
-A reader is a generator: it yields the range of bytes it wants, is sent those bytes, and returns what it read. Whoever
-drives it fetches from storage, from a file or from memory. Bytes past the end of the file are simply not there: a
-driver sends what exists, so a short answer means a short file.
+A reader is a generator: it yields the range of bytes that it needs, is sent those bytes, and returns what it read. Its
+driver fetches them from storage, from a file or from memory, and sends what exists: fewer bytes mean that the file ends
+there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a directory of files must hold to be a model at all: a configuration and weights.
+"""Which files a model must have: a configuration and weights.
 
 The rule is vLLM's: `config.json`, or `params.json` beside Mistral's own consolidated*.safetensors, and weights, both at
 top level. A GGUF file carries its configuration inside.
@@ -14,7 +14,7 @@ from libs.modelfiles import weights
 
 
 def missing_files(paths: Iterable[str]) -> list[Finding]:
-    """What keeps the files at `paths` (relative, POSIX) from being a model: one error each; none if all is there."""
+    """Return an error for each required file that is not among `paths` (relative, POSIX)."""
     names = set(paths)
     selection = weights.select(names)
     missing: list[Finding] = []

@@ -1,4 +1,4 @@
-"""The safetensors header: names, types, shapes and places of tensors, and whether they cover the file exactly.
+"""Reads the safetensors header: names, types, shapes and places of tensors, which must cover the file exactly.
 
 Format: u64 little-endian length of the header, the header as JSON, then the tensors' bytes without a gap. The rules
 are those of the `safetensors` 0.8 crate, in its order; the format's own text is stricter in a few points (the header
@@ -30,7 +30,7 @@ _UPLOAD_AGAIN = "Compare its size with the original's and upload it again."
 
 
 class Header(msgspec.Struct, frozen=True):
-    """Everything that a header says."""
+    """The content of a header."""
 
     tensors: dict[str, Tensor]  # by name
     metadata: dict[str, str]
@@ -48,7 +48,7 @@ def read_header(size_bytes: int) -> Reader[Header]:
 
 
 def header_length(prefix: bytes, size_bytes: int) -> int:
-    """The length of the header in bytes, from the file's first eight bytes.
+    """Return the length of the header in bytes, from the file's first eight bytes.
 
     Raises: Unreadable, if it is beyond the format's limit or the file's end.
     """
@@ -78,7 +78,7 @@ def header_length(prefix: bytes, size_bytes: int) -> int:
 
 
 def parse_header(raw: bytes, size_bytes: int) -> Header:
-    """The header `raw` (JSON, without the length before it) of a file of `size_bytes`.
+    """Read the header `raw` (JSON, without the length before it) of a file of `size_bytes`.
 
     Raises: Unreadable, at the first rule that the header or the layout breaks.
     """
@@ -144,7 +144,7 @@ def _bad_header(message: str, at: int) -> Unreadable:
 
 
 def _natural(digits: str) -> int | _NotNatural:
-    """A JSON integer as the crate takes it: serde reads -0 and whatever is beyond u64 as floating point."""
+    """A JSON integer as the crate reads it: serde takes -0 and integers beyond u64 for floating point."""
     if digits[0] == "-" or len(digits) > 20:
         return _NotNatural(digits)
     value = int(digits)
@@ -152,7 +152,7 @@ def _natural(digits: str) -> int | _NotNatural:
 
 
 def _object(pairs: list[tuple[str, object]]) -> Tensor | _Object:
-    """A tensor, if that is what the pairs say, at once in its small form; else the pairs, to be explained later."""
+    """A tensor, if the pairs describe one, at once in its small form; else the pairs, for the message."""
     if len(pairs) == 3:
         fields = dict(pairs)
         dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
@@ -230,7 +230,7 @@ def _repeated(name: str) -> Unreadable:
 
 
 def _wrong_tensor(name: str, value: object) -> Unreadable:
-    """Say what keeps `value` from being a tensor's entry."""
+    """Build the error that says why `value` does not describe a tensor."""
     if not isinstance(value, _Object):
         what = "is not an object"
     elif len(fields := dict(value)) != len(value):

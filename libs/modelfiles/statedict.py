@@ -1,4 +1,4 @@
-"""The tensors of a torch state dict, read from its pickle without importing or calling anything.
+"""Reads the tensors of a torch state dict from its pickle, without importing or calling anything.
 
 Steps through the opcodes that torch's weights-only unpickler executes and builds symbols where it would build objects:
 a call stays a name with arguments, a storage stays a key. What this cannot step through, torch would not load either.
@@ -32,7 +32,7 @@ _WRAPPERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
 
 
 class Malformed(ValueError):
-    """The opcodes do not make a program: a stack runs empty, a memo entry was never put."""
+    """The opcodes are no valid program: for example, the stack is empty, or a memo entry was never put."""
 
 
 class Storage(msgspec.Struct, frozen=True):
@@ -214,7 +214,7 @@ def _is_shape(value: object) -> TypeGuard[tuple[int, ...]]:
 
 
 def _dtype(arguments: tuple[object, ...]) -> str | None:
-    """The type that _rebuild_tensor_v3 is told beside an untyped storage."""
+    """The type that _rebuild_tensor_v3 is given in addition to an untyped storage."""
     for argument in arguments[4:]:
         if isinstance(argument, _Name) and argument.full.startswith("torch."):
             return _DTYPES.get(argument.full.removeprefix("torch."))

@@ -1,4 +1,4 @@
-"""Whether the tensors of a safetensors file lie one after another, each as long as its shape and type say.
+"""Checks that the tensors of a safetensors file follow each other, each as long as its shape and type say.
 
 Source: `Metadata::validate` in safetensors/src/tensor.rs.
 """
@@ -42,7 +42,7 @@ def check(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _size_bits(name: str, tensor: Tensor) -> int:
-    """What shape and type come to, multiplied in order as the crate does: it overflows even if a later side is 0."""
+    """Bits of a tensor, multiplied in order as the crate does: that overflows even if a later side is 0."""
     count = 1
     for side in (*tensor.shape, DTYPE_BITS[tensor.dtype]):
         count *= side

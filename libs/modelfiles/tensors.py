@@ -16,7 +16,7 @@ DTYPE_BITS = {
 
 
 class Tensor(msgspec.Struct, frozen=True, gc=False):
-    """One tensor as the header tells of it; a header may hold a million of them."""
+    """One tensor as the header describes it; a header may have a million of them."""
 
     dtype: str  # a key of DTYPE_BITS
     shape: tuple[int, ...]

@@ -1,7 +1,7 @@
-"""Whether a file holds pickles, whatever its name, and whether vLLM's torch.load would take them.
+"""Finds pickles in files of any name, and whether vLLM's torch.load would load them.
 
-A torch file is a zip archive with one pickle (`data.pkl`) and one member of raw bytes a storage, or, from before 2020,
-five pickles and then the raw bytes. Sources: torch/serialization.py; caffe2/serialize/inline_container.cc.
+A torch file is a zip archive with one pickle (`data.pkl`) and one member of raw bytes for each storage. Before
+2020 it was five pickles, then the raw bytes. Sources: torch/serialization.py; caffe2/serialize/inline_container.cc.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _STORAGES_PREFIX = "data/"
 
 
 class PickleScan(msgspec.Struct):
-    """What a file holds of pickles."""
+    """The pickles found in a file, all together."""
 
     is_pickle: bool = False  # the file is one, or holds one
     dangerous: set[str] = msgspec.field(default_factory=set)  # imports known to run code: "module.name"
-    unknown: set[str] = msgspec.field(default_factory=set)  # imports that nobody vouches for
+    unknown: set[str] = msgspec.field(default_factory=set)  # imports that are not known to be harmless
     unfinished: list[str] = msgspec.field(default_factory=list)  # why some part could not be read
     refused: list[str] = msgspec.field(default_factory=list)  # why torch.load(weights_only=True) would not load it
     tensors: dict[str, Stored] | None = None  # of the state dict, where there is one
     opcodes_left: int = MAX_OPCODES
 
     def take(self, pickle: Pickle, where: str) -> None:
-        """Add what was found in the pickle at `where`."""
+        """Add the findings of the pickle at `where`."""
         self.is_pickle = True
         self.opcodes_left -= pickle.opcode_count
         self.dangerous |= pickle.dangerous
@@ -63,9 +63,9 @@ class PickleScan(msgspec.Struct):
 
 
 def scan_file(size_bytes: int, name: str, max_opcodes: int = MAX_OPCODES) -> Reader[PickleScan]:
-    """Look for pickles in a file of `size_bytes`; reads its ends, a zip's directory, and the pickles themselves.
+    """Scan a file of `size_bytes` for pickles: reads both ends, the directory of a zip file, and the pickles.
 
-    Raises: nothing for what the file holds; trouble is in the result.
+    Raises nothing, whatever the file contains: faults are in the result.
     """
     scan = PickleScan(opcodes_left=max_opcodes)
     head = yield Range(0, _HEAD_BYTES)
@@ -134,7 +134,7 @@ def _is_storage(member: Member, root: str) -> bool:
 
 
 def _scan_member(scan: PickleScan, member: Member) -> Reader[bytes]:
-    """Scan one member for pickles, by content or name. Returns: its content, if it is a pickle, else its head."""
+    """Scan one member for pickles, by content or name. Returns its content if it is a pickle, else its beginning."""
     content = yield from zipdir.read_member(member, _HEAD_BYTES)
     named = member.name.endswith(PICKLE_SUFFIXES)
     if content.startswith((zipdir.LOCAL_MAGIC, *_PACKED_MAGICS)):

@@ -1,4 +1,4 @@
-"""The one error of the format readers: a file that is not what its format demands."""
+"""The one error of the format readers: a file does not follow its format."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class Unreadable(Rejected):
     code = "unreadable_file"
 
     def __init__(self, rule: str, message: str, fix: str, offset_bytes: int | None = None) -> None:
-        """`rule`, `message`, `fix` and `offset_bytes` as in Finding; the reader does not know the file's name."""
+        """Parameters as in `libs.contracts.Finding`; the reader does not know the name of the file."""
         super().__init__(message)
         self.rule = rule
         self.fix = fix
         self.offset_bytes = offset_bytes
 
     def finding(self, file: str, severity: Severity = "error") -> Finding:
-        """What to report about `file`."""
+        """Return the finding about `file`."""
         return Finding(
             rule=self.rule,
             severity=severity,

@@ -1,6 +1,6 @@
-"""What the vLLM release that Slipway follows can load, from the facts in vllm.json.
+"""What the supported vLLM release can load, from vllm.json.
 
-The facts are written by deploy/vllm/architectures.py out of vLLM itself; the lookups here repeat its
+deploy/vllm/architectures.py generates that file from vLLM itself; the lookups here are the same as in its
 `_ModelRegistry.inspect_model_cls` and `_normalize_arch` (vllm/model_executor/models/registry.py).
 """
 
@@ -21,7 +21,7 @@ NATIVE = "native"  # no quantization
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """vllm.json."""
+    """The content of vllm.json."""
 
     versions: dict[str, str]  # vllm, transformers, torch
     architectures: dict[str, Kind]
@@ -46,15 +46,15 @@ class Resolved(msgspec.Struct, frozen=True):
 
 @cache
 def facts() -> Facts:
-    """The facts, read once."""
+    """Return the content of vllm.json, which is read once."""
     raw = files("libs.modelfiles").joinpath("vllm.json").read_bytes()
     return msgspec.json.decode(raw, type=Facts)
 
 
 def resolve(architectures: Iterable[str]) -> Resolved | None:
-    """The first of `architectures` that vLLM can run, or None.
+    """Return the first of `architectures` that vLLM can run, or None.
 
-    Raises: nothing; an architecture of remote code is not known here, whatever its auto_map says.
+    An architecture of remote code is not among them, even if the model's auto_map names one.
     """
     known = facts()
     for name in architectures:
@@ -70,7 +70,7 @@ def resolve(architectures: Iterable[str]) -> Resolved | None:
 
 
 def _converted(name: str) -> Kind | None:
-    """What `name` would serve as, if vLLM can make it out of an architecture that it has: LlamaModel embeds."""
+    """The kind of `name`, if vLLM can derive it from an architecture that it has: LlamaModel embeds."""
     known = facts()
     for suffix, kind in known.architecture_suffixes.items():
         if name.endswith(suffix):
@@ -80,7 +80,7 @@ def _converted(name: str) -> Kind | None:
 
 
 def why_unknown(architecture: str) -> tuple[str, str]:
-    """What to say about an architecture that did not resolve: message and fix."""
+    """Return message and fix for an architecture that `resolve` does not know."""
     known = facts()
     release = f"vLLM {known.versions['vllm']}"
     if last := known.dropped_architectures.get(architecture):

@@ -1,4 +1,4 @@
-"""Which files of a model vLLM would load.
+"""Selects the files of a model that vLLM would load.
 
 Source: `DefaultModelLoader._prepare_weights` (vllm/model_executor/model_loader/default_loader.py) and
 `filter_files_not_needed_for_inference` (weight_utils.py): the first pattern that matches anything at top level wins,
@@ -36,7 +36,7 @@ _PATTERNS: tuple[tuple[WeightFormat, str], ...] = (
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """The weights that count."""
+    """The files that vLLM would take for weights, index and configuration."""
 
     format: WeightFormat | None = None  # None: no file of weights
     files: list[str] = []  # before the index has its say
@@ -45,7 +45,7 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 def select(paths: Iterable[str]) -> Selection:
-    """The files that vLLM would take for weights, of all `paths` (relative, POSIX)."""
+    """Return what vLLM would load of `paths` (relative, POSIX)."""
     top = sorted(path for path in paths if "/" not in path and not path.startswith("."))
     if mistral := [path for path in top if _MISTRAL.fullmatch(path)]:
         config = MISTRAL_CONFIG if MISTRAL_CONFIG in top else CONFIG

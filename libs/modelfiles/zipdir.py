@@ -1,8 +1,7 @@
-"""The directory at the end of a zip file, and single members by range.
+"""Reads the directory at the end of a zip file, and single members by range.
 
-Source: PKWARE APPNOTE.TXT 4.3. Checks that do not decide what a reader would get (CRC, flags that only describe) are
-left to the caller, since readers differ in which of them they make; whatever two readers could understand differently
-is refused.
+Source: PKWARE APPNOTE.TXT 4.3. What does not change what a reader gets (CRC, descriptive flags) is left to the
+caller, since readers check different things; what two readers could understand differently is refused.
 """
 
 from __future__ import annotations
@@ -60,9 +59,9 @@ class BrokenZip(ValueError):
 
 
 def read_directory(size_bytes: int) -> Reader[list[Member] | None]:
-    """The members of the zip file of `size_bytes`, in the directory's order; None if it is no zip file.
+    """Return the members of the zip file of `size_bytes`, in the directory's order; None if it is no zip file.
 
-    A zip file is known by its end, so that whatever was put before it does not hide it.
+    A zip file is recognised by its end, also if other bytes come before it.
     Raises: BrokenZip, if the directory is broken or beyond the limits.
     """
     tail_start = max(0, size_bytes - _TAIL_BYTES)
@@ -123,7 +122,7 @@ def _wide_fields(extra: bytes) -> Iterator[int]:
 
 
 def read_member(member: Member, limit: int) -> Reader[bytes]:
-    """Up to `limit` bytes of the member's content, unpacked; without checking its CRC.
+    """Return up to `limit` bytes of the member's content, unpacked, without a check of its CRC.
 
     Raises: BrokenZip, if it is encrypted, packed in another way than deflate, or not where the directory says.
     """

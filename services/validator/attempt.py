@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class Attempt:
-    """Works under one lease; raises nothing but its own cancellation."""
+    """One attempt under one lease. Raises nothing but its own cancellation."""
 
     def __init__(self, lease: Lease[Claim], dependencies: Dependencies) -> None:
         self.claim = lease.claim
@@ -48,7 +48,7 @@ class Attempt:
         self._dependencies = dependencies
 
     async def run(self) -> None:
-        """Try, and record how it went."""
+        """Validate the model, and record the outcome."""
         claim = self.claim
         with telemetry.bind(request_id=claim.request_id, traceparent=claim.traceparent):
             try:
@@ -68,7 +68,7 @@ class Attempt:
             await self._try()
         except (Unavailable, NotFound) as error:
             await self._put_off(str(error))
-        except Exception as error:  # the edge of an attempt: whatever it is, it is no fault of the model's
+        except Exception as error:  # an error of ours is no fault of the model
             log.exception("validation failed", extra={"validation_id": claim.validation_id})
             await self._put_off(f"The model could not be checked ({type(error).__name__}: {error}).")
 
@@ -83,7 +83,7 @@ class Attempt:
         async with connection(self._dependencies.pool) as tx:
             kept = await store.kept_facts(tx, claim.project_id, [facts_key(file) for file in claim.files])
         known = await reader.compute(sum(map(len, kept.values())), partial(_decoded, kept))
-        # Shortly at first, so that models whose files can be read go before those that storage refuses
+        # Short at first, so that models whose files can be read are not delayed by those that storage refuses
         patience_s = min(MAX_PATIENCE_S, self._dependencies.config.first_patience_s * 2 ** min(claim.attempts - 1, 16))
         return await reader.read_model(claim.files, known, patience_s=patience_s)
 
@@ -127,7 +127,7 @@ class Attempt:
         await self._give_back(lambda tx: store.postpone(tx, self.claim, printable(reason, store.MAX_REASON), pause_s))
 
     async def _park(self, reason: str) -> None:
-        """Wait for minutes, then hours; each time for one more attempt."""
+        """Give the lease back for minutes, then hours; each time for one more attempt."""
         claim, config = self.claim, self._dependencies.config
         pause_s = min(LONGEST_PARK_S, config.first_park_s * 2 ** min(claim.parks, 16))
 

@@ -1,4 +1,4 @@
-"""What the validator is told."""
+"""The settings of the validator."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ class ValidatorConfig(ServiceConfig, frozen=True, kw_only=True):
     first_patience_s: Seconds = 1  # for one range at the first attempt; doubled at each one
     first_pause_s: Seconds = 0.5  # after the first attempt that fails; doubled at each one, up to 30 s
     first_park_s: Seconds = 60  # until a parked validation is tried again; doubled each time, up to four hours
-    forget_after_s: Seconds = 30 * DAY_S  # verdicts, to be told again; longer than the broker keeps any event
+    forget_after_s: Seconds = 30 * DAY_S  # verdicts, to be sent again; longer than the broker keeps any event
     forget_pieces_after_s: Seconds = 14 * DAY_S  # what was read of files

@@ -1,7 +1,7 @@
-"""How many parameters a model has, counted from the shapes of its tensors.
+"""Counts the parameters of a model from the shapes of its tensors.
 
-What is stored counts, tied weights once. Where weights are packed, several in an integer, they are unpacked by the bits
-that the configuration tells, and what only helps to unpack them (scales, zero points, indices) is no parameter.
+Stored tensors count, tied weights once. Where several weights are packed into an integer, each is counted, by the bits
+that the configuration names; tensors that only help to unpack them (scales, zero points, indices) do not count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FP4_METHODS = frozenset({"modelopt_fp4", "mxfp4", "gpt_oss_mxfp4", "fp_quant"})
 
 
 class Count(msgspec.Struct, frozen=True):
-    """What was counted."""
+    """The result of `count`."""
 
     parameters: int
     dtype: str | None  # that holds most of them, as stored
@@ -52,7 +52,7 @@ def _per_element(name: str, dtype: str, bits: int | None, method: str) -> int:
 
 
 def _bits(quantization: Json, method: str) -> int | None:
-    """Bits of one weight; None where it is not told."""
+    """Bits of one weight; None where the configuration does not say."""
     if method in _FP4_METHODS:
         return 4
     for key in ("bits", "w_bit", "num_bits"):

@@ -1,6 +1,6 @@
-"""What a model card says of itself: the YAML between the first two lines of `---` in README.md.
+"""Reads the front matter of a model card: the YAML between the first two lines of `---` in README.md.
 
-Only what is asked for is read, in the forms that model cards use: `key: value`, `key: [a, b]` and a list of `- item`
+Only the forms that model cards use are read: `key: value`, `key: [a, b]` and a list of `- item`
 lines. Source: https://huggingface.co/docs/hub/model-cards#model-card-metadata.
 """
 
@@ -20,7 +20,7 @@ _LICENSES = (
 
 
 def read(card: bytes) -> dict[str, list[str]]:
-    """The card's fields, each as a list of its values; empty if the card has no front matter."""
+    """Return the fields of a card, each as a list of its values; empty if the card has no front matter."""
     lines = card.decode("utf-8", "replace").lstrip("\ufeff").splitlines()
     if not lines or lines[0].strip() != "---":
         return {}
@@ -39,7 +39,7 @@ def read(card: bytes) -> dict[str, list[str]]:
 
 
 def license_name(card: bytes, license_text: bytes) -> str | None:
-    """The license's identifier from the card, or from the words that LICENSE begins with."""
+    """Return the identifier of the license, from the card, or from the first words of the LICENSE file."""
     fields = read(card)
     for key in ("license_name", "license"):
         if (values := fields.get(key)) and values[0] not in ("", "other", "unknown"):

@@ -1,4 +1,4 @@
-"""What serving a model takes: its weights, and the KV cache of what it is asked."""
+"""The GPU memory that serving a model takes: for its weights, and for the KV cache of a sequence."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _CACHELESS_LAYERS = frozenset({"linear_attention", "mamba", "mamba2", "recurrent
 
 
 def need(weights_bytes: int, config: ModelConfig | None, *, generates: bool) -> MemoryNeed:
-    """The memory for `weights_bytes` of weights and one sequence of full context; a model that does not generate keeps
-    no KV cache."""
+    """Return the memory for `weights_bytes` of weights and one sequence of full context.
+
+    A model that does not generate keeps no KV cache.
+    """
     per_token = kv_bytes_per_token(config) if config and generates else None
     cache = (per_token or 0) * (config.context_length or 0) if config else 0
     wanted = weights_bytes + cache + _WORKSPACE_BYTES
@@ -30,9 +32,10 @@ def need(weights_bytes: int, config: ModelConfig | None, *, generates: bool) -> 
 
 
 def kv_bytes_per_token(config: ModelConfig) -> int | None:
-    """Bytes of KV cache for one token over all layers, in the type of the weights; None where the config does not tell.
+    """Return the bytes of KV cache for one token over all layers; None where the configuration does not say.
 
-    Layers of sliding attention count in full, which is right until a sequence outgrows their window.
+    They have the type of the weights. Layers of sliding attention count in full, which is right until a sequence
+    outgrows their window.
     """
     values, layers = config.kv_values_per_layer, config.num_layers
     if values is None or layers is None:

@@ -1,4 +1,4 @@
-"""What the registry shows of a model, from its headers and small files."""
+"""The metadata of a model, which the registry shows, from its headers and small files."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ _NO_TORCH_TYPE = ("F6_E2M3", "F6_E3M2")
 
 
 def gather(model: Model) -> ModelMetadata:
-    """The metadata of the model; None wherever nothing tells, or nothing that could be true."""
+    """Return the metadata of the model. A field is None where no file says it, or says something impossible."""
     ggufs = [model.ggufs[path] for path in model.loaded if path in model.ggufs]
-    told = _of_gguf(model, ggufs) if ggufs else _of_tensors(model)
-    return _sane(told)
+    gathered = _of_gguf(model, ggufs) if ggufs else _of_tensors(model)
+    return _sane(gathered)
 
 
-def _sane(told: S) -> S:
-    """`told` without numbers and texts that only an attacker writes."""
-    return msgspec.structs.replace(told, **{name: _sane_value(getattr(told, name)) for name in told.__struct_fields__})
+def _sane(gathered: S) -> S:
+    """`gathered` without numbers and texts that only an attacker would write."""
+    names = gathered.__struct_fields__
+    return msgspec.structs.replace(gathered, **{name: _sane_value(getattr(gathered, name)) for name in names})
 
 
 def _sane_value(value: object) -> object:
@@ -72,20 +73,20 @@ def _of_tensors(model: Model) -> ModelMetadata:
 
 
 def _of_gguf(model: Model, ggufs: list[GgufHeader]) -> ModelMetadata:
-    told = next((header for header in ggufs if header.architecture), ggufs[0])
-    vocabulary = told.number("vocab_size") or told.keys.get("tokenizer.ggml.tokens")
-    license_key = told.keys.get("general.license")
+    header = next((header for header in ggufs if header.architecture), ggufs[0])
+    vocabulary = header.number("vocab_size") or header.keys.get("tokenizer.ggml.tokens")
+    license_key = header.keys.get("general.license")
     return ModelMetadata(
         format="gguf",
-        architecture=(_architecture(model) or told.architecture),
+        architecture=(_architecture(model) or header.architecture),
         quantization="gguf",
-        context_length=told.number("context_length"),
+        context_length=header.number("context_length"),
         parameter_count=sum(header.parameter_count for header in ggufs),
-        hidden_size=told.number("embedding_length"),
-        num_layers=told.number("block_count"),
+        hidden_size=header.number("embedding_length"),
+        num_layers=header.number("block_count"),
         vocab_size=vocabulary if isinstance(vocabulary, int) else None,
         dtype=max(ggufs, key=lambda header: header.parameter_count).dtype,
-        workload_type=_workload(model, str(told.keys.get("general.name", ""))),
+        workload_type=_workload(model, str(header.keys.get("general.name", ""))),
         license=license_key if isinstance(license_key, str) else _license(model),
         memory=gpu_memory.need(sum(model.sizes[path] for path in model.loaded), None, generates=True),
         deployable=False,
@@ -145,12 +146,18 @@ def _license(model: Model) -> str | None:
 def _workload(model: Model, *names: str) -> WorkloadType:
     card = frontmatter.read(model.documents.get("README.md", b""))
     whole = model.config.whole if model.config else {}
-    told = [whole.get("_name_or_path"), whole.get("model_type"), _architecture(model), *names, *card.get("tags", [])]
+    names_of_model = [
+        whole.get("_name_or_path"),
+        whole.get("model_type"),
+        _architecture(model),
+        *names,
+        *card.get("tags", []),
+    ]
     template = model.documents.get("chat_template.jinja") or model.documents.get("tokenizer_config.json", b"")
     return workload.guess(
         kind=model.resolved.kind if model.resolved else None,
         sentence_transformer="modules.json" in model.sizes,
-        names=[name for name in told if isinstance(name, str)],
+        names=[name for name in names_of_model if isinstance(name, str)],
         chat_template=template.decode("utf-8", "replace"),
         languages=len(card.get("language", [])),
     )

@@ -1,4 +1,4 @@
-"""What the validator counts, beside what every service does."""
+"""Metrics of the validator, beside those of every service."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _SLOWEST_BYTES_S = 1024 * 1024  # what a request for many bytes is given time fo
 MAX_PATIENCE_S = 60.0
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
-# Files that the rules read, and how much of them
+# Files whose content the rules look at, and how many bytes of each are read
 _DOCUMENTS = {
     weights.CONFIG: hfconfig.MAX_CONFIG_BYTES,
     weights.MISTRAL_CONFIG: hfconfig.MAX_CONFIG_BYTES,
@@ -55,10 +55,10 @@ _DOCUMENTS = {
 
 
 class Ranges(Protocol):
-    """Where bytes come from: libs.blobs.Blobs."""
+    """Where bytes are read from: libs.blobs.Blobs."""
 
     async def read(self, key: str, start: int, length: int) -> bytes:
-        """A range; shorter where the object ends. Raises: ObjectNotFound; Unavailable."""
+        """Return a range of an object, shorter where the object ends. Raises: ObjectNotFound; Unavailable."""
 
 
 class ModelReader:
@@ -109,7 +109,7 @@ class ModelReader:
         _add_all(gathered, equal, of_file)
 
     async def fetch(self, file: StoredFile, wanted: Range, patience_s: float) -> bytes:
-        """One range of `file`, whole.
+        """Return one range of `file`, whole.
 
         Raises: ObjectNotFound; Unavailable, also if storage has less than that of the file, or takes too long.
         """
@@ -129,39 +129,41 @@ class ModelReader:
 
     @asynccontextmanager
     async def alone_if_heavy(self, size_bytes: int) -> AsyncIterator[None]:
-        """Fetch and parse `size_bytes` within this: very many bytes one file at a time, since a header of 100 MB
-        becomes several hundred MB of objects."""
+        """Fetch and parse `size_bytes` within this context: many bytes only one file at a time.
+
+        A header of 100 MB becomes several hundred MB of objects.
+        """
         async with self._heavy if size_bytes >= _HEAVY_BYTES else nullcontext():
             yield
 
     async def compute(self, size_bytes: int, work: Callable[[], T]) -> T:
-        """Do `work` on `size_bytes`: at once if they are few, else in a thread."""
+        """Run `work`, which handles `size_bytes`: in a thread, unless they are few."""
         return work() if size_bytes < _INLINE_BYTES else await asyncio.to_thread(work)
 
 
 class _Source:
-    """One file, read by ranges; what is read twice is fetched once where it is small."""
+    """One file, read by ranges; its beginning is fetched once."""
 
     def __init__(self, reader: ModelReader, file: StoredFile, patience_s: float) -> None:
         self._reader = reader
         self._file = file
         self._patience_s = patience_s
-        self._front = b""  # what is known of the file's beginning
+        self._front = b""  # the beginning of the file, as far as it was fetched
         self.bytes_read = 0
 
     async def load(self, limit: int) -> bytes:
-        """The file's first `limit` bytes."""
+        """Return the first `limit` bytes of the file."""
         wanted = min(limit, self._file.size_bytes)
         if len(self._front) < wanted:
             self._front = await self._fetch(Range(0, wanted))
         return self._front
 
     def begins_with(self, prefix: bytes) -> bool:
-        """Whether what is loaded begins so."""
+        """Whether the loaded bytes begin with `prefix`."""
         return self._front.startswith(prefix)
 
     async def drive(self, reader: Reader[T]) -> T:
-        """Feed `reader` until it is done. Raises: whatever it raises."""
+        """Feed `reader` until it is done. Raises what it raises."""
         step = _advance(reader, None)
         while not isinstance(step, _Done):
             async with self._reader.alone_if_heavy(step.length):
@@ -183,7 +185,7 @@ class _Source:
 
 
 class _Done(msgspec.Struct, frozen=True):
-    """What a reader returned; a StopIteration does not travel through futures."""
+    """What a reader returned; a StopIteration cannot be raised through a future."""
 
     result: Any
 

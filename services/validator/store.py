@@ -1,7 +1,7 @@
 """All SQL of the validator.
 
-A validation is a row until its verdict is written; the verdict is written once and never changed. Whoever works on a
-validation holds a lease, whose number (`fence`) guards every statement on its behalf.
+A validation is a row until its verdict is written; the verdict is written once and never changed. A process works on a
+validation under a lease, whose number (`fence`) guards every statement of that work.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FACTS = Retention(table="inspected", key="ctid", age="kept_at")
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found out in one validation."""
+    """The result of one validation."""
 
     report: Report
     decided_at: datetime  # UTC
@@ -56,7 +56,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str
     files: list[StoredFile]
     fence: int
-    attempts: int  # begun since it was asked for or resumed, this one too
+    attempts: int  # begun since it was requested or resumed, counting this one
     parks: int  # how often it was parked
     request_id: str | None
     traceparent: str | None
@@ -67,11 +67,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return self.validation_id
 
 
-# What the event says
+# Requests
 
 
 async def queue(tx: Tx, event: ModelValidationRequested) -> bool:
-    """Let a validation wait to be claimed; False if it already does, or has its verdict."""
+    """Queue a validation to be claimed. Returns False if it is queued already, or has its verdict."""
     context = telemetry.current()
     added = await tx.fetchval(
         """
@@ -92,13 +92,13 @@ async def queue(tx: Tx, event: ModelValidationRequested) -> bool:
 
 
 async def find(tx: Tx, validation_id: str) -> Verdict | None:
-    """The verdict of this validation, if there is one."""
+    """Return the verdict of this validation, if there is one."""
     row = await tx.fetchrow("SELECT report, decided_at FROM verdict WHERE validation_id = $1", validation_id)
     return row and msgspec.convert(dict(row), Verdict)
 
 
 async def find_parked(tx: Tx, validation_id: str) -> Parked | None:
-    """Why this validation is parked, if it is."""
+    """Return why this validation is parked, if it is."""
     row = await tx.fetchrow(
         f"SELECT {columns(Parked)} FROM validation WHERE validation_id = $1 AND state = 'parked'",
         validation_id,
@@ -107,7 +107,7 @@ async def find_parked(tx: Tx, validation_id: str) -> Parked | None:
 
 
 async def resume(tx: Tx, validation_id: str) -> None:
-    """Let a validation that is put off or parked be claimed now, with all its attempts before it."""
+    """Let a postponed or parked validation be claimed now, with all its attempts again."""
     await tx.execute(
         """
         UPDATE validation SET state = 'queued', attempts = 0, parks = 0, not_before = now()
@@ -242,7 +242,7 @@ async def finish(tx: Tx, claim: Claim, verdict: Verdict) -> Verdict | None:
     return verdict if held else None
 
 
-# What was read of files
+# Facts read of files
 
 
 async def kept_facts(tx: Tx, project_id: str, keys: Sequence[FactsKey]) -> dict[FactsKey, bytes]:

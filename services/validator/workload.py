@@ -1,4 +1,4 @@
-"""What a model is for, guessed from what it says of itself."""
+"""Guesses what a model is for, from its names, its chat template and its languages."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def guess(
     chat_template: str,
     languages: int,
 ) -> WorkloadType:
-    """The workload type.
+    """Return the workload type.
 
     `names`: architecture, model type, name or path, title, tags; `languages`: how many the model card lists.
     """
     if sentence_transformer or kind in ("embed", "reward", "classify"):
         return "embedding"
-    told = [name for name in names if name]
-    if any(_CODE.search(_NOT_CODE.sub("", name)) for name in told):
+    given = [name for name in names if name]
+    if any(_CODE.search(_NOT_CODE.sub("", name)) for name in given):
         return "code"
-    if "<think>" in chat_template or "enable_thinking" in chat_template or any(map(_REASONING.search, told)):
+    if "<think>" in chat_template or "enable_thinking" in chat_template or any(map(_REASONING.search, given)):
         return "reasoning"
-    if languages >= _MANY_LANGUAGES or any(map(_MULTILINGUAL.search, told)):
+    if languages >= _MANY_LANGUAGES or any(map(_MULTILINGUAL.search, given)):
         return "multilingual"
     return "chat"

@@ -58,6 +58,4 @@ def test_the_database_accepts_every_format() -> None:
 
 @by_name
 def test_the_command_names_it(name: ArchiveFormat) -> None:
-    assert ARCHIVES[name].suffixes[0] in (upload.help or ""), (
-        f"libs/cli/uploads.py: no help on {name}"
-    )
+    assert ARCHIVES[name].suffixes[0] in (upload.help or ""), f"libs/cli/uploads.py: no help on {name}"

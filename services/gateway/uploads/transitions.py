@@ -178,7 +178,7 @@ async def unpack(tx: Tx, upload: Upload, extracted: ArchiveExtracted) -> list[Ev
         return []
     if stream.of_one_file:
         [file] = extracted.files
-        await files.take_unpacked(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
+        await files.record_unpacked(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
     else:
         await files.insert_unpacked(tx, upload.id, extracted.files)
     if upload.status == states.OPEN or any(other.pending for other in await streams.of_upload(tx, upload.id)):
@@ -195,7 +195,7 @@ async def register(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     UploadFailed, if files are missing without which no model is; nothing for an upload that is open again.
     """
     if await files.unmark_vanished(tx, upload.id, upload.project_id, VANISHED):
-        await _reopen(tx, upload)
+        await reopen(tx, upload)
         return []
     brought = [
         StoredFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256, key=file.key)
@@ -224,12 +224,13 @@ async def refuse_file(tx: Tx, upload: Upload, stream: Stream, finding: Finding, 
     await parts.remove(tx, stream.id)
     await streams.remove(tx, stream.id)
     await files.refuse(tx, upload.id, stream.number, finding.sentence())
-    await _reopen(tx, upload)
+    await reopen(tx, upload)
     dropped = [*keys, *([stream.key] if stream.key else [])]
     return [ObjectDropped(project_id=upload.project_id, keys=dropped, reason=finding.rule, at=at)]
 
 
-async def _reopen(tx: Tx, upload: Upload) -> None:
+async def reopen(tx: Tx, upload: Upload) -> None:
+    """A file of a directory has to be sent again: processing -> open; nothing, if the upload is open."""
     if await uploads.move(tx, upload.id, states.REOPEN):
         await model_transitions.reopen(tx, upload.model_id)
         await notify(tx, UPLOAD_CHANGED, upload.id)

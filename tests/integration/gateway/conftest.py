@@ -11,8 +11,8 @@ from libs.bus import Bus
 from libs.db import connection
 from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
+from tests.integration.gateway.harness import CHUNK, PROJECT, Uploads
 from tests.integration.gateway.serving import OPERATOR_KEY, any_key, serving
-from tests.integration.gateway.uploading import CHUNK, PROJECT, Uploads
 from tests.support.fixtures import PoolFor, SignalsFor
 
 _CONFIG = GatewayConfig(database_url="", nats_url="", s3_url="", operator_key=OPERATOR_KEY, chunk_size_bytes=CHUNK)

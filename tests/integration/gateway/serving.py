@@ -15,7 +15,7 @@ from services.gateway.projects.access import ProjectKey
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.identifiers import digest_of
 from services.gateway.routes import ROUTES
-from tests.integration.gateway.uploading import PROJECT, Uploads
+from tests.integration.gateway.harness import PROJECT, Uploads
 
 OPERATOR_KEY = "operator-key-of-the-tests"
 KEY = "xero_test_secret"  # of PROJECT

@@ -14,6 +14,7 @@ from services.gateway.models import registration, transitions
 from services.gateway.models.handlers import drop_unclaimed
 from services.gateway.models.store import models, validations
 from services.gateway.models.store.models import CreatedRow, ListedModelRow, ModelRow, VersionRow
+from tests.integration.gateway.harness import NOON, Uploads
 from tests.integration.gateway.large import (
     LARGE_PROJECT,
     LARGE_TABLES,
@@ -21,7 +22,6 @@ from tests.integration.gateway.large import (
     large_key,
     large_model,
 )
-from tests.integration.gateway.uploading import NOON, Uploads
 from tests.support.plans import recorded, sequential_scans
 
 KEYS = [large_key(n) for n in range(50)] + [member_key(LARGE_PROJECT, "gone", 0, 1, n) for n in range(50)]

@@ -22,7 +22,7 @@ from libs.contracts import (
     encode_event,
     event_type,
 )
-from tests.integration.validator.given import NOON, Given
+from tests.integration.validator.harness import NOON, Validator
 from tests.support.bus import stored
 from tests.support.eventually import eventually
 from tests.support.fixtures import StartService
@@ -61,9 +61,9 @@ async def verdict(bus: Bus, request: ModelValidationRequested) -> Verdict:
     return told[0]
 
 
-async def test_a_request_on_the_bus_is_answered_on_the_bus(start: Start, bus: Bus, given: Given) -> None:
+async def test_a_request_on_the_bus_is_answered_on_the_bus(start: Start, bus: Bus, validator: Validator) -> None:
     process = await start()
-    good, bad = await given.model(given_llama()), await given.model({"config.json": b"{}"})
+    good, bad = await validator.model(given_llama()), await validator.model({"config.json": b"{}"})
     await publish(bus, good)
     await publish(bus, bad)
 
@@ -74,13 +74,13 @@ async def test_a_request_on_the_bus_is_answered_on_the_bus(start: Start, bus: Bu
     assert await process.wait() == 0
 
 
-async def test_killed_while_it_reads_it_is_replaced(start: Start, bus: Bus, stack: Stack, given: Given) -> None:
-    request = await given.model(given_llama(shards=8, layers=8))
+async def test_killed_while_it_reads_it_is_replaced(start: Start, bus: Bus, stack: Stack, validator: Validator) -> None:
+    request = await validator.model(given_llama(shards=8, layers=8))
     first = await start(lease_s=1)
     with stack.paused("s3"):
         await publish(bus, request)
         claimed = "SELECT true FROM validation WHERE leased_by IS NOT NULL"
-        await eventually(lambda: given.pool.fetchval(claimed), timeout_s=60)
+        await eventually(lambda: validator.pool.fetchval(claimed), timeout_s=60)
         first.kill()
         await first.wait()
 

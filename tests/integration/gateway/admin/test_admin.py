@@ -30,10 +30,10 @@ from services.gateway.models.sweepers import give_verdicts_up
 from services.gateway.projects.access import OPERATOR
 from services.gateway.uploads.store import deadlines
 from services.gateway.uploads.sweepers import ask_extractor_again
+from tests.integration.gateway.harness import FILES, NOON, PROJECT, STALE_AFTER, Uploads, extracted
 from tests.integration.gateway.models.test_verdicts import DAYS, asked_through_all_pauses
 from tests.integration.gateway.models.verdicts import asked_for, parked
 from tests.integration.gateway.serving import OPERATOR_KEY, serving
-from tests.integration.gateway.uploading import FILES, NOON, PROJECT, STALE_AFTER, Uploads, extracted
 from tests.support.bus import running
 from tests.support.eventually import eventually
 from tests.support.fixtures import PoolFor

@@ -23,8 +23,8 @@ from services.gateway.models import registration, transitions
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store.files import Claimed
 from services.gateway.models.sweepers import ask_verdicts_again
+from tests.integration.gateway.harness import FILES, NOON, PROJECT, STALE_AFTER, Uploads
 from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, report
-from tests.integration.gateway.uploading import FILES, NOON, PROJECT, STALE_AFTER, Uploads
 from tests.support.eventually import eventually
 
 LATER = NOON + timedelta(hours=1)

@@ -10,9 +10,9 @@ import pytest
 
 from libs.contracts import Finding
 from libs.db import connection
+from tests.integration.gateway.harness import FILES, PROJECT, Uploads
 from tests.integration.gateway.models.verdicts import report
 from tests.integration.gateway.serving import with_a_key
-from tests.integration.gateway.uploading import FILES, PROJECT, Uploads
 from tests.support.plans import counted
 
 MODELS = 41

@@ -5,8 +5,8 @@ from __future__ import annotations
 from libs.contracts import ModelRegistered, ObjectDropped, ObjectUnclaimed
 from libs.contracts.keys import member_key, part_key
 from services.gateway.models.handlers import KEYS_AT_ONCE
+from tests.integration.gateway.harness import FILES, NOON, PROJECT, Uploads
 from tests.integration.gateway.models.verdicts import asked_for
-from tests.integration.gateway.uploading import FILES, NOON, PROJECT, Uploads
 
 
 async def test_unclaimed_objects_are_dropped_unless_a_model_or_a_live_upload_claims_them(uploads: Uploads) -> None:

@@ -8,8 +8,8 @@ from libs.contracts import ModelRejected, ModelValidated, ModelValidationRequest
 from libs.db import connection
 from services.gateway.deadlines import PAUSES
 from services.gateway.models.sweepers import ask_verdicts_again, give_verdicts_up
-from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, give_up_event, parked, report
-from tests.integration.gateway.uploading import FILES, NOON, STALE_AFTER, Uploads
+from tests.integration.gateway.harness import FILES, NOON, STALE_AFTER, Uploads
+from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, parked, report
 
 DAYS = timedelta(days=7)
 
@@ -106,7 +106,7 @@ async def test_an_error_of_ours_parks_the_model_and_its_verdict_is_asked_for_aga
     asked = await asked_for(uploads, done["model_id"])
     verdict = ModelValidated(model_id=done["model_id"], validation_id=asked.validation_id, report=report(), at=NOON)
     for event in (asked, verdict):
-        await give_up_event(uploads, event)
+        await uploads.give_up(event, "validator")
         model = await uploads.model(done["model_id"])
         assert model["status"] == "validating"
         assert "ZeroDivisionError" in model["status_reason"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from libs.bus import DeadLetter
 from libs.contracts import (
     Event,
     Finding,
@@ -12,13 +11,8 @@ from libs.contracts import (
     ModelValidationParked,
     ModelValidationRequested,
     Report,
-    encode_event,
-    event_type,
 )
-from libs.db import transaction
-from libs.outbox import emit
-from services.gateway.handlers import handlers
-from tests.integration.gateway.uploading import NOON, Uploads
+from tests.integration.gateway.harness import NOON, Uploads
 
 SYMLINK = Finding(rule="tar-symlink", severity="error", message="is a link.", fix="Use tar -h.", file="a.json")
 
@@ -39,20 +33,3 @@ def parked(asked: ModelValidationRequested, retry_at: datetime, reason: str = "s
     return ModelValidationParked(
         model_id=asked.model_id, validation_id=asked.validation_id, reason=reason, retry_at=retry_at, at=NOON
     )
-
-
-async def give_up_event(uploads: Uploads, event: Event, reason: str = "ZeroDivisionError: division by zero") -> None:
-    """A service gave the event up: what the gateway does about the dead letter."""
-    letter = DeadLetter(
-        consumer="validator",
-        subject=event_type(event),
-        event_type=event_type(event),
-        event_id=event.id,
-        reason=reason,
-        error_type="ZeroDivisionError",
-        delivered=8,
-        original=encode_event(event),
-        at=NOON,
-    )
-    async with transaction(uploads.pool) as tx:
-        await emit(tx, await handlers.letters[event_type(event)].handle(letter, event, tx))

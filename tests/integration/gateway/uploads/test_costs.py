@@ -22,8 +22,8 @@ from services.gateway.uploads.sweepers import (
     give_up_uploads,
     prune_uploads,
 )
+from tests.integration.gateway.harness import CHUNK, FILES, PROJECT, STALE_AFTER, Uploads, part
 from tests.integration.gateway.serving import with_a_key
-from tests.integration.gateway.uploading import CHUNK, FILES, PROJECT, STALE_AFTER, Uploads, part
 
 LARGE = ("upload", "upload_stream", "upload_part", "upload_file", "upload_transfer", "upload_transfer_part", "blob")
 ROWS = 100_000

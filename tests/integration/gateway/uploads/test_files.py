@@ -8,7 +8,7 @@ import hashlib
 from libs.contracts import (
     ModelRegistered,
 )
-from tests.integration.gateway.uploading import FILES, NOON, Uploads, extracted
+from tests.integration.gateway.harness import FILES, NOON, Uploads, extracted
 
 
 async def test_a_directory_is_sent_file_by_file(uploads: Uploads) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from libs.bus import DeadLetter
 from libs.contracts import (
     ArchiveProgressed,
     ArchiveRejected,
@@ -13,14 +12,10 @@ from libs.contracts import (
     UploadExpired,
     UploadFailed,
     UploadOpened,
-    encode_event,
-    event_type,
 )
-from libs.db import transaction
-from services.gateway.handlers import handlers
 from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.sweepers import ask_extractor_again, expire_uploads
-from tests.integration.gateway.uploading import NOON, STALE_AFTER, Uploads, extracted
+from tests.integration.gateway.harness import NOON, STALE_AFTER, Uploads, extracted
 
 SYMLINK = Finding(rule="tar-symlink", severity="error", message="is a link.", fix="Use tar -h.", file="a.json")
 NEXT = timedelta(minutes=1)
@@ -123,21 +118,7 @@ async def test_a_session_that_expires_leaves_its_model_in_error(uploads: Uploads
 async def test_a_dead_letter_parks_its_upload_and_shows_the_reason(uploads: Uploads) -> None:
     opened = await given_part(uploads)
     [event] = await uploads.emitted(UploadOpened)
-    letter = DeadLetter(
-        consumer="extractor",
-        subject="upload.opened.v1",
-        event_type=event_type(event),
-        event_id=event.id,
-        reason="ZeroDivisionError: division by zero",
-        error_type="ZeroDivisionError",
-        delivered=8,
-        request_id=None,
-        original=encode_event(event),
-        at=NOON,
-    )
-    handle = handlers.letters[event_type(event)].handle
-    async with transaction(uploads.pool) as tx:
-        await handle(letter, event, tx)
+    await uploads.give_up(event, "extractor")
 
     shown = await uploads.call("GET", f"uploads/{opened['session_id']}")
     assert shown["status"] == "open"

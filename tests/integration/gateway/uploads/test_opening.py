@@ -1,4 +1,4 @@
-"""Sessions are opened once, however often a client asks under one Idempotency-Key."""
+"""Uploads are opened: once under one Idempotency-Key, each as a version of its own, and for what may be asked for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from services.gateway.uploads.sweepers import prune_uploads
-from tests.integration.gateway.uploading import FILES, Uploads
+from tests.integration.gateway.harness import FILES, Uploads
 
 ARCHIVE: dict[str, Any] = {"model_name": "tiny", "archive_size": 10, "archive_format": "tar"}
 DIRECTORY: dict[str, Any] = {"model_name": "tiny", "files": [{"relative_path": "config.json", "size": 2}]}
@@ -55,3 +57,44 @@ async def test_a_slot_says_whether_hashing_its_file_first_can_save_sending_it(up
         (True, False),
         (False, False),
     ]
+
+
+async def test_versions_of_a_name_and_which_is_the_latest(uploads: Uploads) -> None:
+    first = await uploads.upload_directory(FILES)
+    assert first["version"] == "1.0.0"
+    await uploads.validate(first["model_id"])
+    second = await uploads.upload_directory({**FILES, "more.txt": b"1"})
+    assert second["version"] == "1.1.0"
+    assert (await uploads.model("tiny"))["id"] == first["model_id"]
+
+    await uploads.validate(second["model_id"])
+    assert (await uploads.model("tiny"))["id"] == second["model_id"]
+    assert (await uploads.model(first["model_id"]))["is_latest"] is False
+    taken = {"model_name": "tiny", "archive_size": 1, "archive_format": "tar", "version": "1.1.0"}
+    assert (await uploads.call("POST", "uploads/archive", 409, json=taken))["error"]["param"] == "version"
+
+
+async def test_racing_uploads_of_one_name_get_versions_of_their_own(uploads: Uploads) -> None:
+    opened = await asyncio.gather(*(uploads.open_archive(1) for _ in range(8)))
+    assert len({each["version"] for each in opened}) == 8
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("model_name", "", "model_name"),
+        ("model_name", " blank", "printable characters"),
+        ("model_name", "line\n", "printable characters"),
+        ("version", "1.0.0\n", "a version of up to 64"),
+        ("sha256", "0" * 63, "64 hexadecimal digits"),
+        ("archive_size", 0, "archive_size"),
+        ("archive_format", "zip", "'tar', 'tar.bz2', 'tar.gz'"),
+    ],
+)
+async def test_a_wrong_field_is_named_with_what_it_should_be(
+    uploads: Uploads, field: str, value: str | int, expected: str
+) -> None:
+    body = {"model_name": "tiny", "archive_size": 1, "archive_format": "tar"} | {field: value}
+    error = (await uploads.call("POST", "uploads/archive", 400, json=body))["error"]
+    assert error["param"] == field
+    assert expected in error["message"]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
 
 from libs.contracts import (
     Event,
@@ -14,7 +17,7 @@ from libs.contracts import (
     UploadOpened,
     UploadPartStored,
 )
-from tests.integration.gateway.uploading import CHUNK, FILES, Uploads, extracted, part
+from tests.integration.gateway.harness import CHUNK, FILES, PROJECT, Uploads, extracted, part
 
 
 async def test_the_documented_answers_of_an_archive(uploads: Uploads) -> None:
@@ -178,3 +181,21 @@ async def test_an_archive_without_what_a_model_needs_fails_at_complete(uploads: 
     assert model["status"] == "error"
     assert "config.json" in model["status_reason"]
     assert len(await uploads.emitted(UploadFailed)) == 1
+
+
+async def test_a_body_for_which_there_is_no_slot_is_refused_before_it_is_read(uploads: Uploads) -> None:
+    session = (await uploads.open_archive(2 * CHUNK))["session_id"]
+    slots = uploads.dependencies.incoming
+    slots._wait_s = 0.01
+
+    async def body() -> AsyncIterator[bytes]:
+        pytest.fail("nobody asked for the body")
+        yield b""
+
+    async with AsyncExitStack() as held:
+        for _ in range(slots.per_tenant):
+            await held.enter_async_context(slots.take(PROJECT))
+        url = f"/v1/uploads/{session}/parts?part_number=0"
+        async with uploads.client.post(url, data=body(), headers={"Expect": "100-continue"}) as refused:
+            assert (refused.status, int(refused.headers["Retry-After"]) > 0) == (503, True)
+    await uploads.send_part(session, 0, part(0))

@@ -4,54 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 import zlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
 
 from libs.blobs import Blobs
-from libs.contracts import ArchiveExtracted, ObjectDropped, StoredFile, UploadOpened
+from libs.contracts import ObjectDropped, UploadOpened
 from libs.db import connection
 from libs.errors import Unavailable
-from services.gateway.uploads.receiving import Span, parse_content_range
-from services.gateway.uploads.routes import chunks
-from tests.integration.gateway.uploading import NOON, Uploads, sent
+from tests.integration.gateway.harness import Uploads, sent
+from tests.integration.gateway.uploads.given import (
+    FILE,
+    MIB,
+    PART,
+    content,
+    given_session,
+    hashed,
+    key_of_file,
+    sha256_of,
+    span,
+    stored_key,
+)
 from tests.support.eventually import eventually
-
-MIB = 1024 * 1024
-PART = 16 * MIB
-FILE = "model.safetensors"
-
-
-def sha256_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def content(size: int, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(size)
-
-
-def span(start: int, end: int, total: int) -> str:
-    return f"{start}-{end - 1}/{total}"
-
-
-async def given_session(uploads: Uploads, data: bytes, **more: str) -> str:
-    """A directory of config.json, which is sent, and one file of this content."""
-    opened = await uploads.open_directory({"config.json": b"{}", FILE: data}, **more)
-    session: str = opened["session_id"]
-    await uploads.send_file(session, "config.json", b"{}")
-    return session
-
-
-async def stored_key(uploads: Uploads, session: str) -> str | None:
-    async with connection(uploads.pool) as tx:
-        key: str | None = await tx.fetchval(
-            "SELECT key FROM upload_file WHERE upload_id = $1 AND path = $2", session, FILE
-        )
-        return key
 
 
 async def test_a_large_file_in_one_request_has_its_digest_at_its_end(uploads: Uploads) -> None:
@@ -89,7 +65,7 @@ async def test_a_broken_connection_loses_the_unfinished_part_and_another_replica
     assert opened.stream.key is not None
     assert await uploads.sha256(opened.stream.key) == sha256_of(data)
     assert (await uploads.complete(session, status=202))["status"] == "processing"
-    await uploads.deliver(_hashed(session, opened, data))
+    await uploads.deliver(hashed(session, opened, data))
     assert (await uploads.complete(session))["total_size"] == len(data) + 2
 
 
@@ -185,7 +161,7 @@ async def test_of_concurrent_writers_of_one_file_the_bytes_count_once(uploads: U
 
     await asyncio.gather(*(write(gateway) for gateway in (uploads, replica, uploads)))
 
-    key = await _only_key(uploads, session)
+    key = await key_of_file(uploads, session)
     assert await uploads.sha256(key) == sha256_of(data)
 
 
@@ -260,107 +236,6 @@ async def test_a_whole_file_sent_again_starts_again(uploads: Uploads) -> None:
     assert received["checksum"] == sha256_of(data)
 
 
-async def test_large_chunks_in_any_order_become_one_object_in_place(uploads: Uploads) -> None:
-    data = content(23 * MIB + 7)
-    chunk = 6 * MIB
-    session = await given_session(uploads, data)
-
-    async def send(number: int, status: int = 200) -> dict[str, object]:
-        path = f"{FILE}?part_count=4&part_number={number}"
-        return await uploads.send_file(session, path, data[number * chunk : (number + 1) * chunk], status)
-
-    await send(3)
-    await asyncio.gather(send(1), send(1), send(0))
-    state = (await uploads.call("GET", f"uploads/{session}"))["files"][1]
-    assert (state["status"], state["received"], state["missing"]) == ("partial", [[0, 1], [3, 3]], [[2, 2]])
-    assert (await uploads.complete(session, status=409))["error"]["missing"] == [FILE]
-    last = await send(2)
-    assert (last["checksum"], last["uploaded_file_count"]) == (
-        hashlib.sha256(data[2 * chunk : 3 * chunk]).hexdigest(),
-        2,
-    )
-    again = await send(2, status=409)
-    assert "stored already" in again["error"]["message"]  # type: ignore[index]
-
-    [opened] = await uploads.emitted(UploadOpened)
-    assert opened.stream.format == "object"
-    assert await uploads.sha256(opened.stream.key or "") == sha256_of(data)
-    await uploads.complete(session, status=202)
-    await uploads.deliver(_hashed(session, opened, data))
-    assert (await uploads.complete(session))["total_size"] == len(data) + 2
-
-
-async def test_other_bytes_for_a_large_chunk_are_a_conflict(uploads: Uploads) -> None:
-    data = content(24 * MIB)
-    session = await given_session(uploads, data)
-    path = f"{FILE}?part_count=2&part_number=0"
-    await uploads.send_file(session, path, data[: 12 * MIB])
-    refused = await uploads.send_file(session, path, data[12 * MIB :], status=409)
-    assert refused["error"]["code"] == "part_conflict"
-    other = await uploads.send_file(session, f"{FILE}?part_count=3&part_number=0", data[: 8 * MIB], status=409)
-    assert other["error"]["param"] == "part_count"
-
-
-async def test_attempts_at_one_large_chunk_with_other_bytes_never_replace_each_other(
-    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Six at once, with six numbers of S3's for them: only the one that is recorded counts, and the file is whole."""
-    monkeypatch.setattr(chunks, "MAX_PARTS", 12)
-    chunk, writers = 5 * MIB, 6
-    session = await given_session(uploads, bytes(2 * chunk))
-    numbers: list[int] = []
-    all_begun = asyncio.Event()
-    put_part = Blobs.put_part
-
-    async def noted(self: Blobs, key: str, upload_id: str, number: int, *more: Any) -> str:
-        numbers.append(number)
-        if len(numbers) == writers:
-            all_begun.set()
-        await all_begun.wait()
-        return await put_part(self, key, upload_id, number, *more)
-
-    monkeypatch.setattr(Blobs, "put_part", noted)
-
-    async def write(n: int) -> int:
-        url = f"/v1/uploads/{session}/files/{FILE}?part_count=2&part_number=0"
-        async with uploads.client.put(url, data=sent(bytes([n]) * chunk)) as response:
-            return response.status
-
-    statuses = await asyncio.gather(*(write(n) for n in range(writers)))
-    assert sorted(statuses) == [200, *[409] * (writers - 1)]
-    assert len(set(numbers)) == writers
-    last = bytes([99]) * chunk
-    await uploads.send_file(session, f"{FILE}?part_count=2&part_number=1", last)
-
-    [opened] = await uploads.emitted(UploadOpened)
-    assert numbers[-1] > max(numbers[:-1])  # S3 orders by them
-    kept = bytes([statuses.index(200)]) * chunk
-    assert await uploads.sha256(opened.stream.key or "") == sha256_of(kept + last)
-
-
-async def test_a_large_chunk_that_was_begun_too_often_costs_its_file_alone(
-    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(chunks, "MAX_PARTS", 4)
-    data = content(34 * MIB)
-    session = await given_session(uploads, data)
-    path, half = f"{FILE}?part_count=2&part_number=0", data[: 17 * MIB]
-    wrong = {"X-Chunk-Checksum": sha256_of(b"other")}
-    for _ in range(2):
-        await uploads.call("PUT", f"uploads/{session}/files/{path}", 400, data=sent(half), headers=wrong)
-    refused = await uploads.send_file(session, path, half, status=409)
-    assert "was begun 2 times" in refused["error"]["message"]
-
-    received = await uploads.append(session, FILE, span(0, len(data), len(data)), data, 200)
-    assert received["checksum"] == sha256_of(data)
-    assert (await uploads.complete(session))["status"] == "completed"
-
-
-def test_content_range_is_read_as_the_rfc_writes_it() -> None:
-    assert parse_content_range("bytes 0-99/1000") == Span(0, 100, 1000)
-    assert parse_content_range("Bytes */1000") == Span(0, 0, 1000, asks=True)
-
-
 async def _break_off(uploads: Uploads, session: str, data: bytes, after: int) -> None:
     """Send a file, and break the connection after so many bytes; returns when the whole parts before are recorded."""
 
@@ -384,18 +259,3 @@ async def _fence_is(uploads: Uploads, session: str, fence: int) -> bool:
     async with connection(uploads.pool) as tx:
         found = await tx.fetchval("SELECT fence FROM upload_transfer WHERE upload_id = $1", session)
         return bool(found == fence)
-
-
-async def _only_key(uploads: Uploads, session: str) -> str:
-    """The object of the file, whether its sha256 is known or still to be read."""
-    opened = await uploads.emitted(UploadOpened)
-    key = opened[-1].stream.key if opened else await stored_key(uploads, session)
-    assert key is not None
-    return key
-
-
-def _hashed(session: str, opened: UploadOpened, data: bytes) -> ArchiveExtracted:
-    """The extractor's word on a file that it read."""
-    stream = opened.stream
-    file = StoredFile(path=stream.path or "", size_bytes=len(data), sha256=sha256_of(data), key=stream.key or "")
-    return ArchiveExtracted(upload_id=session, stream_id=stream.id, files=[file], at=NOON)

@@ -65,7 +65,7 @@ class CountingStorage:
 
 
 @dataclass
-class Given:
+class Validator:
     """The validator's surroundings, and the ways in which its neighbours reach it."""
 
     pool: Pool

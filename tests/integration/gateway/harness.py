@@ -24,7 +24,7 @@ from libs.db import Pool
 from services.gateway.dependencies import Dependencies
 from services.gateway.handlers import handlers
 from tests.support import emitted
-from tests.support.delivery import deliver
+from tests.support.delivery import deliver, deliver_dead
 
 E = TypeVar("E", bound=Event)
 
@@ -109,6 +109,10 @@ class Uploads:
     async def deliver(self, event: Event) -> None:
         """Apply `event` as the gateway's consumer does."""
         await deliver(self.pool, handlers, event)
+
+    async def give_up(self, event: Event, consumer: str, reason: str = "ZeroDivisionError: division by zero") -> None:
+        """Apply the dead letter of `event`, which another service gave up, as the gateway's consumer does."""
+        await deliver_dead(self.pool, handlers, event, at=NOON, consumer=consumer, reason=reason)
 
     async def validate(self, model_id: str) -> None:
         """Give the verdict that the model waits for: all is well."""
