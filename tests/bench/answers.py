@@ -94,6 +94,6 @@ async def bytes_read(stage: Stage) -> Figures:
     model = stage.model("directory", stage.sizes.model_bytes)
     async with Slipway(project.base_url, project.key) as api:
         outcome = await ModelUpload(api, inspect(model), "read").run()
-    if outcome.report is None or outcome.model is None:
+    if outcome.report is None or outcome.report.bytes_read is None or outcome.model is None:
         raise RuntimeError("the model has no report")
     return Figures(outcome.report.bytes_read, outcome.model.size_bytes, "of the bytes of the model")
