@@ -60,11 +60,11 @@ class Attempt:
 
     async def _try_and_record(self) -> None:
         claim = self.claim
-        if claim.attempts > self._dependencies.config.max_attempts:
-            times = f"{claim.attempts - 1} times in a row"
-            await self._park(f"The validator did not survive reading the model ({times}).")
-            return
         try:
+            if claim.attempts > self._dependencies.config.max_attempts:
+                times = f"{claim.attempts - 1} times in a row"
+                await self._park(f"The validator did not survive reading the model ({times}).")
+                return
             await self._try()
         except (Unavailable, NotFound) as error:
             await self._put_off(str(error))

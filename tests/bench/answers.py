@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from libs.client import Slipway, Upload, inspect
+from libs.client import ModelUpload, Slipway, inspect
 from libs.config import schema_name
 from tests.bench import peers
 from tests.bench.rows import Figures
@@ -57,7 +57,7 @@ async def get_model(stage: Stage) -> Figures:
     project = await stage.main.project()
     path = written(given_llama(seed=99), stage.folder / "asked-for")
     async with Slipway(project.base_url, project.key) as api:
-        model_id = (await Upload(api, inspect(path), "asked-for").run()).completed.model_id
+        model_id = (await ModelUpload(api, inspect(path), "asked-for").run()).completed.model_id
     database = stage.settings["SLIPWAY_DATABASE_URL"]
     async with peers.bare_server(database, schema_name("", "gateway")) as bare:
         ours, theirs = [], []
@@ -93,7 +93,7 @@ async def bytes_read(stage: Stage) -> Figures:
     project = await stage.main.project()
     model = stage.model("directory", stage.sizes.model_bytes)
     async with Slipway(project.base_url, project.key) as api:
-        outcome = await Upload(api, inspect(model), "read").run()
-    if outcome.report is None or outcome.model is None:
+        outcome = await ModelUpload(api, inspect(model), "read").run()
+    if outcome.report is None or outcome.report.bytes_read is None or outcome.model is None:
         raise RuntimeError("the model has no report")
     return Figures(outcome.report.bytes_read, outcome.model.size_bytes, "of the bytes of the model")

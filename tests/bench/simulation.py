@@ -89,7 +89,8 @@ async def _cost(stage: Stage, deployed: Deployed) -> Cost:
     after, cpu_after, seconds = await _counted(stage), _cpu(processes), time.perf_counter() - began
     rates = [(last - first) / seconds for first, last in zip(before, after, strict=True)]
     cpu = {name: (cpu_after[name] - cpu_before[name]) / seconds for name in processes}
-    return Cost(*rates, cpu)
+    transactions, rows_read, messages = rates
+    return Cost(transactions, rows_read, messages, cpu)
 
 
 def _processes(stage: Stage, deployed: Deployed) -> dict[str, psutil.Process]:

@@ -44,8 +44,8 @@ async def gateway_put(stage: Stage) -> Figures:
             theirs.append(await asyncio.to_thread(peers.send, "PUT", signed, size, block, {}))
             await http.delete(f"{project.base_url}/uploads/{session['session_id']}", headers=project.headers)
         await blobs.delete([f"bench/part-{number}" for number in range(stage.sizes.repeats + 1)])
-    rates = [size / MB / statistics.median(seconds[1:]) for seconds in (ours, theirs)]
-    return Figures(*rates, f"{size >> 20} MiB, POST parts; presigned PUT into the same store")
+    our_rate, peer_rate = (size / MB / statistics.median(seconds[1:]) for seconds in (ours, theirs))
+    return Figures(our_rate, peer_rate, f"{size >> 20} MiB, POST parts; presigned PUT into the same store")
 
 
 async def directory(stage: Stage) -> Figures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ class Step:
     def apply(self, root: Path) -> None:
         """Change the file below `root`."""
         path = root / self.path
+        path.parent.mkdir(exist_ok=True)
         text = path.read_text() if path.exists() else ""
         assert self.old in text, f"tests/contracts/recipe_steps.py: {self.path} does not contain {self.old!r}"
         path.write_text(text.replace(self.old, self.new, 1) if self.old else text + self.new)
@@ -227,4 +229,30 @@ METADATA_FIELD = Recipe(
     ),
 )
 
-RECIPES = (RULE, EVENT, ARCHIVE_FORMAT, METADATA_FIELD)
+# What an upload may have: the page itself shows the files
+
+
+def _shown(page: str) -> Sequence[Step]:
+    """A new file for each Python block of the page; its path is in the sentence before."""
+    text = (Path(__file__).parents[2] / page).read_text()
+    blocks = re.findall(r"^\d\. (.*?)\n   ```python\n(.*?)   ```$", text, re.MULTILINE | re.DOTALL)
+    return [
+        Step(re.findall(r"`(services/[\w/]+\.py)`", sentence)[0], "", "".join(_dedented(code)))
+        for sentence, code in blocks
+    ]
+
+
+def _dedented(code: str) -> Sequence[str]:
+    return [line.removeprefix("   ") for line in code.splitlines(keepends=True)]
+
+
+RESOURCE = Recipe(
+    page="docs/recipes/resource.md",
+    steps=(
+        *_shown("docs/recipes/resource.md"),
+        Step("services/gateway/resources.py", '"admin")', '"admin", "limits")'),
+    ),
+    reminders=("services/gateway/resources.py lists the folders of services/gateway",),
+)
+
+RECIPES = (RULE, EVENT, ARCHIVE_FORMAT, METADATA_FIELD, RESOURCE)

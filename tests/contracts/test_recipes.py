@@ -27,6 +27,7 @@ CHECKS = (
     "tests/contracts/test_formats.py",
     "tests/contracts/test_metadata.py",
     "tests/contracts/test_services.py",
+    "tests/unit/gateway/test_resources.py",
     "tests/unit/test_docs.py::test_the_committed_page_is_what_is_generated",
     "tests/unit/validator/test_rules.py::test_every_rule_of_a_module_is_applied",
 )

@@ -70,8 +70,10 @@ async def record(
     """
     if sha256 is not None:
         async with connection(dependencies.pool) as tx:
-            receipt = await files.finish(tx, transfer, sha256, lifetime(dependencies.config))
-        return WholeFile(sha256=sha256, arrived=receipt.arrived, expected=receipt.expected) if receipt.won else None
+            receipt = await files.record_transfer(tx, transfer, sha256, lifetime(dependencies.config))
+        return (
+            WholeFile(sha256=sha256, arrived=receipt.arrived, expected=receipt.expected) if receipt.recorded else None
+        )
     now = datetime.now(UTC)
     async with transaction(dependencies.pool) as tx:
         events = await transitions.hand_over(tx, upload, file, transfer, at=now)

@@ -29,7 +29,7 @@ handlers = Handlers("gateway")
 
 @handlers.on(ArchiveProgressed, idempotent=True)
 async def show_progress(event: ArchiveProgressed, tx: Tx) -> list[Event]:
-    """Show how far the extractor of the previous release is, and give it more time; this one sends no event."""
+    """Record how far an extractor of the previous release is; this release reports it without an event."""
     report = StreamProgress(
         upload_id=event.upload_id,
         stream_id=event.stream_id,
@@ -57,9 +57,9 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
 
 @handlers.on(ArchiveRejected)
 async def refuse_content(event: ArchiveRejected, tx: Tx) -> list[Event]:
-    """An archive is no model: the upload fails, and the next part is answered with the finding.
+    """An archive is no model: the upload fails, and the next part gets the finding as its error.
 
-    One wrong file of a directory is to be sent again, and costs only itself.
+    Of a directory, only the wrong file has to be sent again.
     Emits: UploadFailed; ObjectDropped.
     Raises: UploadNotFound.
     """
@@ -75,7 +75,7 @@ async def refuse_content(event: ArchiveRejected, tx: Tx) -> list[Event]:
 
 @handlers.on(ArchiveParked)
 async def show_parked(event: ArchiveParked, tx: Tx) -> list[Event]:
-    """The extractor cannot go on now, and tries again by itself; only its long silence after that is asked about.
+    """Show why the extractor cannot go on now; it tries again by itself, and is asked only after a long silence.
 
     Raises: UploadNotFound.
     """
@@ -91,7 +91,7 @@ async def park_undeliverable(
     event: UploadOpened | UploadPartStored | UploadCompleted | ArchiveExtracted | ArchiveRejected,
     tx: Tx,
 ) -> list[Event]:
-    """An event that some service could not handle costs its upload nothing: it is parked for that reason, and kept.
+    """Park the upload of an event that some service could not handle, and show why; nothing of it is lost.
 
     The sweeper asks again, with growing pauses, until it goes on or its last deadline passes.
     Raises: UploadNotFound.

@@ -1,4 +1,4 @@
-"""What extractors say of their progress: kept for a second, then written by one statement for all streams."""
+"""Reports of extractors on their progress: gathered for a second, then written by one statement for all streams."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _decoder = msgspec.json.Decoder(list[StreamProgress])
 
 
 class Progress:
-    """How far each stream is by the reports since the last write; several processes may report on one."""
+    """The reports since the last write, one for each stream; several processes may report on one stream."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._latest: dict[str, StreamProgress] = {}
 
     async def receive(self, body: bytes) -> None:
-        """Take reports in: a JSON list of StreamProgress. Raises: msgspec.DecodeError."""
+        """Take in a message: a JSON list of StreamProgress. Raises: msgspec.DecodeError."""
         for report in _decoder.decode(body):
             before = self._latest.get(report.stream_id, report)
             self._latest[report.stream_id] = _furthest(before, report)
 
     async def write(self) -> None:
-        """Write what came in since the last time. Raises: Unavailable; then it is written the next time."""
+        """Write the reports since the last time. Raises: Unavailable; then the next call writes them."""
         reports, self._latest = self._latest, {}
         if not reports:
             return
@@ -44,7 +44,7 @@ class Progress:
 
 
 def _furthest(one: StreamProgress, other: StreamProgress) -> StreamProgress:
-    """Whoever only heard of a part knows nothing of how far its reader is."""
+    """The larger of each number: a process that does not read the stream reports only the parts that it knows."""
     return msgspec.structs.replace(
         other,
         parts_known=max(one.parts_known, other.parts_known),

@@ -193,7 +193,7 @@ class Turn:
         return multipart_id
 
     async def _require_checksum(self, running: Hash | None) -> None:
-        """Raises: ChecksumMismatch, if the whole file is known not to be what was declared; it is to be sent again."""
+        """Raises: ChecksumMismatch, if the SHA-256 of the whole file is known and another than declared."""
         declared = self.transfer.sha256 or self._file.declared_sha256
         if running is None or declared in (None, running.hexdigest()):
             return

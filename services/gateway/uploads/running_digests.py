@@ -23,7 +23,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class RunningDigests:
-    """By the key of the object that a file becomes; of what is used least, the oldest goes."""
+    """The digests, by the key of the object that each file becomes; the least recently used ones are forgotten."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -50,5 +50,5 @@ class RunningDigests:
             self._kept.popitem(last=False)
 
     def forget(self, key: str) -> None:
-        """The file is whole, or starts again."""
+        """Forget the digest of a file that is whole, or starts again."""
         self._kept.pop(key, None)

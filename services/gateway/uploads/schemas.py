@@ -1,4 +1,8 @@
-"""Bodies and answers of the upload routes, as the documents name their fields. Sizes are in bytes."""
+"""Bodies and responses of the upload routes, as the documents name their fields. Sizes are in bytes.
+
+Names and docstrings of these classes are part of the public API's document, where an upload is called a session, and
+a part a chunk.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from libs.contracts import ArchiveFormat
+from libs.contracts.limits import MAX_PARTS
 from services.gateway.patterns import NAME, SHA256, VERSION
 from services.gateway.uploads.states import UploadStatus
 
@@ -94,7 +99,7 @@ class DirectoryCreated(Struct, frozen=True, kw_only=True):
 class PartQuery(Struct, frozen=True, kw_only=True):
     """Which part of an archive: 0-based."""
 
-    part_number: Annotated[int, Meta(ge=0, le=9_999)]
+    part_number: Annotated[int, Meta(ge=0, le=MAX_PARTS - 1)]
 
 
 class PartStored(Struct, frozen=True, kw_only=True):
@@ -112,8 +117,8 @@ class PartStored(Struct, frozen=True, kw_only=True):
 class FileQuery(Struct, frozen=True, kw_only=True):
     """Neither for a file in one request, both for one chunk of a file."""
 
-    part_number: Annotated[int, Meta(ge=0, le=9_999)] | None = None
-    part_count: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    part_number: Annotated[int, Meta(ge=0, le=MAX_PARTS - 1)] | None = None
+    part_count: Annotated[int, Meta(ge=1, le=MAX_PARTS)] | None = None
 
 
 class FileReceived(Struct, frozen=True, kw_only=True):

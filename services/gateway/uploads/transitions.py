@@ -178,7 +178,7 @@ async def unpack(tx: Tx, upload: Upload, extracted: ArchiveExtracted) -> list[Ev
         return []
     if stream.of_one_file:
         [file] = extracted.files
-        await files.take_unpacked(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
+        await files.record_unpacked(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
     else:
         await files.insert_unpacked(tx, upload.id, extracted.files)
     if upload.status == states.OPEN or any(other.pending for other in await streams.of_upload(tx, upload.id)):

@@ -1,4 +1,7 @@
-"""Routes of uploads: an archive in parts, a directory file by file."""
+"""Routes of uploads: an archive in parts, a directory file by file.
+
+Summaries are part of the public API's document, where an upload is called a session.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from services.gateway.uploads.store.uploads import Upload
 
 
 async def take_chunk(request: Request[Dependencies], target: FileTarget, number: int, count: int) -> PartTaken:
-    """Store one chunk of a file and record it, or see that it is the one that is recorded.
+    """Store one chunk of a file and record it; a chunk that is recorded already is only compared.
 
     Raises: Invalid; Conflict, where the file is sent otherwise; PartSizeMismatch; ChecksumMismatch; PartConflict.
     """
@@ -81,7 +81,7 @@ def _sent_otherwise(file: UploadFile) -> Conflict:
 
 
 async def _begin(dependencies: Dependencies, upload: Upload, file: UploadFile, count: int, cut: int) -> Transfer:
-    """The transfer of a file in chunks: ours, or that of a first chunk that was faster."""
+    """Begin a multipart upload for a file in chunks; of two first chunks, both get the one that was recorded first."""
     key = file_key(upload.project_id, upload.id, file.number, new_attempt())
     multipart_id = await dependencies.blobs.begin_multipart(key)
     async with transaction(dependencies.pool) as tx:
@@ -146,7 +146,7 @@ async def _take_large(
 async def _accept_large(
     request: Request[Dependencies], upload: Upload, transfer: Transfer, number: int, expected: Expected
 ) -> Accepted:
-    """Take the chunk in as a part of the S3 upload, under a number of S3's that no other attempt has.
+    """Take the chunk in as a part of the S3 upload, under an S3 part number that no other attempt has.
 
     Raises: Conflict, when they are used up, after which nothing of the file is held; as `take_chunk`.
     """
@@ -175,7 +175,12 @@ async def _accept_large(
 async def _next_s3_number(
     dependencies: Dependencies, upload: Upload, transfer: Transfer, number: int, expected: Expected
 ) -> int:
-    """S3 orders parts by number, and replaces one of the same number: each chunk has a range, each attempt its own."""
+    """The S3 part number of the next attempt at a chunk.
+
+    S3 orders parts by number, and replaces a part of the same number: each chunk has a range of numbers, and each
+    attempt one of its own.
+    Raises: Conflict, when the range is used up, or the transfer has ended.
+    """
     attempts = MAX_PARTS // (transfer.part_count or 1)
     async with connection(dependencies.pool) as tx:
         attempt = await chunks.next_attempt(tx, transfer, number)
@@ -212,7 +217,7 @@ async def _finish_if_whole(dependencies: Dependencies, upload: Upload, file: Upl
 
 
 async def finish(dependencies: Dependencies, upload: Upload, file: UploadFile, transfer: Transfer) -> WholeFile | None:
-    """Every chunk is stored: make them one object, for the extractor to hash. None if another request did.
+    """Make one object of the stored chunks, for the extractor to hash; None if another request did.
 
     Emits: UploadOpened. Raises: Unavailable.
     """

@@ -24,7 +24,7 @@ POLL_S = 5.0  # how often to look without having been signalled
 
 
 async def abort_upload(request: Request[Dependencies]) -> schemas.Aborted:
-    """Give an upload up; again is fine.
+    """Abort an upload; repeating it is fine.
 
     Emits: UploadAborted.
     Raises: UploadNotFound; why it ended, if it ended otherwise.
@@ -37,9 +37,9 @@ async def abort_upload(request: Request[Dependencies]) -> schemas.Aborted:
 
 
 async def complete_upload(request: Request[Dependencies]) -> schemas.Completed | Response:
-    """Complete an upload, and wait (`Prefer: wait=N`) until it is registered; else 202 and where to look.
+    """Complete an upload, and wait (`Prefer: wait=N`) until it is registered; else respond with 202 and where to look.
 
-    Repeating it gets the same response.
+    Repeating it is fine.
     Emits: UploadCompleted; or ModelRegistered, ModelValidationRequested, if nothing is left to unpack.
     Raises: PartsMissing; ArchiveRejected, FilesMissing with the reason of a failure.
     """

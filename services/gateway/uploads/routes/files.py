@@ -112,7 +112,7 @@ class _FileRequest:
         )
 
     async def receive(self) -> schemas.FileReceived | Response:
-        """What there is to do, by what is there already."""
+        """Do what is left to do, by how much of the file is stored."""
         if self._span is None:
             self._expected.require_headers(self._request)
         stream = self._target.stream
@@ -147,9 +147,9 @@ class _FileRequest:
         return await self._append(held, span)
 
     async def _finish(self, held: Transfer) -> schemas.FileReceived:
-        """Every byte is held, and the request that should have made them one object did not live to do so.
+        """Every byte is held, and the request that should have made them one object has failed.
 
-        It takes no fence: whoever else finishes the file does the same.
+        It takes no fence: another request that finishes the file does the same.
         """
         transfer = msgspec.structs.replace(held, sha256=self._declared or held.sha256)
         whole = await Turn(self._dependencies, self._upload, self._file, transfer).finish()
@@ -173,8 +173,10 @@ class _FileRequest:
         accepted = await accept(self._request, self._expected, NewObject(key))
         until = lifetime(self._dependencies.config)
         async with dropped_if_refused(self._dependencies, upload, key), connection(self._dependencies.pool) as tx:
-            receipt = await files.receive(tx, upload.id, file.number, sha256=accepted.sha256, key=key, lifetime=until)
-        if receipt.won:
+            receipt = await files.record_object(
+                tx, upload.id, file.number, sha256=accepted.sha256, key=key, lifetime=until
+            )
+        if receipt.recorded:
             return self._received(accepted.sha256, receipt.arrived, receipt.expected, accepted.crc32)
         await drop(self._dependencies, upload, key, reason="repeated")
         now = await _target(self._request, file.path)
@@ -186,7 +188,7 @@ class _FileRequest:
         return self._received(accepted.sha256, receipt.arrived, receipt.expected, accepted.crc32)
 
     async def _again(self) -> schemas.FileReceived:
-        """The file is there: the same bytes are fine, and none need be sent."""
+        """The file is stored: the same bytes are fine, and none need be sent."""
         stored = self._file.sha256 or ""
         crc32: str | None = None
         if self._span is None:
@@ -204,7 +206,7 @@ class _FileRequest:
         return self._received(sha256, arrived, expected, crc32)
 
     async def _as_it_is(self) -> schemas.FileReceived | Response:
-        """This request's part in the file is over: how far the file is, whoever is sending it now."""
+        """Another request has taken the file over: respond with how much of it is stored now."""
         now = await _target(self._request, self._file.path)
         if now.file.key is not None:
             return await self._whole(now.file.sha256)

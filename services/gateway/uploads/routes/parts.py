@@ -43,7 +43,7 @@ class PartTaken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def receive_part(request: Request[Dependencies]) -> schemas.PartStored:
-    """One part of an archive, in any order, in parallel; the same part again is fine.
+    """One part of an archive, in any order, in parallel; repeating it is fine.
 
     Emits: UploadOpened, UploadPartStored.
     Raises: UploadNotFound; the reason, if the upload is not open; PartSizeMismatch; ChecksumMismatch; PartConflict.
@@ -74,7 +74,7 @@ async def take_part(
     expected: Expected,
     begins: UploadFile | None = None,
 ) -> PartTaken:
-    """Store one part of a stream and record it, or see that it is the one that is recorded.
+    """Store one part of a stream and record it; a part that is recorded already is only compared.
 
     begins: the file, as it was looked up, of a `stream` that has no row yet.
     Emits: UploadOpened with the first part of a stream, UploadPartStored with every other.

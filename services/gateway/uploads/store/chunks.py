@@ -38,9 +38,9 @@ async def begin(
     part_bytes: int,
     sha256: str | None,
 ) -> bool:
-    """Announce a file in chunks; False if it has a transfer already: of two first chunks, one wins.
+    """Insert the transfer of a file in chunks; False if it has one already: of two first chunks, one wins.
 
-    It counts as a refusal: chunks to be joined, of which the first looked at the file before, are not begun any more.
+    It counts as a refusal of the file, so that no request that has looked the file up before can begin a stream of it.
     """
     found = await tx.fetchval(
         """
@@ -76,7 +76,7 @@ async def get(tx: Tx, transfer: Transfer, number: int) -> TransferPart | None:
 
 
 async def next_attempt(tx: Tx, transfer: Transfer, number: int) -> int | None:
-    """Which attempt at the chunk `number` begins now, from 1; None if the transfer has ended."""
+    """Count an attempt at the chunk `number`. Returns its number, from 1; None if the transfer has ended."""
     attempt: int | None = await tx.fetchval(
         """
         INSERT INTO upload_transfer_attempt AS a (upload_id, file_number, number)
@@ -93,7 +93,7 @@ async def next_attempt(tx: Tx, transfer: Transfer, number: int) -> int | None:
 
 
 class AddedChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a chunk: whether it was recorded, the transfer with it, and the upload's files."""
+    """Whether a chunk was recorded; with it, its transfer, and how many files of the upload have arrived."""
 
     recorded: bool
     transfer: Transfer | None  # None of a recorded chunk: the sizes cannot add up, and the caller rolls back
@@ -102,7 +102,7 @@ class AddedChunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def add(tx: Tx, transfer: Transfer, part: TransferPart, size_bytes: int, lifetime: Lifetime) -> AddedChunk:
-    """Record a chunk of a file of `size_bytes`; not if one of its number is, or the upload is not open."""
+    """Record a chunk of a file of `size_bytes`, unless one of its number is recorded, or the upload is not open."""
     row = await tx.fetchrow(
         f"""
         WITH added AS (

@@ -1,6 +1,6 @@
 """Statements on `upload_stream` about when the extractor is asked about a stream again, and for what it waits.
 
-`deadline_at` is when an answer was due; the sweeper asks again once that is `stale_after_s` (a setting) ago.
+`deadline_at` is when a report of the extractor was due; once that is `stale_after_s` (a setting) ago, the sweeper asks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.gateway.uploads.states import LIVE
 
 
 async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, due_at: datetime) -> None:
-    """How far the extractor is with some streams; reports may come late or twice, so the numbers only grow.
+    """Record how far the extractor is with some streams; reports may come late or twice, so the numbers only grow.
 
     A stream is no longer parked. One that is not complete, and whose every part the extractor knows, waits for its
     client: it has no deadline.
@@ -45,7 +45,7 @@ async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, due_at: 
 
 
 async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, due_at: datetime) -> None:
-    """The extractor, or we, cannot go on with these streams now; an answer is due at `due_at`."""
+    """Record why these streams cannot be unpacked now; the next report on them is due at `due_at`."""
     await tx.execute(
         """
         UPDATE upload_stream
@@ -61,7 +61,7 @@ async def park(tx: Tx, upload_id: str, stream_ids: Sequence[str], reason: str, d
 
 
 async def resume(tx: Tx, upload_id: str, due_at: datetime) -> None:
-    """An answer about whatever of the upload is waited for was due at `due_at`; then after the first pause again."""
+    """Set the deadlines of an upload's streams that have one to `due_at`, as if they had not been asked about yet."""
     await tx.execute(
         """
         UPDATE upload_stream SET deadline_at = $2, asks = 0
@@ -73,12 +73,12 @@ async def resume(tx: Tx, upload_id: str, due_at: datetime) -> None:
 
 
 async def rest(tx: Tx, upload_id: str) -> None:
-    """The upload has ended: nobody is asked about its streams any more."""
+    """Clear the deadlines of an upload that has ended."""
     await tx.execute("UPDATE upload_stream SET deadline_at = NULL WHERE upload_id = $1", upload_id)
 
 
 class Overdue(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream to be asked about, for the `asks`th time since it went on, as an answer was due at `due_at`."""
+    """A stream on which a report was due at `due_at`; it is asked about for the `asks`th time in a row."""
 
     stream: PartStream
     due_at: datetime
@@ -86,7 +86,7 @@ class Overdue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def overdue(tx: Tx, before: datetime, pauses: Sequence[timedelta], limit: int = 20) -> list[Overdue]:
-    """Streams about which an answer was due before `before`; it is now due after the next of `pauses`, from there."""
+    """Streams on which a report was due before `before`; the next one is due after the next of `pauses`, from there."""
     rows = await tx.fetch(
         f"""
         WITH due AS (

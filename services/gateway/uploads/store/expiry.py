@@ -1,4 +1,4 @@
-"""An upload that makes progress does not expire: the same clause in every statement that records some."""
+"""An upload that makes progress does not expire: the clause for statements that record progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Lifetime(msgspec.Struct, frozen=True):
 def extended(source: str, *, ttl: str, longest: str) -> str:
     """A CTE that moves `expires_at` of the upload $1 where the CTE `source` has rows.
 
-    Only by more than a tenth of the ttl at once: parts that come every second are not to write the upload's row.
+    It moves by more than a tenth of the ttl at once, so that parts that come every second do not write that row.
     """
     until = f"least(created_at + {longest}::interval, now() + {ttl}::interval)"
     return f"""extended AS (

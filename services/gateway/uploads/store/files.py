@@ -59,7 +59,7 @@ async def mark_present(tx: Tx, upload_id: str, project_id: str) -> None:
 
 
 async def unmark_vanished(tx: Tx, upload_id: str, project_id: str, reason: str) -> list[str]:
-    """Files marked present whose content has been released or lost since are to be sent after all, for `reason`.
+    """Files marked present whose content has been deleted or lost since have to be sent after all, for `reason`.
 
     Returns their paths.
     """
@@ -84,12 +84,6 @@ async def of_upload(tx: Tx, upload_id: str) -> list[UploadFile]:
     return [UploadFile(**row) for row in rows]
 
 
-async def get(tx: Tx, upload_id: str, path: str) -> UploadFile | None:
-    """One file of an upload by its path."""
-    row = await tx.fetchrow(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 AND path = $2", upload_id, path)
-    return None if row is None else UploadFile(**row)
-
-
 async def by_number(tx: Tx, upload_id: str, number: int) -> UploadFile | None:
     """One file of an upload by its place in the manifest."""
     row = await tx.fetchrow(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 AND number = $2", upload_id, number)
@@ -97,7 +91,7 @@ async def by_number(tx: Tx, upload_id: str, number: int) -> UploadFile | None:
 
 
 async def known_sizes(tx: Tx, project_id: str, sizes: Sequence[int]) -> set[int]:
-    """Which of these sizes some object of the project has."""
+    """Those of `sizes` (bytes) that some object of the project has."""
     rows = await tx.fetch(
         """
         SELECT size_bytes FROM unnest($2::bigint[]) AS asked (size_bytes)
@@ -170,15 +164,15 @@ async def target(tx: Tx, project_id: str, upload_id: str, path: str, chunk: int 
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the bytes of a file count now, and how many files of the upload have arrived with it."""
+    """Whether the bytes of a file were recorded, and how many files of the upload have arrived with it, of how many."""
 
-    won: bool
+    recorded: bool
     arrived: int
     expected: int
 
 
-async def receive(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str, lifetime: Lifetime) -> Receipt:
-    """Record the object of a file; not `won` if it has bytes already, or is sent in parts, or the upload is closed."""
+async def record_object(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str, lifetime: Lifetime) -> Receipt:
+    """Record the object of a file, unless it has one, or is being sent otherwise, or the upload is not open."""
     row = await tx.fetchrow(
         f"""
         WITH held AS (
@@ -190,7 +184,7 @@ async def receive(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str,
                AND NOT EXISTS (SELECT FROM upload_transfer WHERE upload_id = $1 AND number = $2)
             RETURNING number
         ), {extended("received", ttl="$5", longest="$6")}
-        SELECT EXISTS (SELECT FROM received) AS won, {COUNTS}
+        SELECT EXISTS (SELECT FROM received) AS recorded, {COUNTS}
         """,
         upload_id,
         number,
@@ -199,11 +193,11 @@ async def receive(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str,
         lifetime.ttl,
         lifetime.longest,
     )
-    return Receipt(won=row["won"], arrived=row["arrived"] + row["won"], expected=row["expected"])
+    return Receipt(recorded=row["recorded"], arrived=row["arrived"] + row["recorded"], expected=row["expected"])
 
 
-async def finish(tx: Tx, transfer: Transfer, sha256: str, lifetime: Lifetime) -> Receipt:
-    """Record the object that a transfer has become; not `won` if a newer request has taken over, or it is closed."""
+async def record_transfer(tx: Tx, transfer: Transfer, sha256: str, lifetime: Lifetime) -> Receipt:
+    """Record the object that a transfer has become, unless a newer request has its fence, or the upload is not open."""
     row = await tx.fetchrow(
         f"""
         WITH held AS (
@@ -217,7 +211,7 @@ async def finish(tx: Tx, transfer: Transfer, sha256: str, lifetime: Lifetime) ->
              WHERE upload_id = $1 AND number = $2 AND key IS NULL AND EXISTS (SELECT FROM ended)
             RETURNING number
         ), {extended("received", ttl="$6", longest="$7")}
-        SELECT EXISTS (SELECT FROM received) AS won, {COUNTS}
+        SELECT EXISTS (SELECT FROM received) AS recorded, {COUNTS}
         """,
         transfer.upload_id,
         transfer.number,
@@ -227,11 +221,11 @@ async def finish(tx: Tx, transfer: Transfer, sha256: str, lifetime: Lifetime) ->
         lifetime.ttl,
         lifetime.longest,
     )
-    return Receipt(won=row["won"], arrived=row["arrived"] + row["won"], expected=row["expected"])
+    return Receipt(recorded=row["recorded"], arrived=row["arrived"] + row["recorded"], expected=row["expected"])
 
 
-async def take_unpacked(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str) -> None:
-    """Record what the extractor says of a file that was sent in parts."""
+async def record_unpacked(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str) -> None:
+    """Record the SHA-256 and the object that the extractor reports of a file."""
     await tx.execute(
         """
         UPDATE upload_file SET sha256 = $3, key = $4, refused = NULL

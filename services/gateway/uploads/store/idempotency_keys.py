@@ -1,4 +1,4 @@
-"""Statements on `upload_opening`: what an Idempotency-Key was answered, for a day."""
+"""Statements on `upload_opening`: the response of each Idempotency-Key, for a day."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPENING = columns(Opening)
 
 
 async def claim(tx: Tx, project_id: str, key: str, body_sha256: str, expired_before: datetime) -> bool:
-    """Claim a key; False if it is taken. A racing twin waits here for the first one's transaction."""
+    """Claim a key; False if it is taken. A request with the same key waits here for the first one's transaction."""
     claimed = await tx.fetchval(
         """
         INSERT INTO upload_opening AS o (project_id, idempotency_key, body_sha256) VALUES ($1, $2, $3)
@@ -39,7 +39,7 @@ async def claim(tx: Tx, project_id: str, key: str, body_sha256: str, expired_bef
 
 
 async def get(tx: Tx, project_id: str, key: str) -> Opening | None:
-    """What a key stands for."""
+    """The row of a key."""
     row = await tx.fetchrow(
         f"SELECT {_OPENING} FROM upload_opening WHERE project_id = $1 AND idempotency_key = $2", project_id, key
     )
@@ -47,14 +47,14 @@ async def get(tx: Tx, project_id: str, key: str) -> Opening | None:
 
 
 async def record(tx: Tx, project_id: str, key: str, answer: msgspec.Struct) -> None:
-    """Keep what a claimed key is answered."""
+    """Keep the response of a claimed key."""
     await tx.execute(
         "UPDATE upload_opening SET answer = $3 WHERE project_id = $1 AND idempotency_key = $2", project_id, key, answer
     )
 
 
 async def prune(tx: Tx, before: datetime, limit: int = 1000) -> None:
-    """Forget keys of before."""
+    """Delete up to `limit` keys that were claimed before `before`."""
     await tx.execute(
         """
         DELETE FROM upload_opening

@@ -101,7 +101,7 @@ async def numbers_by_stream(tx: Tx, upload_id: str) -> dict[str, list[int]]:
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a part: whether it was recorded, the stream with it, and the upload's files with it."""
+    """Whether a part was recorded; with it, its stream, and how many files of the upload have arrived, of how many."""
 
     recorded: bool
     stream: Stream | None  # None of a recorded part: the sizes cannot add up, and the caller rolls back

@@ -104,7 +104,7 @@ async def take_over(tx: Tx, transfer: Transfer, sha256: str | None) -> Transfer 
     """The same with the next fence; None if it has gone on, or has ended.
 
     The number of a part that an older request may still be sending is not used again: whatever that request does, it
-    does to a part that nobody asks for.
+    does to a part that is not used.
     """
     row = await tx.fetchrow(
         f"""
@@ -192,7 +192,7 @@ async def set_tail(
 
 
 async def begin_joining(tx: Tx, transfer: Transfer, held_s: float) -> Literal["begun", "taken", "ended"]:
-    """Have the parts made one object by this request alone; `taken` while another is at it, `ended` if nobody need."""
+    """Reserve the joining of the parts for one request: "taken" by another one, or "ended" with the transfer."""
     row = await tx.fetchrow(
         """
         WITH begun AS (
@@ -228,7 +228,7 @@ async def end(tx: Tx, transfer: Transfer) -> bool:
 
 
 async def discard(tx: Tx, transfer: Transfer) -> bool:
-    """Forget what is held of a file, whoever is sending it now; False if it has been forgotten, or begun anew."""
+    """Delete a transfer, whichever request has its fence; False if it is gone, or another one."""
     found = await tx.fetchval(
         "DELETE FROM upload_transfer WHERE upload_id = $1 AND number = $2 AND key = $3 RETURNING number",
         transfer.upload_id,
