@@ -237,6 +237,10 @@ class Blobs:
                 return aborted
             query["key-marker"], query["upload-id-marker"] = markers
 
+    def presign(self, method: str, key: str, expires_s: int) -> str:
+        """A URL by which anyone may do `method` to the object for `expires_s` (at most seven days)."""
+        return self._transport.address.sign(method, key, {}, expires_s)
+
     async def ping(self) -> bool:
         """Whether the store answers, and the bucket is there (now, if it was not)."""
         try:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import pytest
 
 from deploy.local import server
@@ -251,6 +252,18 @@ async def test_deleting_what_is_not_there_is_fine(blobs: Blobs) -> None:
     await blobs.delete(["a", "b", *(f"c{number}" for number in range(50))])
     await blobs.delete([])
     assert [info async for info in blobs.list()] == []
+
+
+async def test_a_presigned_url_is_all_one_needs(blobs: Blobs) -> None:
+    """For one method and one key."""
+    async with aiohttp.ClientSession() as session:
+        async with session.put(blobs.presign("PUT", "key", 60), data=b"hello") as answer:
+            assert answer.status == 200
+        async with session.get(blobs.presign("GET", "key", 60)) as answer:
+            assert await answer.read() == b"hello"
+        async with session.delete(blobs.presign("GET", "key", 60)) as answer:
+            assert answer.status == 403
+    assert await everything(blobs, "key") == b"hello"
 
 
 async def test_writing_where_others_delete_loses_nothing(blobs: Blobs) -> None:
