@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import mmap
 
 from libs.blobs import multipart
 from libs.blobs.multipart import MAX_PARTS, part_bytes
@@ -13,7 +14,7 @@ from libs.errors import Invalid, Unavailable
 
 log = logging.getLogger(__name__)
 
-PARTS_IN_FLIGHT = 4
+PARTS_IN_FLIGHT = 2
 ABORT_S = 5.0
 
 
@@ -29,7 +30,9 @@ class Writer:
         self._key = key
         self._declared = size_bytes
         self._part_bytes = part_bytes(size_bytes)
-        self._filling = bytearray()
+        self._filling: mmap.mmap | None = None
+        self._filled = 0  # bytes of it
+        self._spare: list[mmap.mmap] = []  # of parts that are stored
         self._upload_id: str | None = None
         self._parts = 0  # sent, or in flight
         self._flying: set[asyncio.Task[None]] = set()
@@ -46,11 +49,13 @@ class Writer:
         if self._declared is not None and self.size_bytes > self._declared:
             raise Invalid(f"The object is longer than the {self._declared:,} bytes that were declared.")
         while len(view) > 0:
-            if len(self._filling) == self._part_bytes:
+            if self._filled == self._part_bytes:
                 await self._launch()
-            room = self._part_bytes - len(self._filling)
-            self._filling += view[:room]
-            view = view[room:]
+            filling = self._filling = self._filling or self._empty_part()
+            piece = view[: self._part_bytes - self._filled]
+            filling[self._filled : self._filled + len(piece)] = piece
+            self._filled += len(piece)
+            view = view[len(piece) :]
 
     async def close(self) -> None:
         """Make the object visible.
@@ -60,7 +65,7 @@ class Writer:
         if self._declared is not None and self.size_bytes != self._declared:
             raise Invalid(f"The object ended after {self.size_bytes:,} bytes; {self._declared:,} were declared.")
         if self._upload_id is None:
-            await self._transport.call("PUT", self._key, body=self._filling)
+            await self._transport.call("PUT", self._key, body=self._take_filled()[1])
             return
         await self._launch()
         while self._flying:
@@ -94,11 +99,24 @@ class Writer:
         if self._parts == MAX_PARTS:
             raise Invalid(f"The object is larger than {MAX_PARTS:,} parts of {self._part_bytes:,} bytes.")
         shared_bytes = await self._room()
-        part, self._filling = self._filling, bytearray()
         self._parts += 1
-        flying = asyncio.create_task(self._send(self._upload_id, self._parts, part))
+        flying = asyncio.create_task(self._send(self._upload_id, self._parts, *self._take_filled()))
         flying.add_done_callback(lambda _: self._transport.parts_ahead.give_back(shared_bytes))
         self._flying.add(flying)
+
+    def _empty_part(self) -> mmap.mmap:
+        """Memory for one part: pages of its own, which go back to the system when the writer is done.
+
+        From the heap it would not all go back: freed blocks of this size stay there for the next ones.
+        """
+        size = self._part_bytes if self._declared is None else min(self._part_bytes, self._declared)
+        return self._spare.pop() if self._spare else mmap.mmap(-1, size)
+
+    def _take_filled(self) -> tuple[mmap.mmap | None, memoryview]:
+        """The part that is filled, and its bytes; the next one begins."""
+        part, content = self._filling, memoryview(self._filling or b"")[: self._filled]
+        self._filling, self._filled = None, 0
+        return part, content
 
     async def _room(self) -> int:
         """Wait until one more part may be in flight; how much of the shared budget it has taken."""
@@ -109,9 +127,11 @@ class Writer:
             await self._some_landed()
         return 0
 
-    async def _send(self, upload_id: str, number: int, part: bytearray) -> None:
-        etag = await multipart.put_part_bytes(self._transport, self._key, upload_id, number, part)
+    async def _send(self, upload_id: str, number: int, part: mmap.mmap | None, content: memoryview) -> None:
+        etag = await multipart.put_part_bytes(self._transport, self._key, upload_id, number, content)
         self._etags.append((number, etag))
+        if part is not None:
+            self._spare.append(part)  # after an error something may still be reading it
 
     async def _some_landed(self) -> None:
         """Wait until a part is no longer in flight. Raises: what went wrong with it."""

@@ -9,8 +9,8 @@ from libs.config import DAY_S, Count, Seconds, ServiceConfig
 class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     """Settings of the extractor, beside those of every service.
 
-    Memory is bounded by about 48 MiB for each extraction that works (8 MiB read ahead, 8 MiB in steps, 32 MiB being
-    written) and 16 MiB for each that waits, and by what all writers of the process are sending; CPU by `cpu_threads`.
+    Memory is bounded by about 64 MiB for each extraction that works (8 MiB read ahead, 8 MiB in steps, 48 MiB being
+    written), 16 MiB for each that waits, and by what all writers of the process are sending; CPU by `cpu_threads`.
     """
 
     max_open: Count = 16  # extractions under way in this process, most of them waiting for parts

@@ -52,20 +52,25 @@ class Attempt:
         claim = self.claim
         with telemetry.bind(request_id=claim.request_id, traceparent=claim.traceparent):
             try:
-                if claim.attempts > self._dependencies.config.max_attempts:
-                    times = f"{claim.attempts - 1} times in a row"
-                    await self._park(f"The validator did not survive reading the model ({times}).")
-                    return
-                await self._try()
+                await self._try_and_record()
             except asyncio.CancelledError:
                 if not self._lease.lost:
                     await self._give_back(self._release)
                 raise
-            except (Unavailable, NotFound) as error:
-                await self._put_off(str(error))
-            except Exception as error:  # an error of ours is no fault of the model
-                log.exception("validation failed", extra={"validation_id": claim.validation_id})
-                await self._put_off(f"The model could not be checked ({type(error).__name__}: {error}).")
+
+    async def _try_and_record(self) -> None:
+        claim = self.claim
+        try:
+            if claim.attempts > self._dependencies.config.max_attempts:
+                times = f"{claim.attempts - 1} times in a row"
+                await self._park(f"The validator did not survive reading the model ({times}).")
+                return
+            await self._try()
+        except (Unavailable, NotFound) as error:
+            await self._put_off(str(error))
+        except Exception as error:  # an error of ours is no fault of the model
+            log.exception("validation failed", extra={"validation_id": claim.validation_id})
+            await self._put_off(f"The model could not be checked ({type(error).__name__}: {error}).")
 
     async def _try(self) -> None:
         read = await self._read()

@@ -208,17 +208,17 @@ def test_storage_holds_what_is_accounted_for_while_a_directory_is_under_way(
 ) -> None:
     """Of one file a part and a tail, of another one large chunks that are one object; then all of it, and no more."""
     mib, resumed, chunked = 1024 * 1024, "resumed.txt", "chunked.txt"
-    files = given_llama() | {resumed: bytes(9 * mib), chunked: b"x" * (11 * mib)}
+    files = given_llama() | {resumed: bytes(17 * mib), chunked: b"x" * (11 * mib)}
     manifest = [{"relative_path": path, "size": len(content)} for path, content in files.items()]
     session = answered(client.post("uploads/directory", json={"model_name": "under-way", "files": manifest}))
     url = f"uploads/{session['session_id']}/files"
 
     def append(start: int, end: int) -> int:
-        headers = {"Content-Range": f"bytes {start}-{end - 1}/{9 * mib}"}
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{17 * mib}"}
         body = files[resumed][start:end]
         return client.http.put(f"{client.base}/{url}/{resumed}", data=body, headers=headers, timeout=90).status_code
 
-    assert append(0, 8 * mib + 1000) == 308
+    assert append(0, 16 * mib + 1000) == 308
     for path, content in files.items():
         if path not in (resumed, chunked):
             answered(client.post(f"{url}/{quote(path)}", data=content))
@@ -226,9 +226,9 @@ def test_storage_holds_what_is_accounted_for_while_a_directory_is_under_way(
         chunk = files[chunked][number * 6 * mib : (number + 1) * 6 * mib]
         answered(client.post(f"{url}/{chunked}?part_number={number}&part_count=2", data=chunk))
     deployment.settle(client.project_id)
-    assert sum(deployment.stored(client.project_id).values()) == sum(map(len, files.values())) - 9 * mib + 1000
+    assert sum(deployment.stored(client.project_id).values()) == sum(map(len, files.values())) - 17 * mib + 1000
 
-    assert append(8 * mib + 1000, 9 * mib) == 200
+    assert append(16 * mib + 1000, 17 * mib) == 200
     client.settled(answered(client.complete(session))["model_id"])
     deployment.settle(client.project_id)
     assert sum(deployment.stored(client.project_id).values()) == sum(map(len, files.values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
-from libs.contracts import Finding
+from libs.contracts import findings
 from libs.db import Pool, transaction
 from libs.errors import ProcessingFailed
 from libs.outbox import emit
@@ -41,13 +41,10 @@ async def give_up_uploads(pool: Pool, now: datetime, longest: timedelta) -> None
         for upload in await uploads.stuck(tx, now - longest):
             log.warning("upload could not be processed", extra={"upload_id": upload.id})
             waiting = [stream.waiting_for for stream in await streams.of_upload(tx, upload.id) if stream.waiting_for]
-            finding = Finding(
-                rule="processing-timeout",
-                severity="error",
-                message=f"the upload could not be processed within {in_words(longest)}. "
-                + (waiting[0] if waiting else "The extractor did not answer."),
-                fix="Upload the model again once the operator of this installation has repaired that.",
-            )
+            reason = waiting[0] if waiting else "The extractor did not answer."
+            message = f"the upload could not be processed within {in_words(longest)}. {reason}"
+            fix = "Upload the model again once the operator of this installation has repaired that."
+            finding = findings.error("processing-timeout", message, fix)
             await emit(tx, await transitions.fail(tx, upload, finding, code=ProcessingFailed.code, at=now))
 
 
