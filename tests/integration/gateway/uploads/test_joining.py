@@ -1,4 +1,4 @@
-"""The reservation of joining a file's parts: one request has it, and one that has lost it does not end that of another."""
+"""The reservation of joining a file's parts: one that has expired is not mistaken for the next one."""
 
 from __future__ import annotations
 
