@@ -28,7 +28,7 @@ class SlipwayError(Exception):
     ) -> None:
         """`param` names the field at fault; `retryable=False` says that repeating the call cannot help.
 
-        `code` stands in for the class's own, where the reason was found earlier and is told again.
+        `code` replaces the class's own, where an earlier reason is repeated.
         `details` are further fields for the client, beside the message (a finding, what is missing).
         """
         self.message = message or inspect.cleandoc(type(self).__doc__ or "")

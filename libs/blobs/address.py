@@ -1,4 +1,4 @@
-"""Where the bucket is, and how requests to it are signed."""
+"""The address of a bucket, and the signature of requests to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_REGION = "us-east-1"
 
 @dataclass(frozen=True)
 class Address:
-    """A bucket, and the credentials for it."""
+    """A bucket and the credentials for it."""
 
     endpoint: BaseURL
     bucket: str

@@ -1,4 +1,4 @@
-"""The object store as the services see it."""
+"""The interface of object storage for services."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DELETES_AT_ONCE = 16
 
 
 class Blobs:
-    """One bucket. Keys are opaque; an object is visible whole or not at all."""
+    """One bucket. Keys are opaque. An object becomes visible as a whole, or not at all."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -58,7 +58,7 @@ class Blobs:
             yield blobs
 
     async def put(self, key: str, body: AsyncIterable[Buffer], size_bytes: int | None) -> None:
-        """Store a body as it comes, in about 2 MiB of memory (two parts where it is above 5 GiB or of unknown size).
+        """Store a body while it arrives, in about 2 MiB of memory (two parts if it is above 5 GiB or of unknown size).
 
         An error of `body` comes out as it is. After an error nothing new is under the key: the last bytes are sent only
         after `body` has ended well, and the store shows no object that is not whole. Only after an Unavailable one
@@ -70,12 +70,12 @@ class Blobs:
                 async for chunk in body:
                     await writer.write(chunk)
         elif size_bytes <= SLICE_BYTES:
-            await self.put_bytes(key, await collected(body, size_bytes))  # small enough to be sent again
+            await self.put_bytes(key, await collected(body, size_bytes))  # small enough to be sent repeatedly
         else:
             await self._transport.stream("PUT", key, {}, body, size_bytes)
 
     async def put_bytes(self, key: str, content: Buffer) -> None:
-        """Store `content`; repeated for some seconds while the store has trouble.
+        """Store `content`, retrying for some seconds.
 
         Raises: Unavailable.
         """
@@ -98,7 +98,7 @@ class Blobs:
             raise
 
     async def begin_multipart(self, key: str) -> str:
-        """Begin an object that is put together from parts, in any order, by any process: the id of the upload.
+        """Begin an object that consists of parts, stored in any order by any process. Returns the id of the upload.
 
         Nothing is visible under the key before `complete_multipart`. Every part but the last has `MIN_PART_BYTES` at
         least, and all but the last are of one size where the object store is to be R2; `part_bytes` gives one that
@@ -110,7 +110,7 @@ class Blobs:
     async def put_part(
         self, key: str, upload_id: str, number: int, body: AsyncIterable[Buffer], size_bytes: int
     ) -> str:
-        """Store part `number` (1 to `MAX_PARTS`) as it comes, as `put` does: its entity tag, for the completion.
+        """Store part `number` (1 to `MAX_PARTS`) while it arrives, as `put` does. Returns its entity tag.
 
         A part that was there is replaced. After an error it is as before; after an Unavailable one cannot know.
         Raises: MultipartGone; Unavailable; Invalid if the body is not of `size_bytes`; whatever the body raises.
@@ -118,7 +118,7 @@ class Blobs:
         return await multipart.put_part(self._transport, key, upload_id, number, body, size_bytes)
 
     async def put_part_bytes(self, key: str, upload_id: str, number: int, content: Buffer) -> str:
-        """Store part `number` (1 to `MAX_PARTS`), repeated for some seconds as `put_bytes`: its entity tag.
+        """Store part `number` (1 to `MAX_PARTS`), retrying as `put_bytes` does. Returns its entity tag.
 
         Raises: MultipartGone; Unavailable.
         """
@@ -135,14 +135,14 @@ class Blobs:
         await multipart.complete(self._transport, key, upload_id, etags, size_bytes)
 
     async def abort_multipart(self, key: str, upload_id: str) -> None:
-        """Let the store forget the upload and its parts; one that it does not know is fine.
+        """Discard a multipart upload and its parts. Does nothing if the store does not know it.
 
         Raises: Unavailable.
         """
         await multipart.abort(self._transport, key, upload_id)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The object's bytes from `start`, `length` of them or all; beyond the end there are none, as in a slice.
+        """Yield the object's bytes from `start`, `length` of them or all; fewer if the object ends before.
 
         A broken connection is opened again at the offset reached, never on another version of the object. Whoever stops
         early closes it (`contextlib.aclosing`), else the connection stays open until it is collected as garbage.
@@ -151,7 +151,7 @@ class Blobs:
         return ranged(self._transport, key, start, length)
 
     async def read(self, key: str, start: int, length: int) -> bytes:
-        """A range in memory; shorter where the object ends.
+        """Read a range into memory; it is shorter if the object ends before.
 
         Raises: ObjectNotFound; Unavailable.
         """
@@ -159,14 +159,14 @@ class Blobs:
             return b"".join([chunk async for chunk in chunks])
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """What is stored under the key; None if nothing is.
+        """Size and time of an object; None if there is none under the key.
 
         Raises: Unavailable.
         """
         return await head(self._transport, key)
 
     async def list(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
-        """Every object whose key begins so, in order of keys, a page of up to 1,000 at a time; those above `after`.
+        """Yield the objects with this prefix and a key above `after`, in order of keys, from pages of up to 1,000.
 
         Raises: Unavailable.
         """
@@ -176,14 +176,14 @@ class Blobs:
         while True:
             found, token = listing.objects((await self._transport.call("GET", None, query)).body)
             for info in found:
-                if info.key > after:  # not every server knows start-after
+                if info.key > after:  # not every server supports start-after
                     yield info
             if token is None:
                 return
             query["continuation-token"] = token
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; one that is not there is fine.
+        """Delete objects; keys without an object are ignored.
 
         One request each, some at a time: DeleteObjects wants an MD5 here, a checksum there, and is missing elsewhere.
         Raises: Unavailable; then some may be gone and some not.
@@ -212,7 +212,7 @@ class Blobs:
                 raise
 
     async def abort_multiparts(self, prefix: str) -> int:
-        """Abort every multipart upload begun under the prefix; how many there were, 0 where the server cannot tell.
+        """Abort every multipart upload under the prefix. Returns how many; 0 if the server does not list them.
 
         Raises: Unavailable.
         """
@@ -222,14 +222,14 @@ class Blobs:
             try:
                 answer = await self._transport.call("GET", None, query)
             except Refused as refused:
-                if refused.s3_code == "NoSuchUpload":  # so some say that there are none
+                if refused.s3_code == "NoSuchUpload":  # the answer of some servers when there are none
                     return aborted
                 if refused.status in (400, 403, 405, 501):
                     log.debug("this object store does not let us list multipart uploads; it has to expire them itself")
                     return aborted
                 raise
             listed, markers = listing.multiparts(answer.body)
-            found = [each for each in listed if each[0].startswith(prefix)]  # nanio lists all
+            found = [each for each in listed if each[0].startswith(prefix)]  # nanio ignores the prefix
             for key, upload_id in found:
                 await multipart.abort(self._transport, key, upload_id)
             aborted += len(found)
@@ -242,7 +242,7 @@ class Blobs:
         return self._transport.address.sign(method, key, {}, expires_s)
 
     async def ping(self) -> bool:
-        """Whether the store answers, and the bucket is there (now, if it was not)."""
+        """Whether the store answers and has the bucket, which is created if it is missing."""
         try:
             async with asyncio.timeout(PING_S):
                 await self._transport.find_bucket()

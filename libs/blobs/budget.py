@@ -1,4 +1,4 @@
-"""Memory that whatever goes on at a time shares."""
+"""Memory that concurrent writers share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Budget:
         self.free_bytes = total_bytes
 
     def take(self, size_bytes: int) -> bool:
-        """Take `size_bytes`, if there are so many."""
+        """Take `size_bytes` if they are free. Returns whether they were."""
         if size_bytes > self.free_bytes:
             return False
         self.free_bytes -= size_bytes
         return True
 
     def give_back(self, size_bytes: int) -> None:
-        """What `take` gave."""
+        """Give back bytes that `take` has granted."""
         self.free_bytes += size_bytes

@@ -1,4 +1,4 @@
-"""The XML of S3's answers.
+"""Parses and writes the XML of S3.
 
 Source of the formats: Amazon S3 API reference, ListObjectsV2, ListMultipartUploads, CreateMultipartUpload,
 CompleteMultipartUpload, Error responses. Servers differ in whether they name the XML namespace.
@@ -27,7 +27,7 @@ def error_code(answer: bytes) -> str:
     try:
         root = ElementTree.fromstring(answer.strip())  # noqa: S314  # our own object store's answer
     except ElementTree.ParseError:
-        return ""  # a proxy's page, or the empty answer to HEAD
+        return ""  # the page of a proxy, or the empty answer to HEAD
     return root.findtext("{*}Code", "") if _name(root) == "Error" else ""
 
 

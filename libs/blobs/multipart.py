@@ -1,4 +1,4 @@
-"""Objects put together from parts, which the store keeps between processes: S3's multipart upload.
+"""Multipart uploads of S3: objects that consist of parts, which the store keeps between processes.
 
 Source: Amazon S3 API reference, CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload, and
 "Amazon S3 multipart upload limits".
@@ -40,7 +40,7 @@ def part_bytes(size_bytes: int | None) -> int:
 
 
 async def begin(transport: Transport, key: str) -> str:
-    """A new multipart upload of the object `key`: its id.
+    """Begin a multipart upload of the object `key`. Returns its id.
 
     Raises: Unavailable.
     """
@@ -50,7 +50,7 @@ async def begin(transport: Transport, key: str) -> str:
 async def put_part(
     transport: Transport, key: str, upload_id: str, number: int, body: AsyncIterable[Buffer], size_bytes: int
 ) -> str:
-    """Store part `number` (from 1) as it comes, and return its entity tag; one that was there is replaced.
+    """Store part `number` (from 1) while it arrives, replacing an earlier one. Returns its entity tag.
 
     Raises: MultipartGone; Unavailable; Invalid if the body is not of `size_bytes`; whatever the body raises.
     """
@@ -63,7 +63,7 @@ async def put_part(
 
 
 async def put_part_bytes(transport: Transport, key: str, upload_id: str, number: int, content: Buffer) -> str:
-    """Store part `number` (from 1), and return its entity tag; repeated for some seconds, as `Transport.call`.
+    """Store part `number` (from 1), retrying as `Transport.call` does. Returns its entity tag.
 
     Raises: MultipartGone; Unavailable.
     """
@@ -110,7 +110,7 @@ async def _completed_otherwise(transport: Transport, key: str, size_bytes: int) 
 
 
 async def abort(transport: Transport, key: str, upload_id: str) -> None:
-    """Let the store forget a multipart upload and its parts; one that it does not know is fine.
+    """Discard a multipart upload and its parts. Does nothing if the store does not know it.
 
     Raises: Unavailable.
     """
@@ -128,7 +128,7 @@ def _part(upload_id: str, number: int) -> dict[str, str]:
 
 
 def _etag(key: str, answer: Answer) -> str:
-    """As the server wrote it, with its quotation marks: some compare it so when the upload is completed."""
+    """The entity tag with its quotation marks: some servers compare it with them when the upload is completed."""
     etag = answer.headers.get("ETag")
     if not etag:
         raise Unavailable(f"Object storage gave no entity tag for a part of {key}.")

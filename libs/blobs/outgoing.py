@@ -1,4 +1,4 @@
-"""Bodies on their way out."""
+"""Bodies of requests to the store."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ async def exactly(body: AsyncIterable[Buffer], size_bytes: int) -> AsyncGenerato
 
 
 def slices(content: Buffer) -> Iterator[memoryview]:
-    """Views of `content`, small enough for progress to be seen between them."""
+    """Views of `content`, so small that progress is noticed between them."""
     view = memoryview(content).cast("B")
     for start in range(0, len(view), SLICE_BYTES):
         yield view[start : start + SLICE_BYTES]
 
 
 async def collected(body: AsyncIterable[Buffer], size_bytes: int) -> bytearray:
-    """The whole of a small body.
+    """Read a small body into memory.
 
     Raises: as `exactly`.
     """

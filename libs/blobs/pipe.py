@@ -1,4 +1,4 @@
-"""A body on its way from the task that reads it to the one that sends it."""
+"""Passes a body from the task that reads it to the task that sends it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from libs.errors import Unavailable
 
 
 class Pipe(Payload):
-    """A request's body of known size that is handed over chunk by chunk; holds the one that is being sent."""
+    """The body of a request, of known size, passed in chunk by chunk. Holds the chunk that is being sent."""
 
     def __init__(self, size_bytes: int, *, stall_s: float) -> None:
         super().__init__(None, content_type="application/octet-stream")
         self._size = size_bytes  # aiohttp sends it as Content-Length
         self._stall_s = stall_s
         self._chunks: asyncio.Queue[Buffer] = asyncio.Queue(maxsize=1)
-        self._taken = asyncio.Event()  # the last chunk is on its way, or nobody takes another one
+        self._taken = asyncio.Event()  # the last chunk is being sent, or no chunk is accepted any more
         self._taken.set()
         self._transport: asyncio.WriteTransport | None = None
 
     def sent_by(self, request: asyncio.Task[object]) -> None:
-        """Name the request whose body this is; when it ends, no chunk is waited for any more."""
+        """Set the request of this body; when it ends, `push` does not wait any more."""
         self._request = request
         request.add_done_callback(lambda _: self._taken.set())
 
     async def push(self, chunk: Buffer) -> None:
-        """Hand a chunk over to the request, as soon as the one before is on its way.
+        """Pass a chunk to the request, as soon as the one before is being sent.
 
         Raises: what the request raised, if it has ended; Unavailable if it takes nothing for too long.
         """
@@ -55,7 +55,7 @@ class Pipe(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Called by aiohttp: send the chunks that are passed in, until the end."""
-        self._consumed = True  # cannot be sent again, not even by aiohttp where a connection was found closed
+        self._consumed = True  # so that aiohttp does not send it again after finding a connection closed
         self._transport = writer.transport
         left = self._size or 0
         while left > 0:
@@ -65,5 +65,5 @@ class Pipe(Payload):
             self._taken.set()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Not text."""
+        """Raises: TypeError; the body is not text."""
         raise TypeError("a streamed body is not text")

@@ -1,4 +1,4 @@
-"""Connections to the object store, in pools that do not wait for one another.
+"""Connections to the object store, in separate pools.
 
 A slow reader holds the connection that its bytes come by, a slow sender the one that they leave by; neither must keep
 the others from theirs, nor the small requests, on which everything waits.
@@ -16,21 +16,21 @@ from libs.admission import Slots
 
 CONNECT_S = 5.0
 BODY_WAIT_S = 5.0  # for a free connection; then Overloaded
-CALL_WAIT_S = 30.0  # the same for small requests: none depends on a client's pace, so their queue moves
-READ_BYTES = 64 * 1024  # of a body that is read slowly; twice that, and one read, are held
+CALL_WAIT_S = 30.0  # the same for small requests, which do not wait for slow clients
+READ_BYTES = 64 * 1024  # buffer of a body that is read slowly; up to twice that and one read are held
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many connections there are at a time, at most."""
+    """The largest numbers of connections."""
 
-    uploads: int = 128  # bodies on their way to the store
-    downloads: int = 128  # bodies on their way from it
-    calls: int = 64  # everything that is small either way
+    uploads: int = 128  # for bodies to the store
+    downloads: int = 128  # for bodies from the store
+    calls: int = 64  # for small requests and answers
 
 
 class Pool:
-    """Connections for one kind of request; kept open between requests, except for those that must be new."""
+    """Connections for one kind of request. They are kept open, except for requests that need a new one."""
 
     def __init__(self, slots: Slots, kept: aiohttp.ClientSession, new: aiohttp.ClientSession) -> None:
         self._slots = slots
@@ -40,7 +40,7 @@ class Pool:
     @classmethod
     @asynccontextmanager
     async def open(cls, size: int, *, wait_s: float, stall_s: float) -> AsyncIterator[Pool]:
-        """`size` connections, a free one waited for for `wait_s`; one that stalls for `stall_s` is given up."""
+        """`size`: connections; `wait_s`: for a free one; `stall_s`: without progress, until a transfer is given up."""
         async with AsyncExitStack() as stack:
             kept, new = [
                 await stack.enter_async_context(
@@ -63,7 +63,7 @@ class Pool:
 
     @asynccontextmanager
     async def connection(self, *, new: bool = False) -> AsyncIterator[aiohttp.ClientSession]:
-        """Room for one request within the block, to be sent by this session.
+        """Reserve a connection within the block, for one request by this session.
 
         `new`: not on an idle connection, which the server may just be closing; for what cannot be repeated.
         Raises: Overloaded.
@@ -83,7 +83,7 @@ class Pools:
     @classmethod
     @asynccontextmanager
     async def open(cls, sizes: Sizes, *, stall_s: float) -> AsyncIterator[Pools]:
-        """Connects to nothing yet."""
+        """Open the pools; connections are made when they are needed."""
         async with (
             Pool.open(sizes.uploads, wait_s=BODY_WAIT_S, stall_s=stall_s) as uploads,
             Pool.open(sizes.downloads, wait_s=BODY_WAIT_S, stall_s=stall_s) as downloads,

@@ -1,4 +1,4 @@
-"""Reading an object's bytes, in spite of broken connections."""
+"""Reads an object's bytes, over further connections when one breaks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")  # RFC 9110, section
 
 
 async def head(transport: Transport, key: str) -> ObjectInfo | None:
-    """What is stored under the key; None if nothing is.
+    """Size and time of an object; None if there is none under the key.
 
     Raises: Unavailable.
     """
@@ -40,7 +40,7 @@ async def head(transport: Transport, key: str) -> ObjectInfo | None:
 
 
 async def ranged(transport: Transport, key: str, start: int, length: int | None) -> AsyncGenerator[bytes, None]:
-    """The bytes from `start`, `length` of them or up to the end; what lies beyond the end is left out, as in a slice.
+    """Yield the bytes from `start`, `length` of them or up to the end of the object.
 
     A connection that breaks is opened again at the offset reached, as long as each attempt brings something or the
     trouble passes within seconds; never on another version of the object.
@@ -66,7 +66,7 @@ class Replaced(Unavailable):
 
 
 class _Reader:
-    """Where a read stands, over several connections."""
+    """The progress of one read over several connections."""
 
     def __init__(self, transport: Transport, key: str, start: int, length: int | None) -> None:
         self.offset = start
@@ -74,26 +74,26 @@ class _Reader:
         self._transport = transport
         self._key = key
         self._end = None if length is None else start + length  # exclusive; narrowed by the first answer
-        small = length is not None and length <= READ_BYTES  # received at once, however slowly it is read
+        small = length is not None and length <= READ_BYTES  # received at once, even if it is read slowly
         self._pool = transport.pools.calls if small else transport.pools.downloads
         self._version: tuple[str, str, str] | None = None  # ETag, Last-Modified, size of the whole
 
     async def attempt(self) -> AsyncGenerator[bytes, None]:
-        """The bytes that one connection brings.
+        """Yield the bytes of one connection.
 
         Raises: ObjectNotFound; Unavailable (Refused).
         """
         try:
             async with self._transport.open("GET", self._key, headers=self._headers(), pool=self._pool) as response:
                 self._accept(response)
-                async for piece, _ in response.content.iter_chunks():  # as they arrive, joined to nothing
+                async for piece, _ in response.content.iter_chunks():  # as they arrive
                     self.offset += len(piece)
                     if piece:
                         yield piece
         except Refused as refused:
             if refused.status == 404 and refused.s3_code != "NoSuchBucket":
                 raise ObjectNotFound(f"The object store has no object {self._key}.") from None
-            if refused.status != 416:  # 416: nothing from here on
+            if refused.status != 416:  # 416: the object ends here
                 raise
             self._end = self.offset
         if self._end is not None and self.offset < self._end:
@@ -106,14 +106,14 @@ class _Reader:
         return {"Range": f"bytes={self.offset}-{'' if self._end is None else self._end - 1}"}
 
     def _accept(self, response: aiohttp.ClientResponse) -> None:
-        """Check that the answer is the range asked for, of the version that was begun.
+        """Check that the answer is the requested range of the same version of the object.
 
         Some servers answer a range with 200 and Content-Range instead of 206.
         Raises: Unavailable.
         """
         described = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
         length = response.content_length
-        # All three, since not every server has an entity tag that tells versions apart.
+        # All three, since entity tags of some servers do not distinguish versions.
         size = described[3] if described else str(length)
         version = (response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""), size)
         if self._version not in (None, version):

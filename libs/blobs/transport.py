@@ -1,4 +1,4 @@
-"""One request to the object store: signed, sent, and its trouble named."""
+"""Signs and sends one request to the object store, and maps its failures to errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 # clocks that differ.
 SIGNED_FOR_S = 3600
 ATTEMPTS = 5
-PARTS_AHEAD_BYTES = 64 * 1024 * 1024  # parts in flight of all writers together, beyond the first one of each
+PARTS_AHEAD_BYTES = 64 * 1024 * 1024  # of parts that all writers together are sending, beyond the first one of each
 BACKOFF_S = 0.1  # tripled each time: about four seconds in all, the restart of a server
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 # By name too: the bucket is made again, and an error may come in the body of a 200.
@@ -41,7 +41,7 @@ class Refused(Unavailable):
     """The object store refused a request."""
 
     def __init__(self, method: str, key: str | None, status: int, code: str) -> None:
-        """`code` is S3's, "" where the answer had no body."""
+        """`code`: the one of S3; "" if the answer has no body."""
         self.method = method
         self.status = status
         self.s3_code = code
@@ -49,15 +49,15 @@ class Refused(Unavailable):
 
     @property
     def passing(self) -> bool:
-        """Whether the same request may well succeed a little later."""
+        """Whether the same request may succeed a little later."""
         if self.method == "PUT" and self.s3_code == "NoSuchKey":
-            return True  # of a server whose folders go with their last object, which may be just now
+            return True  # some servers remove a folder with its last object, perhaps at this moment
         return self.status in _PASSING or self.s3_code in _PASSING_CODES
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, read whole."""
+    """An answer, with its whole body."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -65,7 +65,7 @@ class Answer:
 
 
 def may_pass(trouble: Unavailable) -> bool:
-    """Whether the same request may succeed within seconds. A wait for a connection was one already."""
+    """Whether to repeat a request. Not after waiting for a free connection, which took long already."""
     return trouble.passing if isinstance(trouble, Refused) else not isinstance(trouble, Overloaded)
 
 
@@ -86,14 +86,14 @@ class Transport:
     @classmethod
     @asynccontextmanager
     async def to(cls, address: Address, sizes: Sizes, *, stall_s: float) -> AsyncIterator[Transport]:
-        """With connections of its own."""
+        """Open a transport with connections of its own."""
         async with Pools.open(sizes, stall_s=stall_s) as pools:
             yield cls(address, pools, stall_s=stall_s)
 
     async def call(
         self, method: str, key: str | None, query: Mapping[str, str] | None = None, body: Buffer = b""
     ) -> Answer:
-        """Send a request that may be repeated; repeat it while the trouble looks passing.
+        """Send a request that may be repeated, and repeat it after failures that may pass.
 
         Raises: Unavailable (Refused where the server answered).
         """

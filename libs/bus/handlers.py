@@ -13,7 +13,7 @@ Prepare = Callable[[Any, Any], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
-class Route:
+class Registration:
     """The handler of one type of event: `handle(event, tx)`, or `handle(event, tx, prepared)` after `prepare`."""
 
     handle: Callable[..., Awaitable[list[Event]]]
@@ -27,8 +27,8 @@ class Handlers:
     def __init__(self, service: str) -> None:
         """`service` names the durable consumer, and the inbox rows."""
         self.service = service
-        self.events: dict[str, Route] = {}  # by tag
-        self.letters: dict[str, Route] = {}  # by the tag of the event in the letter
+        self.events: dict[str, Registration] = {}  # by tag
+        self.letters: dict[str, Registration] = {}  # by the tag of the event in the letter
 
     def on(
         self, *event_types: type[Event], prepare: Prepare | None = None, idempotent: bool = False
@@ -45,7 +45,7 @@ class Handlers:
     def retire(self, *event_types: type[Event]) -> None:
         """Acknowledge these events without effect: an earlier release handled them, and the filter still has them."""
         for kind in event_types:
-            _add(self.events, self.service, event_type(kind), Route(_nothing, idempotent=True))
+            _add(self.events, self.service, event_type(kind), Registration(_nothing, idempotent=True))
 
     def on_dead(self, *event_types: type[Event]) -> Callable[[H], H]:
         """Handle dead letters of these events, of any consumer: `async (letter, event, tx) -> list[Event]`."""
@@ -54,12 +54,12 @@ class Handlers:
     def include(self, other: Handlers) -> None:
         """Add the table of one of the service's resources. Raises: ValueError if both handle an event."""
         for mine, theirs in ((self.events, other.events), (self.letters, other.letters)):
-            for tag, route in theirs.items():
-                _add(mine, self.service, tag, route)
+            for tag, entry in theirs.items():
+                _add(mine, self.service, tag, entry)
 
     def _into(
         self,
-        routes: dict[str, Route],
+        table: dict[str, Registration],
         event_types: tuple[type[Event], ...],
         prepare: Prepare | None,
         idempotent: bool,
@@ -67,7 +67,7 @@ class Handlers:
         def register(work: H) -> H:
             for kind in event_types:
                 tag = event_type(kind)
-                _add(routes, self.service, tag, Route(work, prepare, idempotent))
+                _add(table, self.service, tag, Registration(work, prepare, idempotent))
             return work
 
         return register
@@ -77,7 +77,7 @@ async def _nothing(_event: Event, _tx: object) -> list[Event]:
     return []
 
 
-def _add(routes: dict[str, Route], service: str, tag: str, route: Route) -> None:
-    if tag in routes:
+def _add(table: dict[str, Registration], service: str, tag: str, entry: Registration) -> None:
+    if tag in table:
         raise ValueError(f"{service} handles {tag} twice")
-    routes[tag] = route
+    table[tag] = entry

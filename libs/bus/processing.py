@@ -14,7 +14,7 @@ from libs import telemetry
 from libs.bus.connection import Bus
 from libs.bus.deadletter import DeadLetter
 from libs.bus.delivery import Delivery
-from libs.bus.handlers import Handlers, Route
+from libs.bus.handlers import Handlers, Registration
 from libs.bus.retries import GiveUp, NotKnownYet, after_error
 from libs.contracts import Event, decode_event
 from libs.db import Pool, Tx
@@ -140,20 +140,20 @@ class EventProcessor(Processor):
     def __init__(self, bus: Bus, pool: Pool, handlers: Handlers, context: object, max_deliver: int) -> None:
         super().__init__(pool, handlers.service, max_deliver)
         self._bus = bus
-        self._routes = handlers.events
+        self._table = handlers.events
         self._context = context
 
     def read(self, delivery: Delivery) -> Event:
-        return _decode(self._routes, delivery.tag, delivery.body)
+        return _decode(self._table, delivery.tag, delivery.body)
 
     async def apply(self, delivery: Delivery, event: Event) -> None:
-        route = self._routes[delivery.tag]
-        handle: Handler = route.handle
-        if route.prepare is not None:
-            if not route.idempotent and await seen(self._pool, self._name, event.id):
+        entry = self._table[delivery.tag]
+        handle: Handler = entry.handle
+        if entry.prepare is not None:
+            if not entry.idempotent and await seen(self._pool, self._name, event.id):
                 return
-            handle = _with(route, await route.prepare(event, self._context))
-        if route.idempotent:
+            handle = _with(entry, await entry.prepare(event, self._context))
+        if entry.idempotent:
             await apply_idempotent(self._pool, handle, event)
         else:
             await apply_once(self._pool, self._name, handle, event)
@@ -186,15 +186,15 @@ class DeadLetterProcessor(Processor):
 
     def __init__(self, pool: Pool, handlers: Handlers, max_deliver: int) -> None:
         super().__init__(pool, f"{handlers.service}-dead", max_deliver)
-        self._routes = handlers.letters
+        self._table = handlers.letters
 
     def read(self, delivery: Delivery) -> Event:
         letter = _letter(delivery)
-        return _decode(self._routes, letter.event_type, letter.original)
+        return _decode(self._table, letter.event_type, letter.original)
 
     async def apply(self, delivery: Delivery, event: Event) -> None:
         letter = _letter(delivery)
-        handle = self._routes[letter.event_type].handle
+        handle = self._table[letter.event_type].handle
 
         async def handler(event: Event, tx: Tx) -> list[Event]:
             return await handle(letter, event, tx)
@@ -206,18 +206,18 @@ class DeadLetterProcessor(Processor):
         await delivery.term()
 
 
-def _with(route: Route, prepared: object) -> Handler:
-    """The route's handler with the result of its `prepare` bound."""
+def _with(entry: Registration, prepared: object) -> Handler:
+    """The entry's handler with the result of its `prepare` bound."""
 
     async def handler(event: Event, tx: Tx) -> list[Event]:
-        return await route.handle(event, tx, prepared)
+        return await entry.handle(event, tx, prepared)
 
     return handler
 
 
-def _decode(routes: Mapping[str, Route], tag: str, raw: bytes) -> Event:
+def _decode(table: Mapping[str, Registration], tag: str, raw: bytes) -> Event:
     """Decode an event. Raises: NotKnownYet if only a newer release can read it; Invalid if none can."""
-    if tag not in routes:
+    if tag not in table:
         raise NotKnownYet(f"This release handles no {tag}.")
     try:
         event = decode_event(tag, raw)

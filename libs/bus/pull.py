@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class PullLostError(Exception):
-    """The consumer is gone, or the server stopped sending; bind to it anew."""
+    """The consumer is gone, or the server has stopped sending; bind to it again."""
 
 
 class Pull:

@@ -84,7 +84,7 @@ class Receiver:
             ):
                 await unless_set(session.lost, self._pull.watch())
         except (OSError, nats.errors.Error, PullLostError) as error:
-            log.warning("%s: binding to %s anew: %s", self._name, self._stream, error or type(error).__name__)
+            log.warning("%s: binding to %s again: %s", self._name, self._stream, error or type(error).__name__)
         finally:
             self._pull = None
 

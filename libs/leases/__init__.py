@@ -10,7 +10,7 @@ nothing.
 """
 
 from libs.leases.held import HeldLeases
-from libs.leases.lease import Claim, Lease, LeaseLost
+from libs.leases.lease import ClaimedRow, Lease, LeaseLost
 from libs.leases.store import LeaseTable
 
-__all__ = ["Claim", "HeldLeases", "Lease", "LeaseLost", "LeaseTable"]
+__all__ = ["ClaimedRow", "HeldLeases", "Lease", "LeaseLost", "LeaseTable"]

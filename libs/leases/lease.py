@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 
-class Claim(Protocol):
+class ClaimedRow(Protocol):
     """The result of a claim: what there is to do, and what identifies the lease."""
 
     @property
@@ -20,7 +20,7 @@ class Claim(Protocol):
         """The number of the claim."""
 
 
-C = TypeVar("C", bound=Claim)
+C = TypeVar("C", bound=ClaimedRow)
 
 
 class LeaseLost(Exception):

@@ -64,7 +64,7 @@ class Leader:
             self._subscription.signal()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Lead whenever nobody else does, until `stop` is set."""
+        """Lead whenever no other process does, until `stop` is set."""
         with self._signals.subscribe(CHANNEL) as self._subscription:
             while not stop.is_set():
                 more = False

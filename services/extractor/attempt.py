@@ -47,7 +47,7 @@ ONE_FILE = ("raw", "object")  # formats of streams that are no archives
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between attempts
 FIRST_PARKED_S, LONGEST_PARKED_S = 60.0, 4 * 3600.0  # between attempts of what is parked
 LOOK_AGAIN_S = 0.5
-HAND_OVER_S = 2.0  # a process that is told to stop is killed soon after
+HAND_OVER_S = 2.0  # a process that is stopped is killed soon after
 
 T = TypeVar("T")
 

@@ -215,7 +215,7 @@ class Unpacking:
     def _key(self, number: int) -> str:
         """The key of a file. It has the fence: an attempt that has lost its lease overwrites nothing of the next."""
         stream = self._stream
-        which = stream.id.removeprefix(f"{stream.upload_id}-")  # fences of a repeated stream begin anew
+        which = stream.id.removeprefix(f"{stream.upload_id}-")  # fences of a repeated stream begin again
         return member_key(stream.project_id, stream.upload_id, which, self._fence, number)
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""What lifecycle is told."""
+"""The settings of lifecycle."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from services.extractor import states
 Result = ArchiveExtracted | ArchiveRejected
 
 LEASES = LeaseTable[str](table="extraction", key="stream_id", key_type="text")
-CLAIMABLE = "extraction_claimable"  # channel, signalled with a stream's id: it has parts to read, and nobody reads it
+CLAIMABLE = "extraction_claimable"  # channel, signalled with a stream's id: it has parts to read and is not leased
 
 _LOOK_FURTHER = 8  # times as many rows as wanted, since other processes may be claiming the first ones just now
 

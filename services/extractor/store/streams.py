@@ -17,7 +17,7 @@ from services.extractor import states
 from services.extractor.store.leases import LEASES, Result
 
 # Channels; each is signalled with the id of a stream
-READABLE = "extraction_parts"  # whoever reads the stream can read on
+READABLE = "extraction_parts"  # the attempt that reads the stream can read on
 STOPPED = "extraction_stopped"  # its upload has ended
 
 RESULTS: dict[str, type[Result]] = {states.EXTRACTED: ArchiveExtracted, states.REJECTED: ArchiveRejected}

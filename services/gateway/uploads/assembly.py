@@ -44,16 +44,16 @@ async def join(
         while True:
             async with connection(dependencies.pool) as tx:
                 turn = await transfers.begin_joining(tx, transfer, HELD_S)
+            if turn == "ended":
+                return False
             if turn != "taken":
                 break
             await ended.wait(LOOK_S)
-    if turn == "ended":
-        return False
     try:
         await dependencies.blobs.complete_multipart(transfer.key, transfer.multipart_id or "", etags, size_bytes)
     finally:
         async with connection(dependencies.pool) as tx:
-            await transfers.end_joining(tx, transfer)
+            await transfers.end_joining(tx, transfer, turn)
         dependencies.signals.wake(JOINING_ENDED, transfer.key)
         dependencies.signals.send(JOINING_ENDED, transfer.key)
     return True

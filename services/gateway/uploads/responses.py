@@ -202,11 +202,6 @@ def show_upload(
     files: list[FileState] | None = None,
 ) -> Session:
     """An upload as GET uploads shows it; with `parts` (archive) or `files` (directory) in full."""
-    extraction = Extraction(
-        parts_done=sum(stream.parts_done for stream in streams),
-        members=sum(stream.members for stream in streams),
-        bytes=sum(stream.bytes_out for stream in streams),
-    )
     about: dict[str, Any] = {
         "session_id": upload.id,
         "model_id": upload.model_id,
@@ -215,7 +210,7 @@ def show_upload(
         "status": upload.status,
         "created_at": timestamp(upload.created_at),
         "expires_at": timestamp(upload.expires_at),
-        "extraction": extraction,
+        "extraction": _extraction(streams),
         "error": upload.error,
         "waiting_for": waiting_for(streams),
     }
@@ -232,6 +227,14 @@ def show_upload(
         expected_file_count=expected,
         **shown,
         **about,
+    )
+
+
+def _extraction(streams: Sequence[Stream]) -> Extraction:
+    return Extraction(
+        parts_done=sum(stream.parts_done for stream in streams),
+        members=sum(stream.members for stream in streams),
+        bytes=sum(stream.bytes_out for stream in streams),
     )
 
 

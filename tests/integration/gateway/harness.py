@@ -1,4 +1,4 @@
-"""A gateway's upload routes on real Postgres and S3, and what the other services would answer."""
+"""The gateway on real Postgres, NATS and S3 in the process of a test, and events as other services send them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 100}
 
 @dataclass
 class Uploads:
-    """What a test holds in its hands."""
+    """A gateway as a test uses it: requests to its routes, events delivered to it, and events that it emitted."""
 
     client: TestClient[Any, Any]
     dependencies: Dependencies

@@ -6,6 +6,7 @@ has taken over, nothing changes, and the function says so.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -191,16 +192,19 @@ async def set_tail(
     )
 
 
-async def begin_joining(tx: Tx, transfer: Transfer, held_s: float) -> Literal["begun", "taken", "ended"]:
-    """Reserve the joining of the parts for one request: "taken" by another one, or "ended" with the transfer."""
+async def begin_joining(tx: Tx, transfer: Transfer, held_s: float) -> datetime | Literal["taken", "ended"]:
+    """Reserve the joining of the parts for one request. Returns until when, which identifies the reservation.
+
+    Returns "taken" if another request has reserved it, "ended" if the transfer has ended.
+    """
     row = await tx.fetchrow(
         """
         WITH begun AS (
             UPDATE upload_transfer SET completing_until = now() + make_interval(secs => $4)
              WHERE upload_id = $1 AND number = $2 AND key = $3
                AND (completing_until IS NULL OR completing_until < now())
-            RETURNING number)
-        SELECT EXISTS (SELECT FROM begun) AS begun,
+            RETURNING completing_until)
+        SELECT (SELECT completing_until FROM begun) AS until,
                EXISTS (SELECT FROM upload_transfer WHERE upload_id = $1 AND number = $2 AND key = $3) AS there
         """,
         transfer.upload_id,
@@ -208,16 +212,21 @@ async def begin_joining(tx: Tx, transfer: Transfer, held_s: float) -> Literal["b
         transfer.key,
         held_s,
     )
-    return "begun" if row["begun"] else "taken" if row["there"] else "ended"
+    until: datetime | None = row["until"]
+    return until or ("taken" if row["there"] else "ended")
 
 
-async def end_joining(tx: Tx, transfer: Transfer) -> None:
-    """Let others do it again: of an object that is there, that does nothing."""
+async def end_joining(tx: Tx, transfer: Transfer, until: datetime) -> None:
+    """End the reservation, so that others may join again: they find the object. Nothing if another one has it now."""
     await tx.execute(
-        "UPDATE upload_transfer SET completing_until = NULL WHERE upload_id = $1 AND number = $2 AND key = $3",
+        """
+        UPDATE upload_transfer SET completing_until = NULL
+         WHERE upload_id = $1 AND number = $2 AND key = $3 AND completing_until = $4
+        """,
         transfer.upload_id,
         transfer.number,
         transfer.key,
+        until,
     )
 
 

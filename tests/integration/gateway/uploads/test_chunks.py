@@ -12,7 +12,7 @@ from libs.blobs import Blobs
 from libs.contracts import UploadOpened
 from services.gateway.uploads.routes import chunks
 from tests.integration.gateway.harness import Uploads, sent
-from tests.integration.gateway.uploads.given import (
+from tests.integration.gateway.uploads.examples import (
     FILE,
     MIB,
     content,

@@ -23,7 +23,7 @@ from services.gateway.uploads.sweepers import (
     ask_extractor_again,
 )
 from tests.integration.gateway.harness import FILES, NOON, PROJECT, STALE_AFTER, Uploads, extracted
-from tests.integration.gateway.uploads.given import (
+from tests.integration.gateway.uploads.examples import (
     given_archive,
     given_chunks,
     report_progress,

@@ -15,7 +15,7 @@ from libs.contracts import ObjectDropped, UploadOpened
 from libs.db import connection
 from libs.errors import Unavailable
 from tests.integration.gateway.harness import Uploads, sent
-from tests.integration.gateway.uploads.given import (
+from tests.integration.gateway.uploads.examples import (
     FILE,
     MIB,
     PART,

@@ -23,7 +23,7 @@ from services.gateway.uploads.sweepers import (
     prune_uploads,
 )
 from tests.integration.gateway.harness import CHUNK, NOON, STALE_AFTER, Uploads, extracted, part
-from tests.integration.gateway.uploads.given import (
+from tests.integration.gateway.uploads.examples import (
     given_archive,
     given_chunks,
     progress_of,

@@ -1,4 +1,4 @@
-"""An upload of a small file and a large one, and what becomes of the large one."""
+"""Uploads that tests begin with: of an archive, of a large file, of a file in chunks; and reports of the extractor."""
 
 from __future__ import annotations
 
