@@ -10,11 +10,12 @@ import msgspec
 
 from libs.contracts import ArchiveExtracted, StoredFile, StreamProgress, UploadOpened
 from libs.db import connection
+from services.gateway.uploads.part_sizes import of_stream
 from services.gateway.uploads.progress import Progress
 from tests.integration.gateway.harness import CHUNK, FILES, NOON, Uploads, part
 
 MIB = 1024 * 1024
-PART = 16 * MIB
+PART = of_stream(1)  # of a file of any size here
 FILE = "model.safetensors"
 
 

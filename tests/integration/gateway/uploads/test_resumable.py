@@ -31,7 +31,7 @@ from tests.support.eventually import eventually
 
 
 async def test_a_large_file_in_one_request_has_its_digest_at_its_end(uploads: Uploads) -> None:
-    data = content(36 * MIB)
+    data = content(2 * PART + 4 * MIB)
     session = await given_session(uploads, data)
 
     received = await uploads.append(session, FILE, span(0, len(data), len(data)), data, 200)
@@ -49,9 +49,9 @@ async def test_a_large_file_in_one_request_has_its_digest_at_its_end(uploads: Up
 async def test_a_broken_connection_loses_the_unfinished_part_and_another_replica_goes_on(
     uploads: Uploads, replica: Uploads
 ) -> None:
-    data = content(36 * MIB)
+    data = content(2 * PART + 4 * MIB)
     session = await given_session(uploads, data)
-    await _break_off(uploads, session, data, after=29 * MIB)
+    await _break_off(uploads, session, data, after=2 * PART - 3 * MIB)
 
     asked = await replica.append(session, FILE, f"*/{len(data)}")
     assert (asked["range"], asked["held_bytes"]) == (f"bytes=0-{PART - 1}", PART)
@@ -70,9 +70,9 @@ async def test_a_broken_connection_loses_the_unfinished_part_and_another_replica
 
 
 async def test_what_one_process_saw_whole_is_not_read_again_though_it_came_in_pieces(uploads: Uploads) -> None:
-    data = content(36 * MIB)
+    data = content(2 * PART + 4 * MIB)
     session = await given_session(uploads, data)
-    await _break_off(uploads, session, data, after=29 * MIB)
+    await _break_off(uploads, session, data, after=2 * PART - 3 * MIB)
 
     received = await uploads.append(session, FILE, span(PART, len(data), len(data)), data[PART:], 200)
 
@@ -82,7 +82,14 @@ async def test_what_one_process_saw_whole_is_not_read_again_though_it_came_in_pi
 
 @pytest.mark.parametrize(
     ("size", "chunk"),
-    [(40, 1), (3000, 999), (10 * MIB + 3, 3 * MIB), (37 * MIB, 9 * MIB + 1), (33 * MIB, PART), (69 * MIB, 36 * MIB)],
+    [
+        (40, 1),
+        (3000, 999),
+        (10 * MIB + 3, 3 * MIB),
+        (2 * PART + 5 * MIB, 9 * MIB + 1),
+        (2 * PART + MIB, PART),
+        (4 * PART + 5 * MIB, 2 * PART + 4 * MIB),
+    ],
 )
 async def test_chunks_of_any_size_make_the_same_file(uploads: Uploads, size: int, chunk: int) -> None:
     data = content(size)
@@ -191,7 +198,7 @@ async def test_the_request_of_a_connection_that_hangs_changes_nothing_any_more(
     assert await uploads.sha256(key) == sha256_of(data)
 
 
-@pytest.mark.parametrize("size", [3000, 17 * MIB])
+@pytest.mark.parametrize("size", [3000, PART + MIB])
 async def test_a_file_that_is_not_what_was_declared_is_dropped_by_itself(uploads: Uploads, size: int) -> None:
     data, wrong = content(size), content(size, seed=2)
     session = await given_session(uploads, data)
@@ -211,7 +218,7 @@ async def test_a_file_that_is_not_what_was_declared_is_dropped_by_itself(uploads
 async def test_a_file_whose_last_request_could_not_make_it_whole_is_made_whole_later(
     uploads: Uploads, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    data = content(17 * MIB)
+    data = content(PART + MIB)
     session = await given_session(uploads, data)
 
     async def unavailable(*_: object) -> None:
@@ -229,7 +236,7 @@ async def test_a_file_whose_last_request_could_not_make_it_whole_is_made_whole_l
 
 
 async def test_a_whole_file_sent_again_starts_again(uploads: Uploads) -> None:
-    data = content(17 * MIB)
+    data = content(PART + MIB)
     session = await given_session(uploads, data)
     await uploads.append(session, FILE, span(0, 1000, len(data)), b"x" * 1000)
     received = await uploads.send_file(session, FILE, data)

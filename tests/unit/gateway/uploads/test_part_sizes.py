@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libs.blobs import MAX_PARTS
+from libs.blobs import MAX_PARTS, part_bytes
 from services.gateway.uploads.part_sizes import equal_cut, of_archive, of_stream
 
 MIB = 1024 * 1024
@@ -12,7 +12,7 @@ MIB = 1024 * 1024
 
 @pytest.mark.parametrize("size", [1, 8 * MIB, 70 * 1024 * MIB, 81 * 1024 * MIB, 2 * 1024**4])
 def test_a_tenth_of_the_part_numbers_is_left_for_requests_that_broke_off(size: int) -> None:
-    assert of_stream(size) >= 16 * MIB
+    assert of_stream(size) >= part_bytes(None)
     assert -(-size // of_stream(size)) <= MAX_PARTS * 9 // 10
 
 
