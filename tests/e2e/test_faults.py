@@ -94,6 +94,7 @@ def test_lifecycle_killed_while_it_cleans_up(client: Client, deployment: Deploym
     session = client.open_archive("lifecycle killed", ARCHIVE)
     for number in range(session["total_chunks"]):
         answered(client.send(session, ARCHIVE, number))
+    eventually_sync(lambda: _nothing_to_purge(deployment))  # else that of another project is what hangs
     with deployment.hanging("s3"):
         answered(client.delete(f"uploads/{session['session_id']}"))
         eventually_sync(lambda: _purging(deployment, client))
@@ -191,6 +192,10 @@ def test_a_dependency_restarted_under_work(client: Client, deployment: Deploymen
 def _taken(deployment: Deployment, model_id: str) -> None:
     query = "SELECT 1 FROM validation WHERE model_id = $1 AND leased_by IS NOT NULL"
     assert deployment.sql("validator", query, model_id)
+
+
+def _nothing_to_purge(deployment: Deployment) -> None:
+    assert deployment.sql("lifecycle", "SELECT project_id FROM purge") == []
 
 
 def _purging(deployment: Deployment, client: Client) -> None:
