@@ -30,7 +30,14 @@ WORKERS = ("extractor", "validator", "lifecycle")
 SERVICES = ("gateway", *WORKERS)
 WITHIN_S = 120
 # So that what takes minutes in production takes seconds here; each release passes over what it does not know.
-HURRY = {"CHUNK_SIZE_BYTES": "65536", "SWEEP_INTERVAL_S": "1", "LEASE_S": "5", "POLL_S": "1", "DRAIN_S": "2"}
+HURRY = {
+    "CHUNK_SIZE_BYTES": "65536",
+    "SWEEP_INTERVAL_S": "1",
+    "LEASE_S": "5",
+    "POLL_S": "1",
+    "UNREADY_S": "0",
+    "DRAIN_S": "2",
+}
 
 
 class HistoryMissing(Exception):
