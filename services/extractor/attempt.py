@@ -119,9 +119,10 @@ class Attempt:
             await self._finish(ArchiveRejected(**self._ids(), finding=found, at=datetime.now(UTC)))
         except (LeaseLost, asyncio.CancelledError):
             raise
-        except Unavailable as unavailable:
-            log.warning("extraction is put off: %s", unavailable, extra={"stream_id": self._claim.key})
-            await self._put_off(str(unavailable))
+        except (Unavailable, ObjectNotFound) as error:  # parts go with an upload that was just aborted
+            reason = self._reason(error)
+            log.warning("extraction is put off: %s", reason, extra={"stream_id": self._claim.key})
+            await self._put_off(reason)
         except Exception as error:  # the edge of an attempt: whatever it is, the stream is tried again
             log.exception("extraction failed", extra={"stream_id": self._claim.key, "fence": self._claim.fence})
             await self._put_off(self._reason(error))
