@@ -35,6 +35,7 @@ def test_the_plain_install_has_no_server_package() -> None:
     assert {"asyncpg", "isal", "minio", "nats", "prometheus_client"} <= modules_of_other_packages()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["upload", "--help"], ["models", "list", "--help"], ["admin"]])
 def test_the_command_works_after_a_plain_install(arguments: list[str]) -> None:
     ran = command(*arguments)
@@ -43,6 +44,7 @@ def test_the_command_works_after_a_plain_install(arguments: list[str]) -> None:
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_up_says_after_a_plain_install_which_extra_it_needs() -> None:
     ran = command("up")
 
