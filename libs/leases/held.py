@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic
 
 from libs.db import Pool, connection
-from libs.errors import Unavailable
 from libs.leases.lease import C, Lease
 from libs.leases.store import LeaseTable
 from libs.periodic import repeat
@@ -50,19 +49,18 @@ class HeldLeases(Generic[C]):
         await repeat(stop, self.renew, self._lease_s / 3, name=f"leases on {self._table.table}", wake=wake)
 
     async def renew(self) -> None:
-        """Renew all leases with one statement. What it does not find was stopped, or taken over by another process."""
+        """Renew all leases with one statement. What it does not find was stopped, or taken over by another process.
+
+        Raises: Unavailable. Nobody else can claim the rows then; work under an expired lease pauses until it is known
+        whose it is.
+        """
         leases = list(self._leases)
         if not leases:
             return
         asked_at = time.monotonic()
-        try:
-            async with connection(self._pool) as tx:
-                keys = [(lease.claim.key, lease.claim.fence) for lease in leases]
-                kept = await self._table.renew(tx, self.holder, keys, self._lease_s)
-        except Unavailable as error:
-            # Nobody else can claim the rows now; work under an expired lease pauses until it is known whose it is.
-            log.warning("cannot renew leases: %s", error)
-            return
+        async with connection(self._pool) as tx:
+            keys = [(lease.claim.key, lease.claim.fence) for lease in leases]
+            kept = await self._table.renew(tx, self.holder, keys, self._lease_s)
         for lease in leases:
             if (lease.claim.key, lease.claim.fence) in kept:
                 lease.renewed(asked_at + self._lease_s)

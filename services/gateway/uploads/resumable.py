@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -84,17 +84,13 @@ class Turn:
         Raises: Superseded; ChecksumMismatch, after which nothing of the file is held; PartSizeMismatch; Unavailable.
         """
         end = self.transfer.held_bytes + size_bytes
-        try:
+        async with self._discarded_if_gone():
             while self.transfer.held_bytes < end:
                 part_end = min(self._part_start + self.transfer.part_bytes, self._file.size_bytes)
                 if part_end <= end:
                     await self._add_part(body, part_end, more=part_end < end)
                 else:
                     await self._set_tail(body, end)
-        except MultipartGone as gone:
-            log.warning("a file starts again: %s", gone, extra={"upload_id": self._upload.id})
-            await discard(self._dependencies, self._upload, self.transfer, reason="multipart_gone")
-            raise Superseded from gone
 
     async def finish(self) -> WholeFile:
         """Every byte is held: make them one object, and record it.
@@ -106,19 +102,26 @@ class Turn:
         async with connection(self._dependencies.pool) as tx:
             parts = await transfers.parts(tx, transfer)
         etags = [(part.s3_number, part.etag) for part in parts]
-        try:
-            if not await assembly.join(self._dependencies, transfer, etags, self._file.size_bytes):
-                raise Superseded
-        except MultipartGone as gone:
-            log.warning("a file starts again: %s", gone, extra={"upload_id": self._upload.id})
-            await discard(self._dependencies, self._upload, self.transfer, reason="multipart_gone")
-            raise Superseded from gone
+        async with self._discarded_if_gone():
+            joined = await assembly.join(self._dependencies, transfer, etags, self._file.size_bytes)
+        if not joined:
+            raise Superseded
         sha256 = None if self._running is None else self._running.hexdigest()
         whole = await assembly.record(self._dependencies, self._upload, self._file, transfer, sha256)
         if whole is None:
             raise Superseded
         self._dependencies.digests.forget(transfer.key)
         return whole
+
+    @asynccontextmanager
+    async def _discarded_if_gone(self) -> AsyncIterator[None]:
+        """Where the store has lost the parts, the file starts again. Raises: Superseded."""
+        try:
+            yield
+        except MultipartGone as gone:
+            log.warning("a file starts again: %s", gone, extra={"upload_id": self._upload.id})
+            await discard(self._dependencies, self._upload, self.transfer, reason="multipart_gone")
+            raise Superseded from gone
 
     @property
     def _part_start(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -13,9 +12,9 @@ from services.extractor import states
 from services.extractor.states import STATES, TRANSITIONS, UNDER_WAY, State
 from services.extractor.store import leases, retention, streams
 from services.extractor.store.leases import Claim
-from tests.contracts.test_statements import ROOT, statements
 from tests.integration.extractor.harness import NOON
 from tests.support.fixtures import PoolFor
+from tests.support.statements import spelled, statements_with
 from tests.support.states import checked_states, states_in_conditions
 
 STREAM = PartStream(
@@ -121,11 +120,4 @@ def test_results_are_kept_in_the_states_that_have_one() -> None:
 
 def test_no_statement_spells_a_state_out() -> None:
     """Statements have the names of states filled in from the table."""
-    spelled = re.compile("|".join(f"'{state}'" for state in STATES))
-    found = [
-        f"{path.name}:{line}"
-        for path in sorted((ROOT / "services/extractor").rglob("*.py"))
-        for line, text in statements(path.read_text())
-        if path.name != "states.py" and spelled.search(text)
-    ]
-    assert found == []
+    assert statements_with(spelled(STATES), "services/extractor", besides=["states.py"]) == []

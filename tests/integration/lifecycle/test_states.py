@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -12,9 +11,9 @@ from libs.db import Pool, Tx, transaction
 from services.lifecycle import states
 from services.lifecycle.states import STATES, TRANSITIONS, State
 from services.lifecycle.store import objects, retention
-from tests.contracts.test_statements import ROOT, statements
 from tests.integration.lifecycle.uploads import NOON, PROJECT, state_of
 from tests.support.fixtures import PoolFor
+from tests.support.statements import spelled, statements_with
 from tests.support.states import checked_states, states_in_conditions
 
 KEY = f"{PROJECT}/objects/upload/f0-a"
@@ -81,11 +80,4 @@ async def test_the_schema_knows_the_states_of_the_table(pool: Pool) -> None:
 
 def test_no_statement_spells_a_state_out() -> None:
     """Statements have the names of states filled in from the table."""
-    spelled = re.compile("|".join(f"'{state}'" for state in STATES))
-    found = [
-        f"{path.name}:{line}"
-        for path in sorted((ROOT / "services/lifecycle").rglob("*.py"))
-        for line, text in statements(path.read_text())
-        if path.name != "states.py" and spelled.search(text)
-    ]
-    assert found == []
+    assert statements_with(spelled(STATES), "services/lifecycle", besides=["states.py"]) == []

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 import msgspec
-from isal import isal_zlib
 
 from libs.blobs import Blobs
 from libs.digest import Digest
@@ -125,8 +124,7 @@ async def accept(request: Request[Dependencies], expected: Expected, destination
     if isinstance(destination, StoredBefore) and declared is not None:
         expected.require_same(declared, destination.sha256)
     size_bytes = request.http.content_length if expected.size_bytes is None else expected.size_bytes
-    body = _MeasuredBody(request, expected)
-    digest = Digest(body)
+    digest = Digest(_measured(request, expected))
     async with request.dependencies.incoming.take(request.principal.project_id):
         s3_number, etag = await destination.put(
             request.dependencies.blobs, _verified(digest, expected.what, declared), size_bytes
@@ -134,7 +132,7 @@ async def accept(request: Request[Dependencies], expected: Expected, destination
     if isinstance(destination, StoredBefore):
         expected.require_same(digest.sha256, destination.sha256)
     return Accepted(
-        size_bytes=digest.size_bytes, sha256=digest.sha256, crc32=body.crc32, s3_number=s3_number, etag=etag
+        size_bytes=digest.size_bytes, sha256=digest.sha256, crc32=digest.crc32, s3_number=s3_number, etag=etag
     )
 
 
@@ -148,32 +146,18 @@ def declared_checksum(request: Request[Dependencies], header: str) -> str | None
     return value.lower()
 
 
-class _MeasuredBody:
-    """The body's bytes; ends with an error where they are too many or too few. Iterate once."""
-
-    def __init__(self, request: Request[Dependencies], expected: Expected) -> None:
-        self._request = request
-        self._expected = expected
-        self._crc32 = 0
-
-    @property
-    def crc32(self) -> str:
-        """Of what has passed (IEEE): 8 lower-case hex digits."""
-        return f"{self._crc32:08x}"
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Raises: PartSizeMismatch."""
-        total, expected = 0, self._expected
-        most_bytes = expected.max_bytes if expected.size_bytes is None else expected.size_bytes
-        content = await self._request.content()
-        async for chunk in content.iter_any():
-            total += len(chunk)
-            if total > most_bytes:
-                raise expected.wrong_size(total, at_least=True)
-            self._crc32 = isal_zlib.crc32(chunk, self._crc32)
-            yield chunk
-        if expected.size_bytes not in (None, total):
-            raise expected.wrong_size(total)
+async def _measured(request: Request[Dependencies], expected: Expected) -> AsyncIterator[bytes]:
+    """The body's bytes; ends with PartSizeMismatch where they are too many or too few."""
+    total = 0
+    most_bytes = expected.max_bytes if expected.size_bytes is None else expected.size_bytes
+    content = await request.content()
+    async for chunk in content.iter_any():
+        total += len(chunk)
+        if total > most_bytes:
+            raise expected.wrong_size(total, at_least=True)
+        yield chunk
+    if expected.size_bytes not in (None, total):
+        raise expected.wrong_size(total)
 
 
 async def _verified(digest: Digest, what: str, declared: str | None) -> AsyncIterator[bytes]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from services.gateway.models import registration, transitions
 from services.gateway.models.states import CREATE, STATES, TRANSITIONS, UNUSED
-from tests.contracts.test_statements import ROOT, statements
+from tests.support.statements import spelled, statements_with
 
 SETTLED = {"accept", "reject"}  # by one function, which has the verdict
 
@@ -29,12 +26,4 @@ def test_every_transition_is_a_function(name: str) -> None:
 
 def test_no_statement_spells_a_state_out() -> None:
     """What the table says is said once: statements have its names filled in."""
-    spelled = re.compile("|".join(f"'{state}'" for state in STATES))
-    folder = ROOT / "services/gateway/models"
-    found = [
-        f"{path.relative_to(ROOT)}:{line}"
-        for path in sorted(Path(folder).rglob("*.py"))
-        for line, text in statements(path.read_text())
-        if path.name != "states.py" and spelled.search(text)
-    ]
-    assert found == []
+    assert statements_with(spelled(STATES), "services/gateway/models", besides=["states.py"]) == []

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from libs.contracts import Event, event_type
-from tests.contracts.test_statements import ROOT
+from tests.support.statements import ROOT
 
 BUILDER = "services/gateway/uploads/transitions.py"
 EVENTS = {kind.__name__ for kind in Event.__subclasses__() if event_type(kind).startswith("upload.")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from tests.contracts.test_statements import ROOT
+from tests.support.statements import ROOT
 
 UPLOADS = "services.gateway.uploads"
 RECEIVING = f"{UPLOADS}.receiving"

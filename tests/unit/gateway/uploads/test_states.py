@@ -12,7 +12,7 @@ import pytest
 from libs.states import Transition
 from services.gateway.uploads import states, transitions
 from services.gateway.uploads.states import BEGIN, ENDED, LIVE, STATES, TRANSITIONS, UploadTransition
-from tests.contracts.test_statements import ROOT, statements
+from tests.support.statements import ROOT, statements_with
 
 FOLDER = ROOT / "services/gateway/uploads"
 NAMES = {id(value): name for name, value in vars(states).items() if isinstance(value, Transition)}
@@ -36,12 +36,7 @@ def test_every_transition_is_made_by_the_function_of_its_name(transition: Upload
 
 def test_only_transitions_change_the_state() -> None:
     changing = re.compile(r"UPDATE upload\s+SET\b[^;]*?\bstatus =", re.DOTALL)
-    found = [
-        path.relative_to(ROOT).as_posix()
-        for path in sorted((ROOT / "services/gateway").rglob("*.py"))
-        for _, text in statements(path.read_text())
-        if changing.search(text)
-    ]
+    found = [each.partition(":")[0] for each in statements_with(changing, "services/gateway")]
     assert found == ["services/gateway/uploads/store/uploads.py"]
     movers = [path.name for path in sorted(FOLDER.rglob("*.py")) if "uploads.move(" in path.read_text()]
     assert movers == ["transitions.py"]
@@ -50,13 +45,7 @@ def test_only_transitions_change_the_state() -> None:
 def test_no_statement_and_no_comparison_spells_a_state_out() -> None:
     """What the table says is said once: everything else has its names."""
     spelled = re.compile("|".join(f"^{state}$|'{state}'" for state in STATES))
-    found = [
-        f"{path.relative_to(ROOT)}:{line}: {text}"
-        for path in sorted(FOLDER.rglob("*.py"))
-        for line, text in statements(path.read_text())
-        if path.name not in ("states.py", "schemas.py") and spelled.search(text)
-    ]
-    assert found == []
+    assert statements_with(spelled, "services/gateway/uploads", besides=["states.py", "schemas.py"]) == []
 
 
 def _made_in(path: Path) -> Iterator[tuple[str, str]]:
