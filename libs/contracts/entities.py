@@ -21,7 +21,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PartStream(msgspec.Struct, frozen=True, kw_only=True):
-    """An ordered sequence of parts: an archive to unpack, a file sent in chunks (`raw`), or a stored file to hash."""
+    """Parts in their order: an archive to unpack, a file in chunks (`raw`), or a stored file to copy or hash."""
 
     id: str  # "{upload_id}-{number}"
     upload_id: str
@@ -33,7 +33,7 @@ class PartStream(msgspec.Struct, frozen=True, kw_only=True):
     total_parts: int
     path: str | None = None  # raw: the file's relative path
     sha256: str | None = None  # of the file or of the archive; as declared, to be verified
-    key: str | None = None  # object: where the file is; it has one part, which is all of it
+    key: str | None = None  # object, staged: where the file is; it has one part, which is all of it
 
 
 class StreamProgress(msgspec.Struct, frozen=True, kw_only=True):
