@@ -23,9 +23,11 @@ from libs.contracts import (
     new_id,
 )
 from libs.db import Tx
+from libs.signals import notify
 from services.gateway.deadlines import PAUSES
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models, validations
+from services.gateway.models.store.channels import MODEL_CHANGED
 from services.gateway.models.store.validations import ValidationRow
 from services.gateway.models.transitions import model_registered, replace_files, validation_requested
 
@@ -73,6 +75,8 @@ async def settle(tx: Tx, event: ModelValidated | ModelRejected) -> None:
         reason = errors[0].sentence() + more
     await models.lock_name(tx, event.model_id)
     model = await validations.settle(tx, event.model_id, event.validation_id, event.report, reason=reason, at=event.at)
+    if model is not None:
+        await notify(tx, MODEL_CHANGED, model.id)
     if model is not None and reason is None:
         await models.become_latest(tx, model)
 

@@ -220,7 +220,7 @@ def show_upload(
     arrived, expected = counts
     shown: dict[str, Any] = {} if files is None else {"files": files}
     return Session(
-        kind="directory",
+        kind="signed" if upload.kind == "signed" else "directory",
         upload_url=f"{_base_url(request)}/uploads/{upload.id}/files",
         progress=percent(arrived, expected),
         uploaded_file_count=arrived,

@@ -20,6 +20,7 @@ from services.gateway.uploads.states import (
     UploadTransition,
     require_open,
 )
+from services.gateway.uploads.store.expiry import Lifetime
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +123,32 @@ async def move(tx: Tx, upload_id: str, transition: UploadTransition, *, error: d
         error,
     )
     return moved is not None
+
+
+async def set_secret(tx: Tx, upload_id: str, secret: bytes) -> None:
+    """Set what the URLs of an upload are signed with."""
+    await tx.execute("UPDATE upload SET secret = $2 WHERE id = $1", upload_id, secret)
+
+
+async def with_secret(tx: Tx, upload_id: str) -> tuple[Upload, bytes | None] | None:
+    """An upload of any project, and what its URLs are signed with, if it has such; None if there is no such upload."""
+    row = await tx.fetchrow(f"SELECT {_UPLOAD}, secret FROM upload WHERE id = $1", upload_id)
+    if row is None:
+        return None
+    return Upload(**{name: row[name] for name in Upload.__struct_fields__}), row["secret"]
+
+
+async def extend(tx: Tx, upload_id: str, lifetime: Lifetime) -> None:
+    """Let an open upload live on from now."""
+    await tx.execute(
+        f"""
+        UPDATE upload SET expires_at = greatest(expires_at, least(created_at + $3::interval, now() + $2::interval))
+         WHERE id = $1 AND status = '{OPEN}'
+        """,
+        upload_id,
+        lifetime.ttl,
+        lifetime.longest,
+    )
 
 
 async def expired(tx: Tx, now: datetime, limit: int = 100) -> list[Upload]:

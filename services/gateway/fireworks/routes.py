@@ -1,0 +1,156 @@
+"""The routes of models as Fireworks has them. The summaries are part of the public API's document."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from functools import partial
+
+import msgspec
+
+from libs.db import connection, transaction
+from libs.errors import Invalid
+from libs.outbox import emit
+from libs.web import Request, Route
+from services.gateway.dependencies import Dependencies
+from services.gateway.fireworks import responses, schemas, store
+from services.gateway.fireworks.account import account_of
+from services.gateway.fireworks.errors import GOOGLE
+from services.gateway.fireworks.opening import begin
+from services.gateway.fireworks.uploading import get_upload_endpoint
+from services.gateway.fireworks.validating import validate_upload
+from services.gateway.projects.access import MODELS
+from services.gateway.uploads import transitions
+from services.gateway.uploads.states import LIVE
+from services.gateway.uploads.store import uploads
+
+KINDS = ("HF_BASE_MODEL", "KIND_UNSPECIFIED", "")
+FORMATS = ("HUGGINGFACE", "CHECKPOINT_FORMAT_UNSPECIFIED", "")
+DEFAULT_PAGE, LARGEST_PAGE = 50, 200  # models
+
+
+async def create_model(request: Request[Dependencies]) -> schemas.Model:
+    """Create a model whose files come by signed URLs. One that exists is answered as it is, with ALREADY_EXISTS.
+
+    Raises: NotFound for another account; Invalid for a kind of model that cannot be uploaded here.
+    """
+    account, project_id = account_of(request), request.principal.project_id
+    body: schemas.CreateModel = request.body
+    _require_supported(body.model)
+    async with transaction(request.dependencies.pool) as tx:
+        await store.lock_name(tx, project_id, body.model_id)
+        found = await store.find(tx, project_id, body.model_id)
+        if found is not None:
+            files = (await store.files_of(tx, [found.id])).get(found.id, [])
+            return responses.show_model(account, found, files, responses.already_exists(found))
+        declared = msgspec.to_builtins(body.model)
+        await begin(tx, request.dependencies.config, project_id, body.model_id, declared, body.model.description)
+        return responses.show_model(account, await store.get(tx, project_id, body.model_id), [])
+
+
+def _require_supported(model: schemas.NewModel) -> None:
+    if model.kind not in KINDS:
+        raise Invalid(
+            f"Models of the kind {model.kind} cannot be uploaded here, only HF_BASE_MODEL.", param="model.kind"
+        )
+    details = model.base_model_details
+    if details is not None and details.checkpoint_format not in FORMATS:
+        raise Invalid(
+            f"The checkpoint format {details.checkpoint_format} is not supported, only HUGGINGFACE.",
+            param="model.baseModelDetails.checkpointFormat",
+        )
+
+
+async def get_model(request: Request[Dependencies]) -> schemas.Model:
+    """A model. Raises: NotFound; ModelNotFound."""
+    account = account_of(request)
+    async with connection(request.dependencies.pool) as tx:
+        found = await store.get(tx, request.principal.project_id, request.params["model"])
+        files = (await store.files_of(tx, [found.id])).get(found.id, [])
+    return responses.show_model(account, found, files)
+
+
+async def list_models(request: Request[Dependencies]) -> schemas.ModelPage:
+    """Models by name. Raises: NotFound; Invalid for a page token that is none."""
+    account, project_id = account_of(request), request.principal.project_id
+    query: schemas.ListQuery = request.query
+    size = min(query.page_size or DEFAULT_PAGE, LARGEST_PAGE)
+    async with connection(request.dependencies.pool) as tx:
+        found = await store.page(tx, project_id, after=_name_in(query.page_token), limit=size + 1)
+        total = await store.count(tx, project_id)
+        shown = found[:size]
+        files = await store.files_of(tx, [model.id for model in shown])
+    return schemas.ModelPage(
+        models=[responses.show_model(account, model, files.get(model.id, [])) for model in shown],
+        next_page_token=_token_of(shown[-1].name) if len(found) > size else "",
+        total_size=total,
+    )
+
+
+def _token_of(name: str) -> str:
+    return base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def _name_in(token: str) -> str:
+    try:
+        name = base64.urlsafe_b64decode(token.encode()).decode()
+    except (binascii.Error, ValueError):
+        raise Invalid("pageToken is not one that a list of models has given.", param="pageToken") from None
+    if "\0" in name:
+        raise Invalid("pageToken is not one that a list of models has given.", param="pageToken")
+    return name
+
+
+async def delete_model(request: Request[Dependencies]) -> schemas.Empty:
+    """Delete a model; its upload, if it has not ended, is aborted.
+
+    Emits: UploadAborted.
+    Raises: NotFound; ModelNotFound.
+    """
+    account_of(request)
+    async with transaction(request.dependencies.pool) as tx:
+        found = await store.get(tx, request.principal.project_id, request.params["model"])
+        last = await store.last_upload(tx, found.id)
+        if last is not None:
+            upload = await uploads.lock(tx, last.id)
+            if upload.status in LIVE:
+                await emit(tx, await transitions.abort(tx, upload, at=datetime.now(UTC)))
+    return schemas.Empty()
+
+
+_models = partial(Route, access=MODELS, errors=GOOGLE)
+_MODELS = "accounts/{account}/models"
+_MODEL = "accounts/{account}/models/{model}"
+
+ROUTES = [
+    _models(
+        "POST",
+        _MODELS,
+        create_model,
+        summary="Create a model whose files come by signed URLs",
+        body=schemas.CreateModel,
+        returns=schemas.Model,
+    ),
+    _models(
+        "GET", _MODELS, list_models, summary="List models by name", query=schemas.ListQuery, returns=schemas.ModelPage
+    ),
+    _models("GET", _MODEL, get_model, summary="One model", returns=schemas.Model),
+    _models("DELETE", _MODEL, delete_model, summary="Delete a model", returns=schemas.Empty),
+    _models(
+        "POST",
+        f"{_MODEL}:getUploadEndpoint",
+        get_upload_endpoint,
+        summary="Where to PUT each file of a model",
+        body=schemas.GetUploadEndpoint,
+        returns=schemas.UploadEndpoint,
+    ),
+    _models(
+        "GET",
+        f"{_MODEL}:validateUpload",
+        validate_upload,
+        summary="Check what has arrived, and make the model READY",
+        query=schemas.ValidateQuery,
+        returns=schemas.Empty,
+    ),
+]
