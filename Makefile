@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA_DIR ?= .slipway
 PORT ?= 8080
 LOCKED ?=
-PATHS := libs services deploy tests
+PATHS := slipway libs services deploy tests
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := 'uv>=0.9,<1'
 EXPORT = $(BIN)/uv export --quiet --locked --no-dev
