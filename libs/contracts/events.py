@@ -139,7 +139,7 @@ class ArchiveParked(Event, tag="archive.parked.v1"):
     retry_at: datetime  # UTC
 
 
-# Models: the gateway emits the first two, the validator the others
+# Models: the gateway emits the first two and the last three, the validator the others
 
 
 class ModelRegistered(Event, tag="model.registered.v1"):
@@ -184,6 +184,31 @@ class ModelValidationParked(Event, tag="model.validation_parked.v1"):
     validation_id: str
     reason: str
     retry_at: datetime  # UTC
+
+
+class ModelDeleted(Event, tag="model.deleted.v1"):
+    """The client deleted the model; until `erase_at` it can be restored, and the registry refers to its objects."""
+
+    model_id: str
+    project_id: str
+    erase_at: datetime  # UTC; ModelErased follows some time after it
+
+
+class ModelRestored(Event, tag="model.restored.v1"):
+    """A deleted model is back as it was."""
+
+    model_id: str
+    project_id: str
+
+
+class ModelErased(Event, tag="model.erased.v1"):
+    """The registry has no such model any more, and it cannot be restored.
+
+    Objects that no other model of the project refers to come in the ObjectDropped of the same transaction.
+    """
+
+    model_id: str
+    project_id: str
 
 
 # Objects: the gateway emits the first, and the audit request; lifecycle emits the others
