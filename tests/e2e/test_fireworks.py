@@ -45,8 +45,8 @@ class Fireworks:
         return done.stdout
 
     def create(self, name: str, files: dict[str, bytes]) -> None:
-        details = {"checkpointFormat": "HUGGINGFACE", "worldSize": 1, "huggingfaceFiles": list(files)}
-        body = {"modelId": name, "model": {"kind": "HF_BASE_MODEL", "baseModelDetails": details}}
+        details: dict[str, Any] = {"checkpointFormat": "HUGGINGFACE", "worldSize": 1, "huggingfaceFiles": list(files)}
+        body: dict[str, Any] = {"modelId": name, "model": {"kind": "HF_BASE_MODEL", "baseModelDetails": details}}
         answered(self.client.http.post(self.models, json=body, timeout=90))
 
     def urls(self, name: str, files: dict[str, bytes], **more: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ def account_of(request: Request[Dependencies]) -> str:
     account = request.params["account"]
     if account not in (request.principal.project_id, request.principal.project_slug):
         raise NotFound(
-            f"There is no account {account!r} for this key; its account is {request.principal.project_id}, or "
+            f"There is no such account for this key; its account is {request.principal.project_id}, or "
             f"{request.principal.project_slug}.",
             retryable=False,
         )

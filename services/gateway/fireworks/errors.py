@@ -16,7 +16,7 @@ class FailedPrecondition(Invalid):
     code = "failed_precondition"
 
 
-class Status(Struct, frozen=True, kw_only=True):
+class GoogleStatus(Struct, frozen=True, kw_only=True):
     """What went wrong: the HTTP status, Google's name for it, and what to do."""
 
     code: int
@@ -28,7 +28,7 @@ class Status(Struct, frozen=True, kw_only=True):
 class GoogleError(Struct, frozen=True):
     """The body of every answer that is an error."""
 
-    error: Status
+    error: GoogleStatus
 
 
 # google.rpc.Code by HTTP status; of statuses that it does not know, what they are a kind of.
@@ -65,7 +65,7 @@ class _Google:
             about["field"] = fault.param
         said = isinstance(fault.cause, Unavailable) or status == _INTERNAL
         return GoogleError(
-            Status(code=fault.status, status=status, message=fault.message, details=UNSET if said else [about])
+            GoogleStatus(code=fault.status, status=status, message=fault.message, details=UNSET if said else [about])
         )
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from services.gateway.fireworks import schemas
-from services.gateway.fireworks.store import ModelRow
+from services.gateway.fireworks.store import AccountModelRow
 from services.gateway.models.states import ERROR, USABLE
 from services.gateway.presentation import timestamp
 
@@ -16,12 +16,12 @@ READY, UPLOADING = "READY", "UPLOADING"
 
 
 def show_model(
-    account: str, model: ModelRow, files: Sequence[str], status: schemas.ModelStatus | None = None
-) -> schemas.Model:
+    account: str, model: AccountModelRow, files: Sequence[str], status: schemas.Condition | None = None
+) -> schemas.AccountModel:
     """A model; `files` are those that the registry has, `status` is said instead of its own."""
     declared = msgspec.convert(model.declared or {}, schemas.NewModel)
     details = declared.base_model_details or schemas.BaseModelDetails()
-    return schemas.Model(
+    return schemas.AccountModel(
         name=f"accounts/{account}/models/{quote(model.name, safe='')}",
         display_name=declared.display_name or model.name,
         description=model.description or "",
@@ -40,7 +40,7 @@ def show_model(
     )
 
 
-def already_exists(model: ModelRow) -> schemas.ModelStatus:
+def already_exists(model: AccountModelRow) -> schemas.Condition:
     """What a repeated create says, with how another version comes to be."""
     if model.status in USABLE:
         more = "It is READY, and stays as it is; delete it first to upload another one under this name."
@@ -48,12 +48,12 @@ def already_exists(model: ModelRow) -> schemas.ModelStatus:
         more = f"It failed: {model.status_reason} getUploadEndpoint begins its upload anew."
     else:
         more = "Go on with getUploadEndpoint and validateUpload."
-    return schemas.ModelStatus(code="ALREADY_EXISTS", message=f"Model {model.name!r} exists already. {more}")
+    return schemas.Condition(code="ALREADY_EXISTS", message=f"Model {model.name!r} exists already. {more}")
 
 
-def _status(model: ModelRow) -> schemas.ModelStatus:
+def _status(model: AccountModelRow) -> schemas.Condition:
     if model.status in USABLE:
-        return schemas.ModelStatus(message="" if model.deployable is not False else model.deployable_reason or "")
+        return schemas.Condition(message="" if model.deployable is not False else model.deployable_reason or "")
     if model.status == ERROR:
-        return schemas.ModelStatus(code="INVALID_ARGUMENT", message=model.status_reason or "")
-    return schemas.ModelStatus(message=model.status_reason or f"The model is {model.status}.")
+        return schemas.Condition(code="INVALID_ARGUMENT", message=model.status_reason or "")
+    return schemas.Condition(message=model.status_reason or f"The model is {model.status}.")

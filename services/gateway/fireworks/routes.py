@@ -30,13 +30,13 @@ FORMATS = ("HUGGINGFACE", "CHECKPOINT_FORMAT_UNSPECIFIED", "")
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200  # models
 
 
-async def create_model(request: Request[Dependencies]) -> schemas.Model:
+async def create_model(request: Request[Dependencies]) -> schemas.AccountModel:
     """Create a model whose files come by signed URLs. One that exists is answered as it is, with ALREADY_EXISTS.
 
     Raises: NotFound for another account; Invalid for a kind of model that cannot be uploaded here.
     """
     account, project_id = account_of(request), request.principal.project_id
-    body: schemas.CreateModel = request.body
+    body: schemas.CreateAccountModel = request.body
     _require_supported(body.model)
     async with transaction(request.dependencies.pool) as tx:
         await store.lock_name(tx, project_id, body.model_id)
@@ -62,7 +62,7 @@ def _require_supported(model: schemas.NewModel) -> None:
         )
 
 
-async def get_model(request: Request[Dependencies]) -> schemas.Model:
+async def get_model(request: Request[Dependencies]) -> schemas.AccountModel:
     """A model. Raises: NotFound; ModelNotFound."""
     account = account_of(request)
     async with connection(request.dependencies.pool) as tx:
@@ -71,17 +71,17 @@ async def get_model(request: Request[Dependencies]) -> schemas.Model:
     return responses.show_model(account, found, files)
 
 
-async def list_models(request: Request[Dependencies]) -> schemas.ModelPage:
+async def list_models(request: Request[Dependencies]) -> schemas.AccountModels:
     """Models by name. Raises: NotFound; Invalid for a page token that is none."""
     account, project_id = account_of(request), request.principal.project_id
-    query: schemas.ListQuery = request.query
+    query: schemas.ListAccountModels = request.query
     size = min(query.page_size or DEFAULT_PAGE, LARGEST_PAGE)
     async with connection(request.dependencies.pool) as tx:
         found = await store.page(tx, project_id, after=_name_in(query.page_token), limit=size + 1)
         total = await store.count(tx, project_id)
         shown = found[:size]
         files = await store.files_of(tx, [model.id for model in shown])
-    return schemas.ModelPage(
+    return schemas.AccountModels(
         models=[responses.show_model(account, model, files.get(model.id, [])) for model in shown],
         next_page_token=_token_of(shown[-1].name) if len(found) > size else "",
         total_size=total,
@@ -102,7 +102,7 @@ def _name_in(token: str) -> str:
     return name
 
 
-async def delete_model(request: Request[Dependencies]) -> schemas.Empty:
+async def delete_model(request: Request[Dependencies]) -> schemas.Nothing:
     """Delete a model; its upload, if it has not ended, is aborted.
 
     Emits: UploadAborted.
@@ -116,7 +116,7 @@ async def delete_model(request: Request[Dependencies]) -> schemas.Empty:
             upload = await uploads.lock(tx, last.id)
             if upload.status in LIVE:
                 await emit(tx, await transitions.abort(tx, upload, at=datetime.now(UTC)))
-    return schemas.Empty()
+    return schemas.Nothing()
 
 
 _models = partial(Route, access=MODELS, errors=GOOGLE)
@@ -129,14 +129,19 @@ ROUTES = [
         _MODELS,
         create_model,
         summary="Create a model whose files come by signed URLs",
-        body=schemas.CreateModel,
-        returns=schemas.Model,
+        body=schemas.CreateAccountModel,
+        returns=schemas.AccountModel,
     ),
     _models(
-        "GET", _MODELS, list_models, summary="List models by name", query=schemas.ListQuery, returns=schemas.ModelPage
+        "GET",
+        _MODELS,
+        list_models,
+        summary="List models by name",
+        query=schemas.ListAccountModels,
+        returns=schemas.AccountModels,
     ),
-    _models("GET", _MODEL, get_model, summary="One model", returns=schemas.Model),
-    _models("DELETE", _MODEL, delete_model, summary="Delete a model", returns=schemas.Empty),
+    _models("GET", _MODEL, get_model, summary="One model", returns=schemas.AccountModel),
+    _models("DELETE", _MODEL, delete_model, summary="Delete a model", returns=schemas.Nothing),
     _models(
         "POST",
         f"{_MODEL}:getUploadEndpoint",
@@ -151,6 +156,6 @@ ROUTES = [
         validate_upload,
         summary="Check what has arrived, and make the model READY",
         query=schemas.ValidateQuery,
-        returns=schemas.Empty,
+        returns=schemas.Nothing,
     ),
 ]

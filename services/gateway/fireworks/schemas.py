@@ -37,21 +37,21 @@ class NewModel(Struct, frozen=True, kw_only=True, rename="camel"):
     description: str | None = None
 
 
-class CreateModel(Struct, frozen=True, kw_only=True, rename="camel"):
+class CreateAccountModel(Struct, frozen=True, kw_only=True, rename="camel"):
     """POST models."""
 
     model_id: ModelId
     model: NewModel = NewModel()
 
 
-class ModelStatus(Struct, frozen=True, kw_only=True):
+class Condition(Struct, frozen=True, kw_only=True):
     """How it is: OK, ALREADY_EXISTS in the answer to a repeated create, or why it is not READY and what to do."""
 
     code: str = "OK"
     message: str = ""
 
 
-class Model(Struct, frozen=True, kw_only=True, rename="camel"):
+class AccountModel(Struct, frozen=True, kw_only=True, rename="camel"):
     """A model."""
 
     name: str  # accounts/{account}/models/{model}
@@ -60,24 +60,24 @@ class Model(Struct, frozen=True, kw_only=True, rename="camel"):
     create_time: str
     update_time: str
     state: str  # UPLOADING, READY
-    status: ModelStatus
+    status: Condition
     kind: str
     base_model_details: BaseModelDetails
     context_length: int | None = None
     public: bool = False
 
 
-class ListQuery(Struct, frozen=True, kw_only=True, rename="camel"):
+class ListAccountModels(Struct, frozen=True, kw_only=True, rename="camel"):
     """Which page."""
 
     page_size: Annotated[int, Meta(ge=0, le=1000)] = 50
     page_token: str = ""
 
 
-class ModelPage(Struct, frozen=True, kw_only=True, rename="camel"):
+class AccountModels(Struct, frozen=True, kw_only=True, rename="camel"):
     """One page of models, by name; `next_page_token` is empty on the last one."""
 
-    models: list[Model]
+    models: list[AccountModel]
     next_page_token: str
     total_size: int
 
@@ -103,7 +103,7 @@ class ValidateQuery(Struct, frozen=True, kw_only=True, rename="camel"):
     config_only: bool = False
 
 
-class Empty(Struct, frozen=True):
+class Nothing(Struct, frozen=True):
     """{}: done."""
 
 

@@ -14,7 +14,7 @@ from services.gateway.models.states import USABLE
 from services.gateway.uploads.store.uploads import Upload
 
 
-class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
+class AccountModelRow(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of `model` that Fireworks knows."""
 
     id: str
@@ -34,7 +34,7 @@ class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-_MODEL = columns(ModelRow)
+_MODEL = columns(AccountModelRow)
 _UPLOAD = columns(Upload)
 _FIRST = f"(is_latest AND status {sql_in(USABLE)}) DESC, serial DESC"  # of the versions of a name
 
@@ -44,15 +44,15 @@ async def lock_name(tx: Tx, project_id: str, name: str) -> None:
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{project_id}/{name}")
 
 
-async def find(tx: Tx, project_id: str, name: str) -> ModelRow | None:
+async def find(tx: Tx, project_id: str, name: str) -> AccountModelRow | None:
     """The model `name`; None if the project has none."""
     row = await tx.fetchrow(
         f"SELECT {_MODEL} FROM model WHERE project_id = $1 AND name = $2 ORDER BY {_FIRST} LIMIT 1", project_id, name
     )
-    return None if row is None else msgspec.convert(dict(row), ModelRow)
+    return None if row is None else msgspec.convert(dict(row), AccountModelRow)
 
 
-async def get(tx: Tx, project_id: str, name: str) -> ModelRow:
+async def get(tx: Tx, project_id: str, name: str) -> AccountModelRow:
     """The model `name`. Raises: ModelNotFound."""
     found = await find(tx, project_id, name)
     if found is None:
@@ -60,7 +60,7 @@ async def get(tx: Tx, project_id: str, name: str) -> ModelRow:
     return found
 
 
-async def page(tx: Tx, project_id: str, *, after: str, limit: int) -> list[ModelRow]:
+async def page(tx: Tx, project_id: str, *, after: str, limit: int) -> list[AccountModelRow]:
     """Up to `limit` models by name, after the name `after`."""
     rows = await tx.fetch(
         f"""
@@ -72,7 +72,7 @@ async def page(tx: Tx, project_id: str, *, after: str, limit: int) -> list[Model
         after,
         limit,
     )
-    return [msgspec.convert(dict(row), ModelRow) for row in rows]
+    return [msgspec.convert(dict(row), AccountModelRow) for row in rows]
 
 
 async def count(tx: Tx, project_id: str) -> int:

@@ -20,10 +20,10 @@ from services.gateway.dependencies import Dependencies
 from services.gateway.fireworks import schemas, store
 from services.gateway.fireworks.account import account_of
 from services.gateway.fireworks.errors import FailedPrecondition
-from services.gateway.fireworks.store import ModelRow
+from services.gateway.fireworks.store import AccountModelRow
 from services.gateway.models.states import ERROR, UPLOADING, USABLE, VALIDATING
 from services.gateway.models.store.channels import MODEL_CHANGED
-from services.gateway.uploads import staging
+from services.gateway.uploads import staging, transitions
 from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.routes.ending import finish_files
 from services.gateway.uploads.states import OPEN
@@ -37,7 +37,7 @@ POLL_S = 5.0  # how often to look without having been signalled
 AGAIN = "Call validateUpload again."
 
 
-async def validate_upload(request: Request[Dependencies]) -> schemas.Empty:
+async def validate_upload(request: Request[Dependencies]) -> schemas.Nothing:
     """Make a model READY whose files have arrived: {} once it is; waits for that for some time (`Prefer: wait=N`).
 
     Emits: UploadOpened, UploadCompleted; or what `register` does.
@@ -57,12 +57,12 @@ async def validate_upload(request: Request[Dependencies]) -> schemas.Empty:
         return await _verdict(request, changed)
 
 
-async def _model(request: Request[Dependencies]) -> ModelRow:
+async def _model(request: Request[Dependencies]) -> AccountModelRow:
     async with connection(request.dependencies.pool) as tx:
         return await store.get(tx, request.principal.project_id, request.params["model"])
 
 
-async def _last_upload(request: Request[Dependencies], model: ModelRow) -> Upload | None:
+async def _last_upload(request: Request[Dependencies], model: AccountModelRow) -> Upload | None:
     async with connection(request.dependencies.pool) as tx:
         return await store.last_upload(tx, model.id)
 
@@ -70,7 +70,7 @@ async def _last_upload(request: Request[Dependencies], model: ModelRow) -> Uploa
 # Beginning
 
 
-async def _begin(request: Request[Dependencies], model: ModelRow, upload: Upload | None) -> None:
+async def _begin(request: Request[Dependencies], model: AccountModelRow, upload: Upload | None) -> None:
     """Have the files taken, if all of them have arrived. Raises: FailedPrecondition; Invalid."""
     if upload is None or upload.kind != "signed":
         raise FailedPrecondition(
@@ -92,10 +92,10 @@ async def _begin(request: Request[Dependencies], model: ModelRow, upload: Upload
     async with transaction(dependencies.pool) as tx:
         upload = await uploads.lock(tx, upload.id)
         if upload.status == OPEN and await files.of_upload(tx, upload.id) == announced:
-            await emit(tx, await staging.take(tx, upload, waiting, at=datetime.now(UTC)))
+            await emit(tx, await transitions.take_staged(tx, upload, waiting, at=datetime.now(UTC)))
 
 
-def _require_announced(model: ModelRow, announced: Sequence[UploadFile]) -> None:
+def _require_announced(model: AccountModelRow, announced: Sequence[UploadFile]) -> None:
     """Every file that create has named, and without which no model is, has been announced."""
     details = msgspec.convert(model.declared or {}, schemas.NewModel).base_model_details
     paths = {file.path for file in announced}
@@ -119,8 +119,7 @@ def _require_arrived(waiting: Sequence[UploadFile], found: dict[str, int], held:
             for file in wrong[:NAMED_AT_MOST]
         )
         raise Invalid(
-            f"{said}. PUT the whole file to its URL again, or ask getUploadEndpoint anew with the right size, then call "
-            "validateUpload again.",
+            f"{said}. PUT the whole file to its URL again, or ask getUploadEndpoint anew with the right size. {AGAIN}",
             code="part_size_mismatch",
             details={"files": [file.path for file in wrong]},
         )
@@ -145,7 +144,7 @@ def _named(paths: Sequence[str]) -> str:
 # Waiting
 
 
-async def _verdict(request: Request[Dependencies], changed: Sequence[Subscription]) -> schemas.Empty:
+async def _verdict(request: Request[Dependencies], changed: Sequence[Subscription]) -> schemas.Nothing:
     """{} once the model is READY. Raises: Invalid; FailedPrecondition, if it is not in time."""
     dependencies, config = request.dependencies, request.dependencies.config
     wait_s = request.prefer_wait_s()
@@ -155,7 +154,7 @@ async def _verdict(request: Request[Dependencies], changed: Sequence[Subscriptio
     while True:
         model = await _model(request)
         if model.status in USABLE:
-            return schemas.Empty()
+            return schemas.Nothing()
         if model.status == ERROR:
             raise Invalid(
                 f"Model {model.name!r} was refused: {model.status_reason} Ask getUploadEndpoint for new URLs to upload "
@@ -181,7 +180,7 @@ async def _first_of(changed: Sequence[Subscription], timeout_s: float, stop: asy
         await end(*waiting, stopping)
 
 
-async def _why_reopened(request: Request[Dependencies], model: ModelRow) -> Invalid:
+async def _why_reopened(request: Request[Dependencies], model: AccountModelRow) -> Invalid:
     """Why files have to be sent again after they had been taken."""
     upload = await _last_upload(request, model)
     async with connection(request.dependencies.pool) as tx:
@@ -192,7 +191,7 @@ async def _why_reopened(request: Request[Dependencies], model: ModelRow) -> Inva
     return Invalid(f"{' '.join(refused[:NAMED_AT_MOST])} PUT it to its URL, then call validateUpload again.")
 
 
-async def _why_not_yet(request: Request[Dependencies], model: ModelRow) -> FailedPrecondition:
+async def _why_not_yet(request: Request[Dependencies], model: AccountModelRow) -> FailedPrecondition:
     """What the model waits for."""
     if model.status == VALIDATING:
         why = f" It waits: {model.status_reason}" if model.status_reason else ""

@@ -86,13 +86,8 @@ async def insert(
     )
 
 
-async def insert_object(tx: Tx, stream: PartStream, due_at: datetime) -> None:
-    """Announce a file that is one object already, to be read for its sha256, or to be copied first."""
-    await insert_objects(tx, [stream], due_at)
-
-
 async def insert_objects(tx: Tx, announced: Sequence[PartStream], due_at: datetime) -> None:
-    """As `insert_object`, for several files."""
+    """Announce files that are one object each already, to be read for their sha256, or to be copied first."""
     await tx.executemany(
         """
         INSERT INTO upload_stream (id, upload_id, number, format, path, size_bytes, total_parts, sha256, key,

@@ -20,7 +20,7 @@ from services.gateway.uploads.states import (
     UploadTransition,
     require_open,
 )
-from services.gateway.uploads.store.expiry import Lifetime
+from services.gateway.uploads.store.expiry import Lifetime, extended
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,8 +142,9 @@ async def extend(tx: Tx, upload_id: str, lifetime: Lifetime) -> None:
     """Let an open upload live on from now."""
     await tx.execute(
         f"""
-        UPDATE upload SET expires_at = greatest(expires_at, least(created_at + $3::interval, now() + $2::interval))
-         WHERE id = $1 AND status = '{OPEN}'
+        WITH held AS (SELECT id FROM upload WHERE id = $1 AND status = '{OPEN}'),
+             {extended("held", ttl="$2", longest="$3")}
+        SELECT
         """,
         upload_id,
         lifetime.ttl,

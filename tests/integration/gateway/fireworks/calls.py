@@ -53,12 +53,18 @@ class Fireworks:
         for path, data in files.items():
             await self.put(urls[path], data)
 
-    async def validate(self, name: str = "tiny", status: int = 200, wait_s: float = 0, query: str = "") -> dict[str, Any]:
+    async def validate(
+        self, name: str = "tiny", status: int = 200, wait_s: float = 0, query: str = ""
+    ) -> dict[str, Any]:
         """The answer of validateUpload; its error, if it is one."""
         headers = {"Prefer": f"wait={wait_s:.0f}"}
         answer = await self.call("GET", f"/{name}:validateUpload{query}", status, headers=headers)
         found: dict[str, Any] = answer.get("error", answer)
         return found
+
+    async def begun(self) -> None:
+        """Whether the extractor was asked for something."""
+        assert await self.uploads.emitted(UploadOpened)
 
     async def extract(self) -> None:
         """What the extractor does about every file that it was asked for, as far as storage has it."""
@@ -76,7 +82,9 @@ class Fireworks:
                 sha256=hashlib.sha256(content).hexdigest(),
                 key=key,
             )
-            await self.deliver(ArchiveExtracted(upload_id=stream.upload_id, stream_id=stream.id, files=[file], at=now()))
+            await self.deliver(
+                ArchiveExtracted(upload_id=stream.upload_id, stream_id=stream.id, files=[file], at=now())
+            )
 
     async def deliver(self, event: Event) -> None:
         await self.uploads.deliver(event)

@@ -8,6 +8,7 @@ import pytest
 
 from libs.contracts import ModelValidationRequested, UploadCompleted, UploadOpened
 from tests.integration.gateway.fireworks.calls import Fireworks
+from tests.support.eventually import eventually
 from tests.integration.gateway.harness import FILES, PROJECT, Uploads
 
 
@@ -85,8 +86,7 @@ async def test_validate_waits_for_the_verdict(fireworks: Fireworks) -> None:
     await fireworks.create()
     await fireworks.put_all()
     waiting = asyncio.create_task(fireworks.validate(wait_s=60))
-    while not await fireworks.uploads.emitted(UploadOpened):
-        await asyncio.sleep(0.01)
+    await eventually(fireworks.begun)
     await fireworks.extract()
     [asked] = await fireworks.uploads.emitted(ModelValidationRequested)
     await fireworks.uploads.validate(asked.model_id)
