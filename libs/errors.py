@@ -118,6 +118,15 @@ class ScopeRequired(Forbidden):
     code = "scope_required"
 
 
+# Leaves: limits
+
+
+class QuotaExceeded(RateLimited):
+    """That is more than this project may use."""
+
+    code = "quota_exceeded"
+
+
 # Leaves: requests
 
 

@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 
 from libs.errors import Forbidden, NotFound, ScopeRequired
 from libs.web import Principal, SecurityScheme
+from services.gateway.limits.terms import UNLIMITED, Limits
 
 Scope = Literal["models", "files", "batches", "inference"]
 Role = Literal["member", "admin"]  # a property of a key that clients set and see; no route depends on it
@@ -20,6 +21,8 @@ class ProjectKey(Principal):
     """A key of a project, as a request presents it."""
 
     scopes: frozenset[Scope]
+    limits: Limits = UNLIMITED  # of the project
+    key_limits: Limits = UNLIMITED  # of the key, beside those
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,4 +69,5 @@ class OperatorAccess:
 
 
 MODELS: Final = ProjectAccess("models")
+ANY_KEY: Final = ProjectAccess(None)
 OPERATOR: Final = OperatorAccess()

@@ -10,6 +10,7 @@ import msgspec
 
 from libs.db import Tx, columns
 from libs.errors import NotFound
+from services.gateway.limits.terms import OwnLimits
 from services.gateway.projects.access import Role, Scope
 
 
@@ -44,6 +45,8 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str
     slug: str
     scopes: list[Scope]
+    limits: OwnLimits  # of the project
+    key_limits: OwnLimits
 
 
 _PROJECT = columns(ProjectRow)
@@ -149,7 +152,8 @@ async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
     """The holders of keys by SHA-256; keys that are unknown, expired or revoked, or whose project is, are left out."""
     rows = await tx.fetch(
         """
-        SELECT api_key.sha256, api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes
+        SELECT api_key.sha256, api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes,
+               project.limits, api_key.limits AS key_limits
           FROM api_key JOIN project ON project.id = api_key.project_id
          WHERE api_key.sha256 = ANY ($1)
            AND api_key.revoked_at IS NULL
@@ -164,6 +168,8 @@ async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
             project_id=row["project_id"],
             slug=row["slug"],
             scopes=row["scopes"],
+            limits=row["limits"],
+            key_limits=row["key_limits"],
         )
         for row in rows
     }

@@ -35,6 +35,7 @@ from libs.db import Tx
 from libs.errors import ArchiveRejected, FilesMissing, WrongState
 from libs.modelfiles.required import missing_files
 from libs.signals import notify
+from services.gateway.limits.quotas import Demand, require_room
 from services.gateway.models import registration
 from services.gateway.models import transitions as model_transitions
 from services.gateway.uploads import states
@@ -57,12 +58,21 @@ VANISHED = "The stored copy that this file was to share was deleted, or lost by 
 
 
 async def begin(
-    tx: Tx, project_id: str, name: str, version: str | None, *, kind: str, chunk_size_bytes: int, expires_at: datetime
+    tx: Tx,
+    project_id: str,
+    name: str,
+    version: str | None,
+    *,
+    kind: str,
+    chunk_size_bytes: int,
+    expires_at: datetime,
+    wanted: Demand,
 ) -> Upload:
-    """Open an upload for a new version of the model `name`: -> open.
+    """Open an upload for a new version of the model `name`: -> open. What is `wanted` is reserved until it ends.
 
-    Raises: Conflict if the version exists.
+    Raises: QuotaExceeded; Conflict if the version exists.
     """
+    await require_room(tx, project_id, wanted)
     model_id, chosen = await model_transitions.create(tx, project_id, name, version)
     upload_id = new_id()
     await uploads.insert(
@@ -75,6 +85,8 @@ async def begin(
         kind=kind,
         chunk_size_bytes=chunk_size_bytes,
         expires_at=expires_at,
+        declared_bytes=wanted.new_bytes,
+        key_id=wanted.key_id,
     )
     return await uploads.get(tx, project_id, upload_id)
 

@@ -11,6 +11,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from libs.db import connection
 from libs.web import Authenticate, Principal, Route, make_app
 from services.gateway.dependencies import Dependencies
+from services.gateway.limits.rate import Rates
+from services.gateway.limits.terms import default_limits
 from services.gateway.projects.access import ProjectKey
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.identifiers import digest_of
@@ -31,8 +33,9 @@ async def serving(
     dependencies: Dependencies, *more: Route[Any], token: str | None = None, authenticate: Authenticate | None = None
 ) -> AsyncIterator[TestClient[Any, Any]]:
     """A client of all routes and some `more`, which sends `token`; without `authenticate`, keys are really checked."""
-    check = authenticate or authenticate_by(dependencies.pool, OPERATOR_KEY)
-    app = make_app([*ROUTES, *more], authenticate=check, dependencies=dependencies, title="test")
+    check = authenticate or authenticate_by(dependencies.pool, OPERATOR_KEY, default_limits(dependencies.config))
+    admit = Rates(dependencies.pool).admit
+    app = make_app([*ROUTES, *more], authenticate=check, dependencies=dependencies, title="test", admit=admit)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with TestClient(TestServer(app), headers=headers) as client:
         yield client

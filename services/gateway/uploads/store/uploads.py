@@ -53,12 +53,15 @@ async def insert(
     kind: str,
     chunk_size_bytes: int,
     expires_at: datetime,
+    declared_bytes: int = 0,
+    key_id: str | None = None,
 ) -> None:
-    """Open an upload."""
+    """Open an upload, with the key `key_id`, for which `declared_bytes` are reserved until it ends."""
     await tx.execute(
         """
-        INSERT INTO upload (id, project_id, model_id, model_name, model_version, kind, chunk_size_bytes, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        INSERT INTO upload (id, project_id, model_id, model_name, model_version, kind, chunk_size_bytes, expires_at,
+                            declared_bytes, key_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         """,
         upload_id,
         project_id,
@@ -68,6 +71,8 @@ async def insert(
         kind,
         chunk_size_bytes,
         expires_at,
+        declared_bytes,
+        key_id,
     )
 
 

@@ -1,0 +1,122 @@
+"""What a project keeps stays within its limits: checked where an upload is opened, by one opening at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from libs.contracts import UploadFailed
+from tests.integration.gateway.harness import FILES, PROJECT, Uploads, extracted
+from tests.integration.gateway.limits.harness import Limited
+from tests.integration.gateway.serving import KEY, serving
+
+SIZE = sum(len(data) for data in FILES.values())
+
+
+def archive(name: str, size: int = 1000) -> dict[str, Any]:
+    return {"model_name": name, "archive_size": size, "archive_format": "tar"}
+
+
+async def open_status(limited: Uploads, name: str, size: int = 1000) -> int:
+    async with limited.client.post("/v1/uploads/archive", json=archive(name, size)) as response:
+        return response.status
+
+
+@pytest.mark.parametrize(
+    ("limit", "maximum", "used", "requested"),
+    [("open_uploads", 1, 1, 1), ("models", 1, 1, 1), ("stored_bytes", 1500, 1000, 1000), ("upload_bytes", 999, 0, 1000)],
+)
+async def test_a_refusal_says_which_limit_what_is_used_and_who_raises_it(
+    limited: Limited, limit: str, maximum: int, used: int, requested: int
+) -> None:
+    await limited.open_archive(1000, "first")
+    await limited.set(**{limit: maximum})
+
+    async with limited.client.post("/v1/uploads/archive", json=archive("second")) as response:
+        error = (await response.json())["error"]
+    uploads = await limited.call("GET", "uploads")
+
+    assert response.status == 429
+    assert (error["type"], error["code"]) == ("rate_limit_error", "quota_exceeded")
+    assert response.headers["x-should-retry"] == "false"
+    assert "Retry-After" not in response.headers
+    assert {name: error[name] for name in ("limit", "used", "requested", "maximum")} == {
+        "limit": limit,
+        "used": used,
+        "requested": requested,
+        "maximum": maximum,
+    }
+    assert f"slipway admin limits set {PROJECT} {limit}={used + requested}" in error["message"]
+    assert [each["model_name"] for each in uploads["data"]] == ["first"]  # the refused one left nothing
+
+
+async def test_of_racing_openings_no_more_pass_than_there_is_room_for(limited: Limited) -> None:
+    await limited.set(stored_bytes=5500, open_uploads=20)
+    async with serving(limited.dependencies, token=KEY) as client:
+        other = Uploads(client, limited.dependencies)
+        statuses = await asyncio.gather(*(open_status((limited, other)[n % 2], f"model-{n}") for n in range(16)))
+
+    assert Counter(statuses) == {200: 5, 429: 11}
+    assert (await limited.usage())["reserved_bytes"] == 5000
+
+
+async def test_what_is_reserved_is_free_again_when_the_upload_ends(limited: Limited) -> None:
+    await limited.set(stored_bytes=1000, open_uploads=1)
+    session = (await limited.open_archive(1000, "first"))["session_id"]
+    assert await open_status(limited, "second") == 429
+
+    await limited.call("DELETE", f"uploads/{session}")
+
+    assert await open_status(limited, "second") == 200
+
+
+async def test_what_is_registered_counts_once_as_stored(limited: Limited) -> None:
+    await limited.set(stored_bytes=2 * SIZE)
+    await limited.upload_directory(FILES, "first")
+    await limited.upload_directory(FILES, "second")  # the same content: one object each
+
+    usage = await limited.usage()
+
+    assert (usage["stored_bytes"], usage["reserved_bytes"], usage["objects"], usage["models"]) == (SIZE, 0, 2, 2)
+    assert usage["limits"]["stored_bytes"] == {"used": SIZE, "limit": 2 * SIZE}
+    assert usage["validating"] == 2
+
+
+async def test_files_that_the_project_has_are_not_reserved(limited: Limited) -> None:
+    await limited.upload_directory(FILES, "first")
+    files = {each["path"]: each["sha256"] for each in (await limited.call("GET", "models/tiny2/files", 404)).values()} if 0 else {}
+    assert files == {}
+    await limited.set(stored_bytes=SIZE)
+    import hashlib
+
+    listed = [
+        {"relative_path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for path, data in FILES.items()
+    ]
+    opened = await limited.call("POST", "uploads/directory", json={"model_name": "second", "files": listed})
+    assert all(each["present"] for each in opened["files"])
+    assert (await limited.usage())["reserved_bytes"] == 0
+
+
+async def test_without_limits_an_opening_waits_for_no_other(limited: Limited) -> None:
+    async with limited.pool.acquire() as tx, tx.transaction():
+        await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"limits/{PROJECT}")
+
+        assert await open_status(limited, "first") == 200
+
+
+async def test_the_settings_are_the_default_of_every_project(limited: Limited) -> None:
+    import msgspec
+
+    config = msgspec.structs.replace(limited.dependencies.config, models_per_project=1)
+    dependencies = type(limited.dependencies)(
+        limited.pool, limited.dependencies.signals, limited.dependencies.blobs, limited.dependencies.bus, config
+    )
+    async with serving(dependencies, token=KEY) as client:
+        gateway = Uploads(client, dependencies)
+        assert [await open_status(gateway, name) for name in ("first", "second")] == [200, 429]
+        await limited.set(models="none")
+        assert await open_status(gateway, "second") == 200
