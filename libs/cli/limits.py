@@ -72,9 +72,10 @@ def _value(name: str, text: str) -> int | str | None:
     if amount is None:
         raise click.UsageError(f"'{text}' is no value for {name}; give a number, as 10GB or 500, none, or default.")
     number, unit, binary = amount.groups()
-    return (
-        round(float(number) * (1024 if binary else 1000) ** _UNITS.index(unit.lower())) if unit else int(float(number))
-    )
+    factor = (1024 if binary else 1000) ** _UNITS.index(unit.lower())
+    if "." in number and factor == 1:
+        raise click.UsageError(f"{name} counts whole numbers; '{text}' is none.")
+    return round(float(number) * factor) if "." in number else int(number) * factor
 
 
 def _show(console: Console, found: Limits) -> None:

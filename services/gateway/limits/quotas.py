@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from libs.contracts import Finding, findings
 from libs.db import Tx
 from libs.errors import QuotaExceeded
 from libs.web import Principal
@@ -56,6 +57,26 @@ async def require_room(tx: Tx, project_id: str, wanted: Demand) -> None:
     _require(project_id, None, "models", ours.models, used=use.models, requested=1)
     used_bytes = use.stored_bytes + use.reserved_bytes
     _require(project_id, None, "stored_bytes", ours.stored_bytes, used=used_bytes, requested=wanted.new_bytes)
+
+
+async def too_much(tx: Tx, project_id: str, maximum: int, more_bytes: int) -> Finding | None:
+    """The finding for an upload that needs `more_bytes` than are reserved for it, as an unpacked archive may, if the
+    project may not store that many.
+    """
+    if more_bytes <= 0:
+        return None
+    await store.take_turn(tx, project_id)
+    use = await store.use_of(tx, project_id)
+    used = use.stored_bytes + use.reserved_bytes
+    if used + more_bytes <= maximum:
+        return None
+    return findings.error(
+        "quota-exceeded",
+        f"this project may store {size_in_words(maximum)} (stored_bytes), {size_in_words(used)} are stored or reserved "
+        f"with what this upload announced, and unpacked it needs {size_in_words(more_bytes)} more.",
+        "Delete models, then upload it again; or ask the operator of this installation to raise the limit: slipway "
+        f"admin limits set {project_id} stored_bytes={used + more_bytes}",
+    )
 
 
 _TEXTS: dict[LimitName, str] = {

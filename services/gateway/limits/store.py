@@ -119,7 +119,8 @@ async def fold(tx: Tx, limit: int) -> int:
         """
         WITH oldest AS (
             DELETE FROM project_usage_change
-             WHERE serial IN (SELECT serial FROM project_usage_change ORDER BY serial LIMIT $1 FOR UPDATE SKIP LOCKED)
+             WHERE serial = ANY (ARRAY(SELECT serial FROM project_usage_change ORDER BY serial LIMIT $1
+                                          FOR UPDATE SKIP LOCKED))
             RETURNING project_id, stored_bytes, objects, models
         ), folded AS (
             INSERT INTO project_usage AS p (project_id, stored_bytes, objects, models)

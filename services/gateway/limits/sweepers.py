@@ -13,7 +13,7 @@ FOLDED_AT_ONCE: Final = 5_000
 ROUNDS: Final = 20  # in one sweep; what is more waits for the next one
 
 
-async def sweep(pool: Pool, _config: GatewayConfig, _now: datetime) -> None:
+async def sweep(pool: Pool, config: GatewayConfig, now: datetime) -> None:
     """One round over the changes of use; sums are right before and after, and while two gateways do this at once."""
     for _ in range(ROUNDS):
         async with transaction(pool) as tx:

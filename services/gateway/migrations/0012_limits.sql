@@ -6,6 +6,7 @@ ALTER TABLE api_key ADD COLUMN limits jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_t
 
 ALTER TABLE upload
     ADD COLUMN declared_bytes bigint NOT NULL DEFAULT 0,  -- reserved until it ends: what its client announced to store
+    ADD COLUMN stored_limit   bigint,                     -- of its project, in bytes, when it was opened; NULL: none
     ADD COLUMN key_id         text;                       -- that opened it
 UPDATE upload u
    SET declared_bytes = CASE u.kind

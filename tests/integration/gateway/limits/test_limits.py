@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.gateway.limits.terms import Limits
+from services.gateway.projects.access import ProjectKey
+from tests.integration.gateway.harness import CHUNK, PROJECT, part
 from tests.integration.gateway.limits.harness import KEY_LIMITS, LIMITS, Limited
 
 
@@ -38,6 +45,39 @@ async def test_a_key_has_limits_of_its_own_beside_those_of_its_project(limited: 
     assert (await limited.show(KEY_LIMITS))["limits"]["open_uploads"]["own"] == 1
 
 
+@pytest.mark.parametrize(("path", "whose"), [(LIMITS, "This project"), (KEY_LIMITS, "This key")])
+async def test_bodies_beyond_the_limit_are_refused_before_they_are_read(
+    limited: Limited, path: str, whose: str
+) -> None:
+    session = (await limited.open_archive(2 * CHUNK))["session_id"]
+    await limited.set(path, bodies_at_once=1)
+    incoming = limited.dependencies.incoming
+    incoming.slots._wait_s = incoming._of_keys._wait_s = 0.01
+    holds = ProjectKey(
+        project_id=PROJECT,
+        key_id="key",
+        scopes=frozenset(),
+        limits=Limits(bodies_at_once=1 if path == LIMITS else None),
+        key_limits=Limits(bodies_at_once=1 if path == KEY_LIMITS else None),
+    )
+
+    async def body() -> AsyncIterator[bytes]:
+        pytest.fail("nobody asked for the body")
+        yield b""
+
+    async with incoming.take(holds):
+        usage = await limited.usage()
+        url = f"/v1/uploads/{session}/parts?part_number=0"
+        async with limited.client.post(url, data=body(), headers={"Expect": "100-continue"}) as refused:
+            error = (await refused.json())["error"]
+    await limited.send_part(session, 0, part(0))
+
+    assert usage["limits" if path == LIMITS else "key"]["bodies_at_once"] == {"used": 1, "limit": 1}
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "2")
+    assert (error["limit"], error["used"]) == ("bodies_at_once", 1)
+    assert error["message"].startswith(f"{whose} may send or receive 1 bodies at once")
+
+
 async def test_what_cannot_be_a_limit_is_refused_by_name(limited: Limited) -> None:
     of_a_key = await limited.set(KEY_LIMITS, 400, stored_bytes=1)
     unbound = await limited.set(LIMITS, 400, upload_bytes="none")
@@ -64,7 +104,7 @@ async def test_only_the_operator_sees_and_sets_limits(limited: Limited) -> None:
 
 
 async def test_limits_that_only_the_next_release_knows_do_not_matter(limited: Limited) -> None:
-    await limited.pool.execute("UPDATE project SET limits = '{\"shards\": 1, \"models\": 0}'")
+    await limited.pool.execute('UPDATE project SET limits = \'{"shards": 1, "models": 0}\'')
 
     shown = await limited.show()
     refused = await limited.call(
@@ -72,4 +112,4 @@ async def test_limits_that_only_the_next_release_knows_do_not_matter(limited: Li
     )
 
     assert "shards" not in shown["limits"]
-    assert refused["error"]["details" if "details" in refused["error"] else "limit"] == "models"
+    assert refused["error"]["limit"] == "models"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 
 from libs.contracts import UploadFailed
-from tests.integration.gateway.harness import FILES, PROJECT, Uploads, extracted
+from tests.integration.gateway.harness import FILES, PROJECT, Uploads, extracted, part
 from tests.integration.gateway.limits.harness import Limited
 from tests.integration.gateway.serving import KEY, serving
 
@@ -27,7 +29,12 @@ async def open_status(limited: Uploads, name: str, size: int = 1000) -> int:
 
 @pytest.mark.parametrize(
     ("limit", "maximum", "used", "requested"),
-    [("open_uploads", 1, 1, 1), ("models", 1, 1, 1), ("stored_bytes", 1500, 1000, 1000), ("upload_bytes", 999, 0, 1000)],
+    [
+        ("open_uploads", 1, 1, 1),
+        ("models", 1, 1, 1),
+        ("stored_bytes", 1500, 1000, 1000),
+        ("upload_bytes", 999, 0, 1000),
+    ],
 )
 async def test_a_refusal_says_which_limit_what_is_used_and_who_raises_it(
     limited: Limited, limit: str, maximum: int, used: int, requested: int
@@ -87,18 +94,44 @@ async def test_what_is_registered_counts_once_as_stored(limited: Limited) -> Non
 
 async def test_files_that_the_project_has_are_not_reserved(limited: Limited) -> None:
     await limited.upload_directory(FILES, "first")
-    files = {each["path"]: each["sha256"] for each in (await limited.call("GET", "models/tiny2/files", 404)).values()} if 0 else {}
-    assert files == {}
     await limited.set(stored_bytes=SIZE)
-    import hashlib
-
     listed = [
         {"relative_path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         for path, data in FILES.items()
     ]
+
     opened = await limited.call("POST", "uploads/directory", json={"model_name": "second", "files": listed})
+
     assert all(each["present"] for each in opened["files"])
     assert (await limited.usage())["reserved_bytes"] == 0
+
+
+async def test_an_archive_that_unpacks_to_more_than_its_project_may_store_fails(limited: Limited) -> None:
+    """Whatever it announced: what counts is what would be stored."""
+    await limited.set(stored_bytes=SIZE - 1)
+    session = (await limited.open_archive(100))["session_id"]
+    await limited.send_part(session, 0, part(0, 100))
+    await limited.complete(session, 202)
+
+    await limited.deliver(extracted(session))
+    answer = await limited.complete(session, 422)
+
+    assert answer["error"]["code"] == "quota_exceeded"
+    assert answer["error"]["finding"]["rule"] == "quota-exceeded"
+    assert f"slipway admin limits set {PROJECT} stored_bytes={SIZE}" in answer["error"]["message"]
+    assert [event.upload_id for event in await limited.emitted(UploadFailed)] == [session]
+    assert (await limited.usage())["limits"]["stored_bytes"]["used"] == 0
+
+
+async def test_an_archive_that_unpacks_to_no_more_than_its_project_may_store_is_registered(limited: Limited) -> None:
+    await limited.set(stored_bytes=SIZE)
+    session = (await limited.open_archive(100))["session_id"]
+    await limited.send_part(session, 0, part(0, 100))
+    await limited.complete(session, 202)
+
+    await limited.deliver(extracted(session))
+
+    assert (await limited.usage())["limits"]["stored_bytes"] == {"used": SIZE, "limit": SIZE}
 
 
 async def test_without_limits_an_opening_waits_for_no_other(limited: Limited) -> None:
@@ -109,8 +142,6 @@ async def test_without_limits_an_opening_waits_for_no_other(limited: Limited) ->
 
 
 async def test_the_settings_are_the_default_of_every_project(limited: Limited) -> None:
-    import msgspec
-
     config = msgspec.structs.replace(limited.dependencies.config, models_per_project=1)
     dependencies = type(limited.dependencies)(
         limited.pool, limited.dependencies.signals, limited.dependencies.blobs, limited.dependencies.bus, config

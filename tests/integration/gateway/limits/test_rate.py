@@ -77,7 +77,7 @@ async def test_the_limits_of_a_key_and_of_its_project_both_hold(limited: Limited
         async with limited.client.get("/v1/usage") as response:
             if response.status == 429:
                 refused += 1
-                assert f"--key key requests_per_second=" in (await response.json())["error"]["message"]
+                assert "--key key requests_per_second=" in (await response.json())["error"]["message"]
                 assert response.headers["RateLimit-Limit"] == "1"
     assert refused
 
