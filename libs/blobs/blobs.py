@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from libs.blobs import listing, multipart
+from libs.blobs import copying, listing, multipart
 from libs.blobs.address import Address
 from libs.blobs.listing import ObjectInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
@@ -140,6 +140,17 @@ class Blobs:
         Raises: Unavailable.
         """
         await multipart.abort(self._transport, key, upload_id)
+
+    async def copy(self, source_key: str, key: str, size_bytes: int, *, source_bucket: str | None = None) -> None:
+        """Have the store copy an object of `size_bytes` to `key`: no byte of it comes this way.
+
+        `source_bucket`: of the same server, which the same credentials may read; this one if None. Objects above 1 GiB
+        are copied in parts, some at a time. Repeating it is safe; nothing is visible under `key` before it is whole.
+        Raises: ObjectNotFound; Invalid if the source is of another size; Unavailable, also where the source was
+        replaced meanwhile: then `key` may hold an object of another size.
+        """
+        source = self._transport if source_bucket is None else self._transport.of_bucket(source_bucket)
+        await copying.copy(source, source_key, self._transport, key, size_bytes)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from `start`, `length` of them or all; fewer if the object ends before.

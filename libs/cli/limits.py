@@ -72,7 +72,7 @@ def _value(name: str, text: str) -> int | str | None:
     if amount is None:
         raise click.UsageError(f"'{text}' is no value for {name}; give a number, as 10GB or 500, none, or default.")
     number, unit, binary = amount.groups()
-    factor = (1024 if binary else 1000) ** _UNITS.index(unit.lower())
+    factor: int = (1024 if binary else 1000) ** _UNITS.index(unit.lower())
     if "." in number and factor == 1:
         raise click.UsageError(f"{name} counts whole numbers; '{text}' is none.")
     return round(float(number) * factor) if "." in number else int(number) * factor

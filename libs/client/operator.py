@@ -102,6 +102,14 @@ class Parked(msgspec.Struct, frozen=True):
     since: str | None = None
 
 
+class ProjectFeature(msgspec.Struct, frozen=True):
+    """A feature, on or off for one project."""
+
+    feature: str
+    enabled: bool
+    enabled_at: str | None = None
+
+
 class Limit(msgspec.Struct, frozen=True):
     """One limit of a project or a key: its own, the installation's, and the one that holds; None: no limit."""
 
@@ -182,7 +190,25 @@ class Operator:
             await asyncio.sleep(_LOOK_EVERY_S)
         return None
 
+    async def features(self, project_id: str) -> list[ProjectFeature]:
+        """Every feature that there is, on or off for this project."""
+        return (await self._transport.call("GET", f"{_project(project_id)}/features", Page[ProjectFeature])).data
+
+    async def enable_feature(self, project_id: str, feature: str) -> ProjectFeature:
+        """Switch a feature on for a project."""
+        path = f"{_project(project_id)}/features/{quote(feature, safe='')}"
+        return await self._transport.call("PUT", path, ProjectFeature)
+
+    async def disable_feature(self, project_id: str, feature: str) -> ProjectFeature:
+        """Switch a feature off for a project."""
+        path = f"{_project(project_id)}/features/{quote(feature, safe='')}"
+        return await self._transport.call("DELETE", path, ProjectFeature)
+
+
+def _project(project_id: str) -> str:
+    return f"{_ROOT}/projects/{quote(project_id, safe='')}"
+
 
 def _limits_path(project_id: str, key_id: str | None) -> str:
     of_key = f"/keys/{quote(key_id, safe='')}" if key_id else ""
-    return f"{_ROOT}/projects/{quote(project_id, safe='')}{of_key}/limits"
+    return f"{_project(project_id)}{of_key}/limits"

@@ -36,6 +36,8 @@ def authenticate_by(pool: Pool, operator_key: str, default_limits: Limits = UNLI
             project_slug=holder.slug,
             key_id=holder.key_id,
             scopes=frozenset(holder.scopes),
+            role=holder.role,
+            features=frozenset(holder.features),
             limits=with_own(default_limits, holder.limits),
             key_limits=with_own(UNLIMITED, holder.key_limits),
         )

@@ -12,7 +12,7 @@ import pytest
 
 from libs.contracts import UploadFailed
 from tests.integration.gateway.harness import FILES, PROJECT, Uploads, extracted, part
-from tests.integration.gateway.limits.harness import Limited
+from tests.integration.gateway.limits.harness import LIMITS, Limited
 from tests.integration.gateway.serving import KEY, serving
 
 SIZE = sum(len(data) for data in FILES.values())
@@ -40,7 +40,7 @@ async def test_a_refusal_says_which_limit_what_is_used_and_who_raises_it(
     limited: Limited, limit: str, maximum: int, used: int, requested: int
 ) -> None:
     await limited.open_archive(1000, "first")
-    await limited.set(**{limit: maximum})
+    await limited.set(LIMITS, **{limit: maximum})
 
     async with limited.client.post("/v1/uploads/archive", json=archive("second")) as response:
         error = (await response.json())["error"]
