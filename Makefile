@@ -8,7 +8,7 @@ PORT ?= 8080
 LOCKED ?=
 # Each process has servers of its own; the tests of a file stay together.
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
-PATHS := libs services deploy tests
+PATHS := slipway libs services deploy tests
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := 'uv>=0.9,<1'
 EXPORT = $(BIN)/uv export --quiet --locked --no-dev

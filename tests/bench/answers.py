@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from libs.client import ModelUpload, Slipway, inspect
+from libs.client import AsyncClient, ModelUpload, inspect
 from libs.config import schema_name
 from tests.bench import peers
 from tests.bench.rows import Figures
@@ -56,7 +56,7 @@ async def get_model(stage: Stage) -> Figures:
     """`GET models/{id}` a second over eight connections, beside the same client asking the bare server."""
     project = await stage.main.project()
     path = written(given_llama(seed=99), stage.folder / "asked-for")
-    async with Slipway(project.base_url, project.key) as api:
+    async with AsyncClient(project.base_url, project.key) as api:
         model_id = (await ModelUpload(api, inspect(path), "asked-for").run()).completed.model_id
     database = stage.settings["SLIPWAY_DATABASE_URL"]
     async with peers.bare_server(database, schema_name("", "gateway")) as bare:
@@ -100,7 +100,7 @@ async def bytes_read(stage: Stage) -> Figures:
     """What validating the model of four shards reads of it, as its report says: bytes; of how many."""
     project = await stage.main.project()
     model = stage.model("directory", stage.sizes.model_bytes)
-    async with Slipway(project.base_url, project.key) as api:
+    async with AsyncClient(project.base_url, project.key) as api:
         outcome = await ModelUpload(api, inspect(model), "read").run()
     if outcome.report is None or outcome.report.bytes_read is None or outcome.model is None:
         raise RuntimeError("the model has no report")

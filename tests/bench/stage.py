@@ -23,7 +23,7 @@ from deploy.local.ports import free_port
 from deploy.local.services import NAMES, ServiceProcess
 from deploy.local.supervisor import Supervisor
 from deploy.local.up import running
-from libs.client import Slipway
+from libs.client import AsyncClient
 from tests.support.models import LLAMA_CONFIG, encoded, given_llama
 
 MB = 1_000_000
@@ -89,7 +89,7 @@ class Deployed:
         self._run = run_folder
 
     async def project(self) -> Project:
-        async with Slipway(f"{self.address}/v1", self._operator_key) as operator:
+        async with AsyncClient(f"{self.address}/v1", self._operator_key) as operator:
             project = await operator.projects.create(f"bench {secrets.token_hex(4)}")
             key = await operator.projects.create_key(project.id, name="bench", scopes=["models"])
         return Project(f"{self.address}/{project.id}/v1", str(key.key))

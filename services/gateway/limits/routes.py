@@ -22,7 +22,7 @@ async def get_usage(request: Request[Dependencies]) -> schemas.Usage:
     project_id, key_id = principal.project_id, principal.key_id
     async with connection(dependencies.pool) as tx:
         use = await store.use_of(tx, project_id, key_id)
-        validating = await store.validating(tx, project_id)
+        models = await store.models_of(tx, project_id)
         requests = {subject: await store.requests_taken(tx, subject) for subject in (project_id, key_id)}
     ours, keys = UNLIMITED, UNLIMITED
     if isinstance(principal, ProjectKey):
@@ -43,7 +43,9 @@ async def get_usage(request: Request[Dependencies]) -> schemas.Usage:
         reserved_bytes=use.reserved_bytes,
         objects=use.objects,
         models=use.models,
-        validating=validating,
+        validating=models.validating,
+        restorable_models=models.restorable,
+        restorable_bytes=models.restorable_bytes,
         limits=responses.used(of_project, ours, NAMES, default),
         key=responses.used(of_key, keys, limited, {}),
     )

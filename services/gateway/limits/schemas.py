@@ -58,6 +58,8 @@ class Usage(Struct, frozen=True, kw_only=True):
     objects: int
     models: int  # versions
     validating: int  # models that wait for their verdict
+    restorable_models: int  # of `models`, those that were deleted and can still be restored
+    restorable_bytes: int  # the sizes of these; stored until they are erased, but for what other models share
     limits: dict[LimitName, Used]  # `stored_bytes` with what is reserved; `bodies_at_once` of the answering gateway
     key: dict[LimitName, Used]
     object: Literal["usage"] = "usage"

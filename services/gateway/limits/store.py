@@ -10,7 +10,7 @@ from libs.db import Tx
 from libs.errors import NotFound
 from libs.states import sql_in
 from services.gateway.limits.terms import OwnLimits
-from services.gateway.models.states import VALIDATING
+from services.gateway.models.states import DELETING, VALIDATING
 from services.gateway.uploads.states import LIVE
 
 LATE_S = 5  # a second that is further ahead than this is of another clock
@@ -137,12 +137,25 @@ async def fold(tx: Tx, limit: int) -> int:
     return folded
 
 
-async def validating(tx: Tx, project_id: str) -> int:
-    """How many models of a project wait for their verdict."""
-    waiting: int = await tx.fetchval(
-        f"SELECT count(*) FROM model WHERE project_id = $1 AND status = {VALIDATING!r}", project_id
+class Models(msgspec.Struct, frozen=True, kw_only=True):
+    """Models of a project in states that are worth counting."""
+
+    validating: int  # that wait for their verdict
+    restorable: int  # that were deleted, and not erased yet
+    restorable_bytes: int  # the sum of their sizes; other models may share contents with them
+
+
+async def models_of(tx: Tx, project_id: str) -> Models:
+    """How many models of a project are in these states."""
+    row = await tx.fetchrow(
+        f"""
+        SELECT (SELECT count(*) FROM model WHERE project_id = $1 AND status = {VALIDATING!r}) AS validating,
+               count(*) AS restorable, coalesce(sum(size_bytes), 0)::bigint AS restorable_bytes
+          FROM model WHERE project_id = $1 AND status = {DELETING!r}
+        """,
+        project_id,
     )
-    return waiting
+    return Models(**row)
 
 
 # Requests

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
 from libs.contracts import UploadFailed
+from services.gateway.models.sweepers import erase_deleted
 from tests.integration.gateway.harness import FILES, PROJECT, Uploads, extracted, part
 from tests.integration.gateway.limits.harness import LIMITS, Limited
 from tests.integration.gateway.serving import KEY, serving
@@ -132,6 +134,23 @@ async def test_an_archive_that_unpacks_to_no_more_than_its_project_may_store_is_
     await limited.deliver(extracted(session))
 
     assert (await limited.usage())["limits"]["stored_bytes"] == {"used": SIZE, "limit": SIZE}
+
+
+async def test_what_was_deleted_counts_until_it_is_erased(limited: Limited) -> None:
+    """It can be restored, so it is stored; and the refusal says so."""
+    model_id = (await limited.upload_directory(FILES, "first"))["model_id"]
+    await limited.validate(model_id)
+    await limited.set(models=1)
+
+    await limited.call("DELETE", f"models/{model_id}")
+    usage = await limited.usage()
+    refused = await limited.call("POST", "uploads/archive", 429, json=archive("second"))
+    await erase_deleted(limited.pool, datetime.now(UTC) + timedelta(days=8))
+
+    assert (usage["stored_bytes"], usage["restorable_bytes"], usage["restorable_models"]) == (SIZE, SIZE, 1)
+    assert "can still be restored" in refused["error"]["message"]
+    assert (await limited.usage())["stored_bytes"] == 0
+    assert await open_status(limited, "second") == 200
 
 
 async def test_without_limits_an_opening_waits_for_no_other(limited: Limited) -> None:

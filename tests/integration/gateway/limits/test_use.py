@@ -174,7 +174,7 @@ async def test_use_is_read_from_indexes_however_much_there_is(uploads: Uploads) 
             await tx.execute(f"ANALYZE {table}")
         with recorded(tx) as statements:
             use = await store.use_of(tx, LARGE_PROJECT)
-            await store.validating(tx, LARGE_PROJECT)
+            await store.models_of(tx, LARGE_PROJECT)
             await store.requests_taken(tx, "key1")
             await store.forget_requests(tx, "key1")
             await store.fold(tx, 100)
