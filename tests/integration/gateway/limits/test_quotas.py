@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from libs.contracts import UploadFailed
+from services.gateway.limits.terms import default_limits
 from services.gateway.models.sweepers import erase_deleted
 from tests.integration.gateway.harness import FILES, PROJECT, Uploads, extracted, part
 from tests.integration.gateway.limits.harness import LIMITS, Limited
@@ -162,11 +163,8 @@ async def test_without_limits_an_opening_waits_for_no_other(limited: Limited) ->
 
 async def test_the_settings_are_the_default_of_every_project(limited: Limited) -> None:
     config = msgspec.structs.replace(limited.dependencies.config, models_per_project=1)
-    dependencies = type(limited.dependencies)(
-        limited.pool, limited.dependencies.signals, limited.dependencies.blobs, limited.dependencies.bus, config
-    )
-    async with serving(dependencies, token=KEY) as client:
-        gateway = Uploads(client, dependencies)
+    async with serving(limited.dependencies, token=KEY, limits=default_limits(config)) as client:
+        gateway = Uploads(client, limited.dependencies)
         assert [await open_status(gateway, name) for name in ("first", "second")] == [200, 429]
         await limited.set(models="none")
         assert await open_status(gateway, "second") == 200
