@@ -10,7 +10,7 @@ from libs.web import Request, Route
 from services.gateway.catalog import listing, responses, schemas, store, transitions
 from services.gateway.dependencies import Dependencies
 from services.gateway.presentation import timestamp
-from services.gateway.projects.access import MODELS, SHARE_MODELS
+from services.gateway.projects.access import READ_MODELS, SHARE_MODELS
 
 
 async def share(request: Request[Dependencies]) -> schemas.Shared:
@@ -70,7 +70,7 @@ async def get_entry(request: Request[Dependencies]) -> schemas.CatalogModel:
     return responses.entry(found)
 
 
-_get = partial(Route, "GET", access=MODELS)
+_get = partial(Route, "GET", access=READ_MODELS)
 
 ROUTES = [
     Route(

@@ -16,6 +16,7 @@ from libs.contracts import MemoryNeed
 from libs.db import Tx, columns
 from libs.states import sql_in
 from services.gateway.models.states import USABLE
+from services.gateway.models.store.models import NOT_DELETED
 
 ROLE: Final = "deployable"  # what other projects may do with a model of the catalog
 
@@ -69,8 +70,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def indexed(self) -> bool:
-        """Whether the index of terms can find it; a text of one character it has not."""
-        return bool(self.properties) or len(self.text or "") > 1
+        """Whether it asks for anything: then the index of terms finds it."""
+        return bool(self.properties) or self.text is not None
 
 
 class _Columns(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +198,7 @@ async def matching(tx: Tx, wanted: Wanted, after: Place, limit: int) -> list[Ent
             SELECT id, shared_at, serial FROM model
              WHERE {_SHARED} AND {_TERMS} @> ($9::text[] || ARRAY(
                        SELECT substr(text, start, least(3, length(text)))
-                         FROM (SELECT lower($6) AS text WHERE length($6) > 1) AS texts,
+                         FROM (SELECT lower($6) AS text WHERE $6 IS NOT NULL) AS texts,
                               generate_series(1, greatest(1, length(text) - 2)) AS start))
                AND (shared_at, serial) < ($7, $8) AND {_OPEN} AND {_WANTED}
         )
@@ -224,7 +225,7 @@ async def standing(tx: Tx, project_id: str, id_or_name: str) -> StandingRow | No
     row = await tx.fetchrow(
         f"""
         SELECT {_STANDING}, {_SHARED} AND {_OPEN} AS listed FROM model
-         WHERE id = $2 OR (project_id = $1 AND name = $2 AND is_latest)
+         WHERE (id = $2 OR (project_id = $1 AND name = $2 AND is_latest)) AND {NOT_DELETED}
          ORDER BY (project_id = $1) DESC, (id = $2) DESC LIMIT 1
         """,
         project_id,
