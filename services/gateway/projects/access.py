@@ -106,6 +106,6 @@ class OperatorAccess:
 MODELS: Final = ProjectAccess("models")
 READ_MODELS: Final = ProjectAccess("models:read")
 WRITE_MODELS: Final = ProjectAccess("models:write")
-SHARE_MODELS: Final = ProjectAccess("models", feature="model_sharing", role="admin")
+SHARE_MODELS: Final = ProjectAccess("models:write", feature="model_sharing", role="admin")
 ANY_KEY: Final = ProjectAccess(None)
 OPERATOR: Final = OperatorAccess()
