@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import msgspec
 
 from libs.db import connection, transaction
-from libs.errors import Invalid
+from libs.errors import Invalid, ModelNotFound
 from libs.outbox import emit
 from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
@@ -20,10 +20,8 @@ from services.gateway.fireworks.errors import GOOGLE
 from services.gateway.fireworks.opening import begin
 from services.gateway.fireworks.uploading import get_upload_endpoint
 from services.gateway.fireworks.validating import validate_upload
+from services.gateway.models import deletion
 from services.gateway.projects.access import MODELS
-from services.gateway.uploads import transitions
-from services.gateway.uploads.states import LIVE
-from services.gateway.uploads.store import uploads
 
 KINDS = ("HF_BASE_MODEL", "KIND_UNSPECIFIED", "")
 FORMATS = ("HUGGINGFACE", "CHECKPOINT_FORMAT_UNSPECIFIED", "")
@@ -45,7 +43,7 @@ async def create_model(request: Request[Dependencies]) -> schemas.AccountModel:
             files = (await store.files_of(tx, [found.id])).get(found.id, [])
             return responses.show_model(account, found, files, responses.already_exists(found))
         declared = msgspec.to_builtins(body.model)
-        await begin(tx, request.dependencies.config, project_id, body.model_id, declared, body.model.description)
+        await begin(request, tx, body.model_id, declared, body.model.description)
         return responses.show_model(account, await store.get(tx, project_id, body.model_id), [])
 
 
@@ -103,19 +101,23 @@ def _name_in(token: str) -> str:
 
 
 async def delete_model(request: Request[Dependencies]) -> schemas.Nothing:
-    """Delete a model; its upload, if it has not ended, is aborted.
+    """Delete a model with all its versions, as `DELETE models/{id}` does one; an upload that has not ended is aborted.
 
-    Emits: UploadAborted.
+    Emits: ModelDeleted, UploadAborted.
     Raises: NotFound; ModelNotFound.
     """
     account_of(request)
+    project_id, now = request.principal.project_id, datetime.now(UTC)
+    erase_at = now + timedelta(seconds=request.dependencies.config.restore_grace_s)
     async with transaction(request.dependencies.pool) as tx:
-        found = await store.get(tx, request.principal.project_id, request.params["model"])
-        last = await store.last_upload(tx, found.id)
-        if last is not None:
-            upload = await uploads.lock(tx, last.id)
-            if upload.status in LIVE:
-                await emit(tx, await transitions.abort(tx, upload, at=datetime.now(UTC)))
+        versions = await store.versions(tx, project_id, request.params["model"])
+        for model_id in versions:
+            _, events = await deletion.delete(
+                tx, project_id, model_id, by=request.principal.key_id, at=now, erase_at=erase_at
+            )
+            await emit(tx, events)
+    if not versions:
+        raise ModelNotFound
     return schemas.Nothing()
 
 

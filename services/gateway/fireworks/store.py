@@ -10,7 +10,7 @@ import msgspec
 from libs.db import Tx, columns
 from libs.errors import ModelNotFound
 from libs.states import sql_in
-from services.gateway.models.states import USABLE
+from services.gateway.models.states import DELETING, USABLE
 from services.gateway.uploads.store.uploads import Upload
 
 
@@ -36,6 +36,7 @@ class AccountModelRow(msgspec.Struct, frozen=True, kw_only=True):
 
 _MODEL = columns(AccountModelRow)
 _UPLOAD = columns(Upload)
+_VISIBLE = f"status <> {DELETING!r}"
 _FIRST = f"(is_latest AND status {sql_in(USABLE)}) DESC, serial DESC"  # of the versions of a name
 
 
@@ -47,7 +48,11 @@ async def lock_name(tx: Tx, project_id: str, name: str) -> None:
 async def find(tx: Tx, project_id: str, name: str) -> AccountModelRow | None:
     """The model `name`; None if the project has none."""
     row = await tx.fetchrow(
-        f"SELECT {_MODEL} FROM model WHERE project_id = $1 AND name = $2 ORDER BY {_FIRST} LIMIT 1", project_id, name
+        f"""
+        SELECT {_MODEL} FROM model WHERE project_id = $1 AND name = $2 AND {_VISIBLE} ORDER BY {_FIRST} LIMIT 1
+        """,
+        project_id,
+        name,
     )
     return None if row is None else msgspec.convert(dict(row), AccountModelRow)
 
@@ -65,7 +70,7 @@ async def page(tx: Tx, project_id: str, *, after: str, limit: int) -> list[Accou
     rows = await tx.fetch(
         f"""
         SELECT DISTINCT ON (name) {_MODEL} FROM model
-         WHERE project_id = $1 AND name > $2
+         WHERE project_id = $1 AND name > $2 AND {_VISIBLE}
          ORDER BY name, {_FIRST} LIMIT $3
         """,
         project_id,
@@ -77,8 +82,20 @@ async def page(tx: Tx, project_id: str, *, after: str, limit: int) -> list[Accou
 
 async def count(tx: Tx, project_id: str) -> int:
     """How many names the project has."""
-    counted: int = await tx.fetchval("SELECT count(DISTINCT name) FROM model WHERE project_id = $1", project_id)
+    counted: int = await tx.fetchval(
+        f"SELECT count(DISTINCT name) FROM model WHERE project_id = $1 AND {_VISIBLE}", project_id
+    )
     return counted
+
+
+async def versions(tx: Tx, project_id: str, name: str) -> list[str]:
+    """The ids of all versions of a name, the newest first."""
+    rows = await tx.fetch(
+        f"SELECT id FROM model WHERE project_id = $1 AND name = $2 AND {_VISIBLE} ORDER BY serial DESC",
+        project_id,
+        name,
+    )
+    return [row["id"] for row in rows]
 
 
 async def files_of(tx: Tx, model_ids: list[str]) -> dict[str, list[str]]:

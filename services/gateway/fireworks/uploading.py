@@ -13,6 +13,7 @@ from services.gateway.fireworks import schemas, store
 from services.gateway.fireworks.account import account_of
 from services.gateway.fireworks.errors import FailedPrecondition
 from services.gateway.fireworks.opening import begin
+from services.gateway.limits.quotas import demand, require_room_for_bytes
 from services.gateway.models.states import ERROR
 from services.gateway.uploads import signatures, staging
 from services.gateway.uploads.deadlines import lifetime
@@ -35,8 +36,8 @@ async def get_upload_endpoint(request: Request[Dependencies]) -> schemas.UploadE
     body: schemas.GetUploadEndpoint = request.body
     project_id, name = request.principal.project_id, request.params["model"]
     manifest = _manifest(body.filename_to_size)
+    await _begin_anew(request)
     async with transaction(request.dependencies.pool) as tx:
-        await store.lock_name(tx, project_id, name)
         upload = await _upload(request, tx)
         if upload.status == OPEN:
             await _announce(request, tx, upload, list(manifest.values()))
@@ -59,13 +60,25 @@ def _manifest(sizes: Mapping[str, int | str]) -> dict[str, tuple[str, int]]:
     return manifest
 
 
-async def _upload(request: Request[Dependencies], tx: Tx) -> Upload:
-    """The upload that the URLs are for, locked; a new one for a model that has failed."""
+async def _begin_anew(request: Request[Dependencies]) -> None:
+    """Open another upload for a model that has failed. Raises: ModelNotFound; QuotaExceeded."""
     project_id, name = request.principal.project_id, request.params["model"]
-    model = await store.get(tx, project_id, name)
+    async with transaction(request.dependencies.pool) as tx:
+        if (await store.get(tx, project_id, name)).status != ERROR:
+            return
+        await store.lock_name(tx, project_id, name)
+        model = await store.get(tx, project_id, name)
+        if model.status == ERROR:
+            await begin(request, tx, name, model.declared or {}, model.description)
+
+
+async def _upload(request: Request[Dependencies], tx: Tx) -> Upload:
+    """The upload that the URLs are for, locked."""
+    name = request.params["model"]
+    model = await store.get(tx, request.principal.project_id, name)
     last = await store.last_upload(tx, model.id)
-    if model.status == ERROR or last is None:
-        return await begin(tx, request.dependencies.config, project_id, name, model.declared or {}, model.description)
+    if last is None:
+        raise FailedPrecondition(f"The upload of model {name!r} is gone; delete the model and create it again.")
     upload = await uploads.lock(tx, last.id)
     if upload.status == OPEN and upload.kind != "signed":
         raise FailedPrecondition(
@@ -97,6 +110,9 @@ async def _announce(request: Request[Dependencies], tx: Tx, upload: Upload, mani
             "Ask its operator to raise SLIPWAY_MAX_MODEL_BYTES.",
             param="filenameToSize",
         )
+    wanted = demand(request.principal, size_bytes, size_bytes - upload.declared_bytes)
+    await require_room_for_bytes(tx, upload.project_id, wanted)
+    await uploads.reserve(tx, upload.id, size_bytes)
     await uploads.extend(tx, upload.id, lifetime(config))
 
 

@@ -229,7 +229,10 @@ async def test_a_key_of_another_project_finds_nothing(owned: Owned) -> None:
 
 
 async def test_lists_of_another_project_name_nothing_of_this_one(owned: Owned) -> None:
-    names = {name for values in owned.params.values() for name in values} - {"config.json", "test"} | {PROJECT, "secret"}
+    names = {name for values in owned.params.values() for name in values} - {"config.json", "test"} | {
+        PROJECT,
+        "secret",
+    }
     wrong = []
     for route in of_projects():
         if named(route) or route.stream:

@@ -82,7 +82,7 @@ async def _forget(
     request: Request[Dependencies], upload: Upload, path: str, file: UploadFile | None
 ) -> schemas.FileReceived:
     size = 0
-    async with request.dependencies.incoming.take(upload.project_id):
+    async with request.dependencies.incoming.take(request.principal):
         async for chunk in await request.content():
             size += len(chunk)
     async with connection(request.dependencies.pool) as tx:

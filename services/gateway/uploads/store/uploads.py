@@ -35,6 +35,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     status: UploadStatus
     chunk_size_bytes: int
+    declared_bytes: int  # reserved until it ends
+    stored_limit: int | None  # of its project, in bytes, when it was opened
     error: dict[str, Any] | None
     created_at: datetime
     expires_at: datetime
@@ -54,12 +56,16 @@ async def insert(
     kind: str,
     chunk_size_bytes: int,
     expires_at: datetime,
+    declared_bytes: int = 0,
+    stored_limit: int | None = None,
+    key_id: str | None = None,
 ) -> None:
-    """Open an upload."""
+    """Open an upload, with the key `key_id`, for which `declared_bytes` are reserved until it ends."""
     await tx.execute(
         """
-        INSERT INTO upload (id, project_id, model_id, model_name, model_version, kind, chunk_size_bytes, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        INSERT INTO upload (id, project_id, model_id, model_name, model_version, kind, chunk_size_bytes, expires_at,
+                            declared_bytes, stored_limit, key_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         """,
         upload_id,
         project_id,
@@ -69,6 +75,9 @@ async def insert(
         kind,
         chunk_size_bytes,
         expires_at,
+        declared_bytes,
+        stored_limit,
+        key_id,
     )
 
 
@@ -123,6 +132,11 @@ async def move(tx: Tx, upload_id: str, transition: UploadTransition, *, error: d
         error,
     )
     return moved is not None
+
+
+async def reserve(tx: Tx, upload_id: str, size_bytes: int) -> None:
+    """Reserve so many bytes for an upload, in the place of what was reserved before."""
+    await tx.execute("UPDATE upload SET declared_bytes = $2 WHERE id = $1", upload_id, size_bytes)
 
 
 async def set_secret(tx: Tx, upload_id: str, secret: bytes) -> None:

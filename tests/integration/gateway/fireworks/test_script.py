@@ -8,8 +8,8 @@ import pytest
 
 from libs.contracts import ModelValidationRequested, UploadCompleted, UploadOpened
 from tests.integration.gateway.fireworks.calls import Fireworks
-from tests.support.eventually import eventually
 from tests.integration.gateway.harness import FILES, PROJECT, Uploads
+from tests.support.eventually import eventually
 
 
 @pytest.fixture
