@@ -34,7 +34,6 @@ async def get_upload_endpoint(request: Request[Dependencies]) -> schemas.UploadE
     """
     account_of(request)
     body: schemas.GetUploadEndpoint = request.body
-    project_id, name = request.principal.project_id, request.params["model"]
     manifest = _manifest(body.filename_to_size)
     await _begin_anew(request)
     async with transaction(request.dependencies.pool) as tx:

@@ -62,9 +62,9 @@ class Fireworks:
         found: dict[str, Any] = answer.get("error", answer)
         return found
 
-    async def begun(self) -> None:
+    async def begun(self) -> bool:
         """Whether the extractor was asked for something."""
-        assert await self.uploads.emitted(UploadOpened)
+        return bool(await self.uploads.emitted(UploadOpened))
 
     async def extract(self) -> None:
         """What the extractor does about every file that it was asked for, as far as storage has it."""
