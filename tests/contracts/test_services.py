@@ -27,6 +27,7 @@ from libs.contracts import (
     ModelErased,
     ModelRestored,
     ObjectDeleted,
+    ObjectMoved,
     event_type,
 )
 
@@ -34,7 +35,8 @@ NAMES = {kind.__name__ for kind in EVENT_TYPES}
 FILES = [path for service in SERVICES for path in sorted((ROOT / "services" / service).rglob("*.py"))]
 OF_THE_PREVIOUS_RELEASE = {ArchiveProgressed}  # it emits them, this release does not
 DEFINED_FIRST = {ModelDeleted, ModelErased, ModelRestored}  # who emits and who handles them follows
-FOR_OPERATORS = {ObjectDeleted}  # no service handles them: they are a record, kept as long as the broker keeps events
+# No service handles them: they are a record, kept as long as the broker keeps events
+FOR_OPERATORS = {ObjectDeleted, ObjectMoved}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
