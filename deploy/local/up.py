@@ -17,9 +17,10 @@ from deploy.local.postgres import Postgres
 from deploy.local.s3 import S3
 from deploy.local.services import NAMES, ServiceProcess
 from deploy.local.supervisor import Say, Supervisor
-from libs.client import Slipway
+from libs.client import AsyncClient
 
 PROJECT = "default"
+FEATURES = ["model_sharing"]  # all of them: who has a machine of their own may use everything
 SCOPES = ["models", "files", "batches", "inference"]
 SERVICES_WITHIN_S = 8.0  # to finish what they are doing; then they are killed
 ALL_WITHIN_S = 9.5
@@ -97,9 +98,11 @@ async def _credentials(directory: DataDirectory, address: str, operator_key: str
     """The credentials of the first start, or else a project and a key; written down with the present address."""
     known = directory.credentials()
     if known is None:
-        async with Slipway(f"{address}/v1", operator_key) as api:
+        async with AsyncClient(f"{address}/v1", operator_key) as api:
             there = [project for project in await api.projects.all() if project.name == PROJECT]
             project = there[0] if there else await api.projects.create(PROJECT)
+            for feature in FEATURES:
+                await api.operator.enable_feature(project.id, feature)
             key = await api.projects.create_key(project.id, name="slipway up", role="admin", scopes=SCOPES)
         project_id, api_key = project.id, str(key.key)
     else:

@@ -1,8 +1,8 @@
 """Object storage over the S3 protocol: minio signs, aiohttp moves the bytes.
 
 Every request is a presigned one, whose payload is unsigned, so that no body is hashed twice. Works with AWS, MinIO,
-Ceph, SeaweedFS, R2 and JuiceFS's gateway; what is not the same everywhere (DeleteObjects, UploadPartCopy, compose,
-chunked uploads) is not used. Connections are in three pools (bodies to the store, bodies from it, small requests), none
+Ceph, SeaweedFS, R2 and JuiceFS's gateway; what is not the same everywhere (DeleteObjects, compose, chunked uploads) is
+not used. Connections are in three pools (bodies to the store, bodies from it, small requests), none
 of which is waited for without end; parts in flight share one budget of memory. There may be a second bucket, the cold
 tier, which readers do not see.
 """

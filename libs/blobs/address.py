@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,9 +10,11 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
 from minio.credentials.credentials import Credentials
 from minio.helpers import BaseURL
-from minio.signer import presign_v4
+from minio.signer import presign_v4, sign_v4_s3
+from minio.time import to_amz_date
 
 DEFAULT_REGION = "us-east-1"
+_NO_BODY = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,16 @@ class Address:
             credentials=Credentials(unquote(url.username), unquote(url.password)),
         )
 
+    def is_beside(self, other: Address) -> bool:
+        """Whether both buckets are on one server, for the same credentials, so that it can copy between them."""
+
+        def server(address: Address) -> tuple[str, str, str, str]:
+            url = urlsplit(address.sign("HEAD", None, {}, 1))
+            keys = address.credentials
+            return url.scheme, url.netloc.removeprefix(f"{address.bucket}."), keys.access_key, keys.secret_key
+
+        return server(self) == server(other)
+
     def sign(self, method: str, key: str | None, query: Mapping[str, str], expires_s: int) -> str:
         """The presigned URL of a request to the object `key`, or to the bucket where it is None.
 
@@ -62,3 +75,23 @@ class Address:
             expires=expires_s,
         )
         return urlunsplit(signed)
+
+    def sign_headers(
+        self, method: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> tuple[str, dict[str, str]]:
+        """The URL and all headers of a request without a body whose `headers` have to be signed, as `x-amz-…` do."""
+        now = datetime.now(UTC)
+        url = self.endpoint.build(
+            method=method, region=self.region, bucket_name=self.bucket, object_name=key, query_params=dict(query)
+        )
+        wanted = {**headers, "Host": url.netloc, "x-amz-content-sha256": _NO_BODY, "x-amz-date": to_amz_date(now)}
+        signed = sign_v4_s3(
+            method=method,
+            url=url,
+            region=self.region,
+            headers=wanted,  # type: ignore[arg-type]  # its values may also be lists
+            credentials=self.credentials,
+            content_sha256=_NO_BODY,
+            date=now,
+        )
+        return urlunsplit(url), {name: str(value) for name, value in signed.items()}

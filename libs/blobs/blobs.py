@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import cached_property
 
-from libs.blobs import listing, multipart
+from libs.blobs import copying, listing, multipart
 from libs.blobs.address import Address
 from libs.blobs.listing import ObjectInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
 from libs.blobs.pools import Sizes
-from libs.blobs.reading import head, ranged
+from libs.blobs.reading import find, ranged
 from libs.blobs.removal import Removal, remove
 from libs.blobs.transport import Refused, Transport
 from libs.blobs.writer import Writer
@@ -161,6 +161,34 @@ class Blobs:
         """
         await multipart.abort(self._transport, key, upload_id)
 
+    async def copy(self, source_key: str, key: str, size_bytes: int, *, source_bucket: str | None = None) -> None:
+        """Have the store copy an object of `size_bytes` to `key`: no byte of it comes this way.
+
+        `source_bucket`: of the same server, which the same credentials may read; this one if None. Objects above 1 GiB
+        are copied in parts, some at a time. Repeating it is safe; nothing is visible under `key` before it is whole.
+        Raises: ObjectNotFound; Invalid if the source is of another size; Unavailable, also where the source was
+        replaced meanwhile: then `key` may hold an object of another size.
+        """
+        source = self._transport if source_bucket is None else self._transport.of_bucket(source_bucket)
+        await copying.copy(source, source_key, self._transport, key, size_bytes)
+
+    async def copy_from(self, source: Blobs, key: str, size_bytes: int) -> bool:
+        """Have the store copy an object of another bucket to the same key here, as `copy` does.
+
+        Returns False where it cannot: the buckets are on two servers, or the server does not copy.
+        Raises: ObjectNotFound; Invalid if the source is of another size; Unavailable.
+        """
+        if not self._transport.address.is_beside(source._transport.address):
+            return False
+        try:
+            await copying.copy(source._transport, key, self._transport, key, size_bytes)
+        except Refused as refused:
+            if refused.status not in (400, 403, 405, 501):
+                raise
+            log.info("%s The object is copied byte by byte.", refused)
+            return False
+        return True
+
     def get(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from `start`, `length` of them or all; fewer if the object ends before.
 
@@ -183,7 +211,7 @@ class Blobs:
 
         Raises: Unavailable.
         """
-        return await head(self._transports, key)
+        return await find(self._transports, key)
 
     async def list(self, prefix: str = "", *, after: str = "") -> AsyncGenerator[ObjectInfo, None]:
         """Yield the objects with this prefix and a key above `after`, in order of keys, from pages of up to 1,000.

@@ -1,7 +1,8 @@
 """Parses and writes the XML of S3.
 
 Source of the formats: Amazon S3 API reference, ListObjectsV2, ListMultipartUploads, CreateMultipartUpload,
-CompleteMultipartUpload, Error responses. Servers differ in whether they name the XML namespace.
+CompleteMultipartUpload, CopyObject, UploadPartCopy, Error responses. Servers differ in whether they name the XML
+namespace.
 """
 
 from __future__ import annotations
@@ -58,6 +59,14 @@ def multiparts(answer: bytes) -> tuple[list[tuple[str, str]], tuple[str, str] | 
 def upload_id(answer: bytes) -> str:
     """The id in the answer to CreateMultipartUpload."""
     return _text(_parsed(answer), "UploadId")
+
+
+def copied_etag(answer: bytes) -> str:
+    """The entity tag in the answer to CopyObject or UploadPartCopy; "" in that of a server that did something else."""
+    try:
+        return _parsed(answer).findtext("{*}ETag", "")
+    except ElementTree.ParseError:
+        return ""
 
 
 def completion(parts: Sequence[tuple[int, str]]) -> bytes:

@@ -107,7 +107,7 @@ async def _completed_otherwise(transport: Transport, key: str, size_bytes: int) 
     """Whether another attempt has completed the object; a store may forget the upload before it shows the object."""
     for pause_s in LOOK_AFTER_S:
         await asyncio.sleep(pause_s)
-        if (stored := await head((transport,), key)) is not None:
+        if (stored := await head(transport, key)) is not None:
             return stored.size_bytes == size_bytes
     return False
 

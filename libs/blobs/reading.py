@@ -25,23 +25,29 @@ log = logging.getLogger(__name__)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")  # RFC 9110, section 14.4
 
 
-async def head(transports: Sequence[Transport], key: str) -> ObjectInfo | None:
-    """Size and time of an object, in the first of the tiers that has it; None if there is none under the key.
+async def head(transport: Transport, key: str) -> ObjectInfo | None:
+    """Size and time of an object; None if there is none under the key.
 
     Raises: Unavailable.
     """
+    try:
+        headers = (await transport.call("HEAD", key)).headers
+    except Refused as refused:
+        if refused.status == 404:
+            return None
+        raise
+    return ObjectInfo(
+        key=key,
+        size_bytes=int(headers["Content-Length"]),
+        modified_at=parsedate_to_datetime(headers["Last-Modified"]),
+    )
+
+
+async def find(transports: Sequence[Transport], key: str) -> ObjectInfo | None:
+    """As `head`, in the first of the tiers that has the object."""
     for transport in _looks(transports):
-        try:
-            headers = (await transport.call("HEAD", key)).headers
-        except Refused as refused:
-            if refused.status == 404:
-                continue
-            raise
-        return ObjectInfo(
-            key=key,
-            size_bytes=int(headers["Content-Length"]),
-            modified_at=parsedate_to_datetime(headers["Last-Modified"]),
-        )
+        if (found := await head(transport, key)) is not None:
+            return found
     return None
 
 

@@ -1,4 +1,4 @@
-"""Copies an object from one bucket to another, byte by byte, which may be on another server."""
+"""Copies an object from one bucket to another: the store does, or where it cannot, this process byte by byte."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from libs.errors import Invalid
 
 
 async def transfer(source: Blobs, target: Blobs, key: str, *, size_bytes: int, sha256: str) -> None:
-    """Read an object from one bucket and write it under the same key into another, in the memory of two parts.
+    """Copy an object from one bucket to the same key of another.
 
-    It is visible there as a whole, or not at all; if it has another digest than `sha256`, not at all.
+    It is visible there as a whole, or not at all. Where its bytes come this way, in the memory of two parts, they are
+    compared with `sha256`: if they differ, it is not visible.
     Raises: ObjectNotFound if `source` has none; Unavailable; Invalid if it is not of that size and digest.
     """
+    if await target.copy_from(source, key, size_bytes):
+        return
     async with target.writer(key, size_bytes) as writer, aclosing(source.get(key)) as body:
         digest = Digest(body)
         async for chunk in digest:

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import aiohttp
@@ -90,6 +90,12 @@ class Transport:
         async with Pools.open(sizes, stall_s=stall_s) as pools:
             yield cls(address, pools, stall_s=stall_s)
 
+    def of_bucket(self, bucket: str) -> Transport:
+        """The same for another bucket of this server, which has to be there; its connections are these."""
+        other = Transport(replace(self.address, bucket=bucket), self.pools, stall_s=self._stall_s)
+        other._bucket_seen = True
+        return other
+
     async def call(
         self, method: str, key: str | None, query: Mapping[str, str] | None = None, body: Buffer = b""
     ) -> Answer:
@@ -150,6 +156,7 @@ class Transport:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        signed: Mapping[str, str] | None = None,
         body: Buffer | Pipe | None = None,
         pool: Pool | None = None,
         once: bool = False,
@@ -157,13 +164,19 @@ class Transport:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request once, and give the answer with its body still to be read.
 
+        `signed`: headers that the signature has to cover, of a request for an object that has no body.
         `pool`: whose connection it takes, that of small calls if None; `once`: it cannot be repeated; `url`: where it
         was signed before.
         Raises: Overloaded; Unavailable (Refused for any status but 2xx), also for what breaks while the body is read.
         """
         async with (pool or self.pools.calls).connection(new=once) as session:
-            signed = URL(url or self.address.sign(method, key, query or {}, SIGNED_FOR_S), encoded=True)
-            async with self._sent(session, method, key, signed, headers, body) as response:
+            if url is not None:
+                address = url
+            elif signed is None or key is None:
+                address = self.address.sign(method, key, query or {}, SIGNED_FOR_S)
+            else:
+                address, headers = self.address.sign_headers(method, key, query or {}, signed)
+            async with self._sent(session, method, key, URL(address, encoded=True), headers, body) as response:
                 yield response
 
     @asynccontextmanager

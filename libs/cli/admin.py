@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from libs.cli.admin_access import features
 from libs.cli.admin_views import show_audit, show_parked, show_refused, show_republished, show_resumed, show_status
 from libs.cli.context import Context, pass_context, shared_options
 from libs.cli.views import show_key, show_keys, show_projects
@@ -12,6 +13,9 @@ from libs.cli.views import show_key, show_keys, show_projects
 @click.group()
 def admin() -> None:
     """For operators; needs the operator key."""
+
+
+admin.add_command(features)
 
 
 @admin.group()
@@ -59,7 +63,12 @@ _of_project = click.option("--project", "project_id", required=True, metavar="ID
 @key.command("create")
 @_of_project
 @click.option("--name", help="A name to know the key by.")
-@click.option("--scope", "scopes", multiple=True, help="models, files, batches or inference; all if none is given.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    help="models, files (or their halves models:read, models:write, …), batches or inference; all if none is given.",
+)
 @click.option("--role", type=click.Choice(["member", "admin"]), help="member if not given.")
 @click.option("--expires-at", help="When it stops working (RFC 3339, e.g. 2027-01-01T00:00:00Z); never if not given.")
 @shared_options

@@ -11,6 +11,7 @@ from libs.contracts.formats import Format
 Severity = Literal["error", "warning", "info"]
 Tier = Literal["hot", "cold"]
 WorkloadType = Literal["chat", "code", "reasoning", "embedding", "multilingual"]
+RemoteKind = Literal["s3", "azure"]
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -21,8 +22,25 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     size_bytes: int
 
 
+class RemoteSource(msgspec.Struct, frozen=True, kw_only=True):
+    """A file in another object store, and by what it is read there."""
+
+    kind: RemoteKind
+    endpoint: str  # scheme://host[:port][/path] of the store
+    container: str  # S3: the bucket
+    key: str  # of the object; Azure: the name of the blob
+    etag: str  # as it was listed, without quotation marks: the file is copied in this version, or not at all
+    region: str | None = None  # S3
+    secret: str | None = None  # the name of the project's secret; None: the store is asked without credentials
+    credentials: str | None = None  # that secret, sealed under the services' key (libs/sealing)
+
+
 class PartStream(msgspec.Struct, frozen=True, kw_only=True):
-    """An ordered sequence of parts: an archive to unpack, a file sent in chunks (`raw`), or a stored file to hash."""
+    """Parts in their order: an archive to unpack, a file sent in chunks (`raw`), or a stored file to hash or to copy.
+
+    A file in another store (`remote`), or that its client has put into this one (`staged`), has one part, which is all
+    of it.
+    """
 
     id: str  # "{upload_id}-{number}"
     upload_id: str
@@ -34,7 +52,8 @@ class PartStream(msgspec.Struct, frozen=True, kw_only=True):
     total_parts: int
     path: str | None = None  # raw: the file's relative path
     sha256: str | None = None  # of the file or of the archive; as declared, to be verified
-    key: str | None = None  # object: where the file is; it has one part, which is all of it
+    key: str | None = None  # object, staged: where the file is; it has one part, which is all of it
+    remote: RemoteSource | None = None  # remote: where the file is
 
 
 class StreamProgress(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,15 +33,14 @@ Why no live object is deleted, in whatever order events arrive:
 - A model whose lost file was uploaded again is registered with the new key. That key is live from then on, or since the
   registration of the upload that brought it; the old key is dropped. In any order of the three events, only the old key
   is deleted.
-
 - A model that is deleted keeps its references, with an end, until it is erased: it can be restored. Neither the end nor
-  the erasure deletes an object; they say when it is expected to go, and to the audit which objects no model has. It goes
-  when object.dropped says so, whichever of these events comes first.
+  the erasure deletes an object: they say when it is expected to go, and which objects no model has (an audit asks about
+  those). It goes when object.dropped says so, whichever of these events comes first.
 
 Why an object that is moved is in neither tier at no moment:
 
-- The copy is whole before the row names its tier, and a copy is deleted only where the row names the other tier, after a
-  look that it is there. Both only under the lease of the object's move, of which there is one, and which stays until
+- The copy is whole before the row names its tier, and a copy is deleted only where the row names the other tier, after
+  a look that it is there. Both only under the lease of the object's move, of which there is one, and which stays until
   nothing is left in the other tier: after a crash, whoever takes it over finds out what is done.
 - Who has lost the lease changes no row. It may still delete, up to five minutes after it had made sure that it may
   (later the store refuses that), and a moved object is not moved back within an hour (SLIPWAY_MOVE_REST_S).
@@ -56,9 +55,9 @@ Why nothing is deleted that this database does not know:
   expired whose objects were registered since.
 - Purges come only from events that this database has seen. An object that no event has named is not deleted for that:
   the registry is asked (object.unclaimed), and answers with object.dropped; so it is about a live object that no model
-  has any more. It is asked only about projects that an
-  event has named, and only days after an object of a model was stored, or hours after a part. Where more than a small
-  share of the stored objects is unknown, an operator has to decide first (audit_stop).
+  has any more. It is asked only about projects that an event has named, and only days after an object of a model was
+  stored, or hours after a part. Where more than a small share of the stored objects is unknown, an operator has to
+  decide first (audit_stop).
 
 Why no deleted object is taken for a live one:
 
@@ -73,7 +72,8 @@ and the audits ask about what it left. A second copy in the tier that the row do
 and removed by a move worker.
 
 Why no missing object stays unnoticed, and none is reported in error: an audit looks for every live object, in all
-tiers. One that is not listed is looked for by its key at once, and again minutes later; then object.missing is emitted, once, and
-object.found when the object is there again. Where a large share seems to be missing, an operator has to decide first.
-Both events have the time (`at`) of their finding: of two that arrive in the other order, the later one holds.
+tiers. One that is not listed is looked for by its key at once, and again minutes later; then object.missing is emitted,
+once, and object.found when the object is there again. Where a large share seems to be missing, or objects are in a cold
+tier of which this process knows nothing, an operator has to decide first. Both events have the time (`at`) of their
+finding: of two that arrive in the other order, the later one holds.
 """

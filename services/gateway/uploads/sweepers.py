@@ -49,7 +49,10 @@ async def give_up_uploads(pool: Pool, now: datetime, longest: timedelta) -> None
 
 
 async def prune_uploads(pool: Pool, now: datetime, retain: timedelta) -> None:
-    """Remove the rows of parts and files of uploads that ended long ago, some at a time, and old Idempotency-Keys."""
+    """Remove the parts and files of uploads that ended long ago, some at a time, and old Idempotency-Keys.
+
+    An upload whose model is gone goes too; another one goes with its model.
+    """
     async with transaction(pool) as tx:
         await idempotency_keys.prune(tx, now - IDEMPOTENCY_KEY_KEPT)
         ended = await pruning.ended_before(tx, now - retain)
@@ -59,6 +62,7 @@ async def prune_uploads(pool: Pool, now: datetime, retain: timedelta) -> None:
         await pruning.delete_streams_of_files(tx, ended)
         await pruning.delete_files(tx, ended)
         await pruning.mark(tx, ended)
+        await pruning.delete(tx, await pruning.without_model(tx, ended))
     log.info("removed the parts and files of ended uploads", extra={"uploads": len(ended)})
 
 

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from deploy.local import server
-from libs.blobs import Blobs
+from libs.blobs import Blobs, copying
 from libs.blobs.multipart import PART_BYTES
 from libs.digest import Digest
 from libs.errors import Invalid, ObjectNotFound
@@ -28,7 +28,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 # What a server is known to do wrong: none to run Slipway on, but good to find what we take for granted.
-WRONG = {("nanio", "test_a_range_beyond_the_end_is_cut"): "answers 400 to a range that ends beyond the object"}
+WRONG = {
+    ("nanio", "test_a_range_beyond_the_end_is_cut"): "answers 400 to a range that ends beyond the object",
+    ("nanio", "test_the_store_copies_a_large_object_in_parts"): "takes UploadPartCopy for an empty part",
+}
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,45 @@ async def test_a_body_of_unknown_size_is_stored(blobs: Blobs) -> None:
     data = content(20 * MIB + 1)
     await blobs.put("key", in_chunks(data), None)
     assert await everything(blobs, "key") == data
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 5 * MIB + 3])
+async def test_the_store_copies_an_object(blobs: Blobs, size_bytes: int) -> None:
+    """Under keys that have to be encoded too; what is written to the source later is not in the copy."""
+    data = content(size_bytes)
+    await blobs.put_bytes("a source/ä+b", data)
+    await blobs.copy("a source/ä+b", "a copy/~1", size_bytes)
+    await blobs.put_bytes("a source/ä+b", b"other")
+    assert await everything(blobs, "a copy/~1") == data
+
+
+async def test_the_store_copies_a_large_object_in_parts(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a range of the source; over what was there before."""
+    monkeypatch.setattr(copying, "COPY_BYTES", PART_BYTES)
+    data = content(2 * PART_BYTES + 1)
+    await blobs.put_bytes("copy", b"before")
+    await blobs.put_bytes("source", data)
+    await blobs.copy("source", "copy", len(data))
+    assert await everything(blobs, "copy") == data
+    assert await blobs.abort_multiparts("") == 0
+
+
+async def test_the_store_copies_from_another_bucket(store_url: str, blobs: Blobs, namespace: str) -> None:
+    """Of the same server, with the same credentials."""
+    async with Blobs.open(f"{store_url}{namespace}2") as other:
+        await other.put_bytes("key", b"hello")
+        await blobs.copy("key", "copy", 5, source_bucket=f"{namespace}2")
+        assert await everything(blobs, "copy") == b"hello"
+        assert await blobs.head("key") is None
+
+
+async def test_only_what_is_there_and_of_its_size_is_copied(blobs: Blobs) -> None:
+    await blobs.put_bytes("source", b"hello")
+    with pytest.raises(Invalid, match="has 5 bytes, not 6"):
+        await blobs.copy("source", "copy", 6)
+    with pytest.raises(ObjectNotFound):
+        await blobs.copy("nothing", "copy", 5)
+    assert await blobs.head("copy") is None
 
 
 async def test_head_tells_size_and_age(blobs: Blobs) -> None:

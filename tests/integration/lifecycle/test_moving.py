@@ -120,9 +120,12 @@ async def test_an_object_dropped_during_its_move_leaves_nothing(
 
 
 async def test_content_that_is_not_what_was_registered_is_not_moved(tiered: Lifecycle) -> None:
-    """A copy is compared with the registered SHA-256 before it is visible; the original stays."""
+    """A copy is compared with the registered size, and where its bytes come this way with the registered SHA-256.
+
+    The original stays (`tests/integration/blobs/test_tiers.py` has the other cases).
+    """
     keys = await given_model(tiered, 2)
-    await tiered.blobs.put_bytes(keys[0], b"y")
+    await tiered.blobs.put_bytes(keys[0], b"other")
     worker = tiered.move_worker()
     assert await worker.move_next(asyncio.Event())
     assert await worker.move_next(asyncio.Event())

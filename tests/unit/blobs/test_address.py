@@ -25,6 +25,16 @@ def test_the_secret_is_not_shown() -> None:
     assert "topsecret" not in repr(address) + address.sign("GET", "a", {}, 60)
 
 
+def test_headers_are_signed_where_a_url_cannot_hold_them() -> None:
+    """Amazon wants every x-amz header to be signed."""
+    address = Address.parse("http://key:topsecret@127.0.0.1:9000/models")
+    url, headers = address.sign_headers("PUT", "a b", {"partNumber": "1"}, {"x-amz-copy-source": "/models/c"})
+    assert url == "http://127.0.0.1:9000/models/a%20b?partNumber=1"
+    assert headers["Host"] == "127.0.0.1:9000"
+    assert "SignedHeaders=host;x-amz-content-sha256;x-amz-copy-source;x-amz-date," in headers["Authorization"]
+    assert "topsecret" not in str(headers)
+
+
 def test_amazon_gets_the_bucket_in_the_host() -> None:
     """Virtual-hosted style, in the bucket's region."""
     url = urlsplit(

@@ -28,6 +28,9 @@ TABLE = PathTable(
         route("GET", "models/{id}/files/{path:path}"),
         route("GET", "models/{id}/files"),
         route("GET", "/admin/v1/projects/{id}", base="root"),
+        route("GET", "accounts/{account}/models/{model}"),
+        route("POST", "accounts/{account}/models/{model}:upload"),
+        route("GET", "accounts/{account}/models/{model}:check"),
     ]
 )
 
@@ -48,6 +51,31 @@ def found(method: str, path: str) -> tuple[str, dict[str, str]]:
         ("GET", "/v1/models/m/files", "models/{id}/files", {"id": "m"}),
         ("GET", "/v1/models/m/files/a.json", "models/{id}/files/{path:path}", {"id": "m", "path": "a.json"}),
         ("GET", "/admin/v1/projects/p", "/admin/v1/projects/{id}", {"id": "p"}),
+        ("GET", "/v1/accounts/a/models/m", "accounts/{account}/models/{model}", {"account": "a", "model": "m"}),
+        (
+            "GET",
+            "/v1/accounts/a/models/m:check",
+            "accounts/{account}/models/{model}:check",
+            {"account": "a", "model": "m"},
+        ),
+        (
+            "POST",
+            "/v1/accounts/a/models/%3A:upload",
+            "accounts/{account}/models/{model}:upload",
+            {"account": "a", "model": ":"},
+        ),
+        (
+            "GET",
+            "/v1/accounts/a/models/m:other",
+            "accounts/{account}/models/{model}",
+            {"account": "a", "model": "m:other"},
+        ),
+        (
+            "GET",
+            "/v1/accounts/a/models/m:x:check",
+            "accounts/{account}/models/{model}",
+            {"account": "a", "model": "m:x:check"},
+        ),
     ],
 )
 def test_a_literal_segment_wins_over_a_parameter(method: str, path: str, template: str, params: dict[str, str]) -> None:
@@ -93,3 +121,10 @@ def test_a_path_that_is_no_text_is_invalid(raw: str) -> None:
 def test_two_routes_for_the_same_are_refused_at_start() -> None:
     with pytest.raises(ValueError, match="two routes for GET"):
         PathTable([route("GET", "models"), route("GET", "/models/")])
+
+
+def test_a_path_is_compared_only_with_resources_that_begin_like_it() -> None:
+    """What a request costs does not grow with the API."""
+    table = PathTable(route("GET", f"resource{number}/{{id}}") for number in range(200))
+    assert len(table._candidates("/proj_A/v1/resource7/x")) == 1
+    assert isinstance(table.find("GET", "/proj_A/v1/resource7/x"), Match)

@@ -1,6 +1,7 @@
-"""Statements that remove the rows of the parts and files of uploads that ended long ago.
+"""Statements that remove the rows of uploads that ended long ago.
 
-The upload stays, and of an archive its stream: what `complete` answered is answered again.
+As long as its model is there, the upload stays, and of an archive its stream: what `complete` answered is answered
+again.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ async def delete_parts(tx: Tx, upload_ids: Sequence[str]) -> None:
 
 async def delete_streams_of_files(tx: Tx, upload_ids: Sequence[str]) -> None:
     """The streams of single files of these uploads; that of an archive stays."""
-    await tx.execute("DELETE FROM upload_stream WHERE upload_id = ANY ($1) AND format IN ('raw', 'object')", upload_ids)
+    await tx.execute(
+        "DELETE FROM upload_stream WHERE upload_id = ANY ($1) AND format IN ('raw', 'object', 'staged')", upload_ids
+    )
 
 
 async def delete_files(tx: Tx, upload_ids: Sequence[str]) -> None:
@@ -46,5 +49,28 @@ async def delete_files(tx: Tx, upload_ids: Sequence[str]) -> None:
 
 
 async def mark(tx: Tx, upload_ids: Sequence[str]) -> None:
-    """Nothing is left to remove of these uploads."""
+    """Nothing but the upload itself is left of these."""
     await tx.execute("UPDATE upload SET pruned = true WHERE id = ANY ($1)", upload_ids)
+
+
+async def without_model(tx: Tx, upload_ids: Sequence[str]) -> list[str]:
+    """Those of these uploads whose model is gone."""
+    rows = await tx.fetch(
+        """
+        SELECT id FROM upload WHERE id = ANY ($1) AND NOT EXISTS (SELECT FROM model WHERE model.id = upload.model_id)
+        """,
+        upload_ids,
+    )
+    return [row["id"] for row in rows]
+
+
+async def pruned_of_models(tx: Tx, model_ids: Sequence[str]) -> list[str]:
+    """The uploads of these models of which nothing else is left."""
+    rows = await tx.fetch("SELECT id FROM upload WHERE model_id = ANY ($1) AND pruned", model_ids)
+    return [row["id"] for row in rows]
+
+
+async def delete(tx: Tx, upload_ids: Sequence[str]) -> None:
+    """These uploads, of which nothing else is left, with the streams of their archives."""
+    await tx.execute("DELETE FROM upload_stream WHERE upload_id = ANY ($1)", upload_ids)
+    await tx.execute("DELETE FROM upload WHERE id = ANY ($1)", upload_ids)
