@@ -21,7 +21,7 @@ from services.gateway.fireworks.opening import begin
 from services.gateway.fireworks.uploading import get_upload_endpoint
 from services.gateway.fireworks.validating import validate_upload
 from services.gateway.models import deletion
-from services.gateway.projects.access import MODELS
+from services.gateway.projects.access import READ_MODELS, WRITE_MODELS
 
 KINDS = ("HF_BASE_MODEL", "KIND_UNSPECIFIED", "")
 FORMATS = ("HUGGINGFACE", "CHECKPOINT_FORMAT_UNSPECIFIED", "")
@@ -121,12 +121,13 @@ async def delete_model(request: Request[Dependencies]) -> schemas.Nothing:
     return schemas.Nothing()
 
 
-_models = partial(Route, access=MODELS, errors=GOOGLE)
+_read = partial(Route, access=READ_MODELS, errors=GOOGLE)
+_write = partial(Route, access=WRITE_MODELS, errors=GOOGLE)
 _MODELS = "accounts/{account}/models"
 _MODEL = "accounts/{account}/models/{model}"
 
 ROUTES = [
-    _models(
+    _write(
         "POST",
         _MODELS,
         create_model,
@@ -134,7 +135,7 @@ ROUTES = [
         body=schemas.CreateAccountModel,
         returns=schemas.AccountModel,
     ),
-    _models(
+    _read(
         "GET",
         _MODELS,
         list_models,
@@ -142,9 +143,9 @@ ROUTES = [
         query=schemas.ListAccountModels,
         returns=schemas.AccountModels,
     ),
-    _models("GET", _MODEL, get_model, summary="One model", returns=schemas.AccountModel),
-    _models("DELETE", _MODEL, delete_model, summary="Delete a model", returns=schemas.Nothing),
-    _models(
+    _read("GET", _MODEL, get_model, summary="One model", returns=schemas.AccountModel),
+    _write("DELETE", _MODEL, delete_model, summary="Delete a model", returns=schemas.Nothing),
+    _write(
         "POST",
         f"{_MODEL}:getUploadEndpoint",
         get_upload_endpoint,
@@ -152,7 +153,7 @@ ROUTES = [
         body=schemas.GetUploadEndpoint,
         returns=schemas.UploadEndpoint,
     ),
-    _models(
+    _write(
         "GET",
         f"{_MODEL}:validateUpload",
         validate_upload,
