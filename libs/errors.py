@@ -118,6 +118,12 @@ class ScopeRequired(Forbidden):
     code = "scope_required"
 
 
+class FeatureNotEnabled(Forbidden):
+    """The project does not have this feature; the operator of this installation can enable it."""
+
+    code = "feature_not_enabled"
+
+
 # Leaves: requests
 
 
@@ -199,6 +205,12 @@ class ModelNotFound(NotFound):
     """The specified model does not exist or you do not have access to it."""
 
     code = "model_not_found"
+
+
+class InvalidModelStatus(Invalid):
+    """That is not possible in the model's present status."""
+
+    code = "invalid_model_status"
 
 
 class FileMissing(NotFound):

@@ -20,6 +20,7 @@ from deploy.local.supervisor import Say, Supervisor
 from libs.client import Slipway
 
 PROJECT = "default"
+FEATURES = ["model_sharing"]  # all of them: who has a machine of their own may use everything
 SCOPES = ["models", "files", "batches", "inference"]
 SERVICES_WITHIN_S = 8.0  # to finish what they are doing; then they are killed
 ALL_WITHIN_S = 9.5
@@ -100,6 +101,8 @@ async def _credentials(directory: DataDirectory, address: str, operator_key: str
         async with Slipway(f"{address}/v1", operator_key) as api:
             there = [project for project in await api.projects.all() if project.name == PROJECT]
             project = there[0] if there else await api.projects.create(PROJECT)
+            for feature in FEATURES:
+                await api.operator.enable_feature(project.id, feature)
             key = await api.projects.create_key(project.id, name="slipway up", role="admin", scopes=SCOPES)
         project_id, api_key = project.id, str(key.key)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from libs.cli.admin_access import features
 from libs.cli.admin_views import show_audit, show_parked, show_refused, show_republished, show_resumed, show_status
 from libs.cli.context import Context, pass_context, shared_options
 from libs.cli.views import show_key, show_keys, show_projects
@@ -12,6 +13,9 @@ from libs.cli.views import show_key, show_keys, show_projects
 @click.group()
 def admin() -> None:
     """For operators; needs the operator key."""
+
+
+admin.add_command(features)
 
 
 @admin.group()

@@ -12,7 +12,7 @@ from rich.text import Text
 from libs.cli.formatting import ago
 from libs.cli.panels import fact_table, panel
 from libs.cli.views import table
-from libs.client.operator import Audit, Parked, Republished, Resumed, ServiceStatus, Status
+from libs.client.operator import Audit, Parked, ProjectFeature, Republished, Resumed, ServiceStatus, Status
 
 
 def show_status(console: Console, status: Status) -> None:
@@ -93,6 +93,15 @@ def show_audit(console: Console, audit: Audit) -> None:
     }
     bad = bool(audit.stopped or audit.missing)
     console.print(panel("audit", _moment(audit.at), "error" if bad else "ready", fact_table(known)))
+
+
+def show_features(console: Console, features: Sequence[ProjectFeature]) -> None:
+    """A line for each feature: on or off, and since when."""
+    rows = (
+        (each.feature, Text("on", "green") if each.enabled else Text("off", "dim"), ago(each.enabled_at))
+        for each in features
+    )
+    table(console, ("feature", "state", "since"), rows, "There are no features.")
 
 
 def _found(count: int, what: str) -> str:

@@ -102,6 +102,14 @@ class Parked(msgspec.Struct, frozen=True):
     since: str | None = None
 
 
+class ProjectFeature(msgspec.Struct, frozen=True):
+    """A feature, on or off for one project."""
+
+    feature: str
+    enabled: bool
+    enabled_at: str | None = None
+
+
 class Operator:
     """`/admin/v1` except projects and keys; needs the operator key. Every call raises ApiError or Unreachable."""
 
@@ -155,3 +163,21 @@ class Operator:
                 return found[-1]  # the first one after the question
             await asyncio.sleep(_LOOK_EVERY_S)
         return None
+
+    async def features(self, project_id: str) -> list[ProjectFeature]:
+        """Every feature that there is, on or off for this project."""
+        return (await self._transport.call("GET", f"{_project(project_id)}/features", Page[ProjectFeature])).data
+
+    async def enable_feature(self, project_id: str, feature: str) -> ProjectFeature:
+        """Switch a feature on for a project."""
+        path = f"{_project(project_id)}/features/{quote(feature, safe='')}"
+        return await self._transport.call("PUT", path, ProjectFeature)
+
+    async def disable_feature(self, project_id: str, feature: str) -> ProjectFeature:
+        """Switch a feature off for a project."""
+        path = f"{_project(project_id)}/features/{quote(feature, safe='')}"
+        return await self._transport.call("DELETE", path, ProjectFeature)
+
+
+def _project(project_id: str) -> str:
+    return f"{_ROOT}/projects/{quote(project_id, safe='')}"

@@ -35,9 +35,10 @@ class RemoteSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartStream(msgspec.Struct, frozen=True, kw_only=True):
-    """An ordered sequence of parts: an archive to unpack, a file sent in chunks (`raw`), a stored file to hash.
+    """Parts in their order: an archive to unpack, a file sent in chunks (`raw`), or a stored file to hash or to copy.
 
-    A file in another store (`remote`) has one part, which is all of it.
+    A file in another store (`remote`), or that its client has put into this one (`staged`), has one part, which is all
+    of it.
     """
 
     id: str  # "{upload_id}-{number}"
@@ -50,7 +51,7 @@ class PartStream(msgspec.Struct, frozen=True, kw_only=True):
     total_parts: int
     path: str | None = None  # raw: the file's relative path
     sha256: str | None = None  # of the file or of the archive; as declared, to be verified
-    key: str | None = None  # object: where the file is; it has one part, which is all of it
+    key: str | None = None  # object, staged: where the file is; it has one part, which is all of it
     remote: RemoteSource | None = None  # remote: where the file is
 
 

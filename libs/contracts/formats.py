@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 ArchiveFormat = Literal["tar", "tar.gz", "tar.bz2"]
 # raw: the parts of one file, to be joined; object: one file that is one object already, to be hashed; remote: one file
-# in another store, to be copied
-Format = Literal[ArchiveFormat, "raw", "object", "remote"]
+# in another store, to be copied; staged: one file under a key that its client can still write to, to be copied
+Format = Literal[ArchiveFormat, "raw", "object", "remote", "staged"]
 
 
 class Appearance(NamedTuple):

@@ -6,6 +6,7 @@ files of models, named after the upload that brought them, so that whatever a fa
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 
@@ -30,6 +31,11 @@ def new_attempt() -> str:
 def part_key(project_id: str, upload_id: str, stream_number: int, part_number: int, attempt: str) -> str:
     """The object of one part; `attempt` keeps two racing requests for the same part apart."""
     return f"{parts_prefix(project_id, upload_id)}{stream_number}/{part_number}-{attempt}"
+
+
+def staged_key(project_id: str, upload_id: str, path: str) -> str:
+    """Where a client itself puts a file, by a signed URL: the same for the same path, and never what is kept."""
+    return f"{parts_prefix(project_id, upload_id)}staged/{hashlib.sha256(path.encode()).hexdigest()[:32]}"
 
 
 def file_key(project_id: str, upload_id: str, file_number: int, attempt: str) -> str:

@@ -70,6 +70,7 @@ class _Dispatcher(Generic[D]):
         Raises: whatever the handler raises; the errors of `libs.errors` for a request that has no such route, may not
         call it, or does not fit its types.
         """
+        record.errors = self.table.errors_at(http.rel_url.raw_path)
         match = _find(self.table, http)
         route = match.route
         record.route = templates(route)[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 from aiohttp import web
@@ -41,6 +43,30 @@ _STATUS: tuple[tuple[type[errors.SlipwayError], int, str], ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What a client is told of an error, before it has a shape."""
+
+    status: int  # of HTTP
+    kind: str  # the `type` of the envelope
+    message: str
+    code: str
+    param: str | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+    cause: errors.SlipwayError | None = None  # None for an error of aiohttp's
+
+
+class ErrorShape(Protocol):
+    """How the errors of some routes look, where that is not the envelope."""
+
+    @property
+    def schema(self) -> type[msgspec.Struct]:
+        """What `body` makes, for the OpenAPI document."""
+
+    def body(self, fault: Fault) -> object:
+        """The body of the answer; anything that msgspec encodes."""
+
+
 class ErrorBody(msgspec.Struct, frozen=True):
     """What went wrong; every field is always there."""
 
@@ -56,20 +82,41 @@ class ErrorEnvelope(msgspec.Struct, frozen=True):
     error: ErrorBody
 
 
+class _Envelope:
+    """The shape of errors where a route has none of its own."""
+
+    schema = ErrorEnvelope
+
+    def body(self, fault: Fault) -> object:
+        """The four fields, and `details` beside them."""
+        fields = {"message": fault.message, "type": fault.kind, "param": fault.param, "code": fault.code}
+        return {"error": {**fault.details, **fields}}
+
+
+ENVELOPE: ErrorShape = _Envelope()
+
+
 def status_of(error: errors.SlipwayError) -> int:
     """The HTTP status that stands for `error`."""
     return _row(error)[1]
 
 
-def error_response(error: errors.SlipwayError) -> web.Response:
-    """The response for `error`; its `details` are added to the four fields of the envelope.
+def error_response(error: errors.SlipwayError, shape: ErrorShape = ENVELOPE) -> web.Response:
+    """The response for `error`, in this shape; its `details` are added to the four fields of the envelope.
 
     Which dependency is down, its message, and keys of storage are for the log only: the client reads that one is down.
     """
     _, status, kind = _row(error)
-    message = _message(error)
-    fields = {"message": message, "type": kind, "param": error.param, "code": error.code}
-    body = msgspec.json.encode({"error": {**error.details, **fields}})
+    fault = Fault(
+        status=status,
+        kind=kind,
+        message=_message(error),
+        code=error.code,
+        param=error.param,
+        details=error.details,
+        cause=error,
+    )
+    body = msgspec.json.encode(shape.body(fault))
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
@@ -82,20 +129,20 @@ def error_response(error: errors.SlipwayError) -> web.Response:
     return web.Response(body=body, status=status, headers=headers, content_type=JSON)
 
 
-def http_error_response(error: web.HTTPError) -> web.Response:
-    """aiohttp's own error (a route may raise one for a status that the hierarchy has no word for) in our envelope."""
+def http_error_response(error: web.HTTPError, shape: ErrorShape = ENVELOPE) -> web.Response:
+    """aiohttp's own error (a route may raise one for a status that the hierarchy has no word for) in this shape."""
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     code = re.sub(r"[^a-z]+", "_", error.reason.lower())
-    body = ErrorEnvelope(ErrorBody(message=f"{error.reason}.", type=kind, param=None, code=code))
-    response = web.Response(body=msgspec.json.encode(body), status=error.status, headers=error.headers)
+    fault = Fault(status=error.status, kind=kind, message=f"{error.reason}.", code=code)
+    response = web.Response(body=msgspec.json.encode(shape.body(fault)), status=error.status, headers=error.headers)
     response.content_type = JSON
     return response
 
 
-def internal_error_response() -> web.Response:
+def internal_error_response(shape: ErrorShape = ENVELOPE) -> web.Response:
     """The response for an unexpected error: it shows nothing of it; the log has it under the request's id."""
     message = "Something went wrong on our side. It is logged under the id in the header x-request-id."
-    return error_response(errors.SlipwayError(message))
+    return error_response(errors.SlipwayError(message), shape)
 
 
 def _message(error: errors.SlipwayError) -> str:

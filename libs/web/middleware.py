@@ -18,7 +18,14 @@ from libs import telemetry
 from libs.errors import Invalid, SlipwayError, TooSlow
 from libs.web.access import Principal
 from libs.web.body import BodyLimits
-from libs.web.errors import error_response, http_error_response, internal_error_response, status_of
+from libs.web.errors import (
+    ENVELOPE,
+    ErrorShape,
+    error_response,
+    http_error_response,
+    internal_error_response,
+    status_of,
+)
 from libs.web.request import awaits_continue
 
 log = logging.getLogger("web")
@@ -42,6 +49,7 @@ class RequestRecord:
 
     request_id: str
     route: str = UNMATCHED  # template of the path
+    errors: ErrorShape = ENVELOPE  # what its errors look like
     quiet: bool = False  # sent every few seconds by a machine; logged at debug level
     principal: Principal | None = None
     response: web.StreamResponse | None = None  # as soon as its headers are on their way
@@ -163,19 +171,20 @@ async def _respond(inner: Inner, request: web.Request, record: RequestRecord) ->
         return await inner(request, record)
     except SlipwayError as error:
         _log_refusal(error)
-        response = error_response(error)
+        response = error_response(error, record.errors)
         if isinstance(error, TooSlow):
             record.too_slow = True
             response.force_close()
     except web.HTTPError as error:
-        response = http_error_response(error)
+        response = http_error_response(error, record.errors)
     except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
-        response = error_response(Invalid(f"The body broke off, or is not framed as its headers say: {error}"))
+        broken = Invalid(f"The body broke off, or is not framed as its headers say: {error}")
+        response = error_response(broken, record.errors)
     except Exception as error:  # logged in full here; the response shows nothing of it
         if _client_is_gone(request):
             raise ConnectionResetError("the client is gone") from error
         log.exception("unforeseen error in %s %s", request.method, record.route)
-        response = internal_error_response()
+        response = internal_error_response(record.errors)
     if record.response is not None:
         record.status = response.status
         log.warning("answer to %s %s broken off", request.method, record.route)

@@ -55,7 +55,7 @@ def _structs(routes: Sequence[Route[Any]]) -> list[type[msgspec.Struct]]:
         for kind in (route.body, route.query, route.returns, *route.also.values())
         if kind is not None
     ]
-    return list(dict.fromkeys([ErrorEnvelope, *named]))
+    return list(dict.fromkeys([ErrorEnvelope, *(route.errors.schema for route in routes), *named]))
 
 
 def _path(route: Route[Any]) -> str:
@@ -76,7 +76,7 @@ def _operation(
         "security": _security(route),
         "responses": {
             **_responses(route, schema_of),
-            "default": {"description": "It failed; `error.message` says why.", **_json(schema_of[ErrorEnvelope])},
+            "default": {"description": "It failed; `error.message` says why.", **_json(schema_of[route.errors.schema])},
         },
     }
     if route.query is not None:

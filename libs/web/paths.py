@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from libs.errors import Invalid
+from libs.web.errors import ENVELOPE, ErrorShape
 from libs.web.route import Route
 
 PROJECT = "project_id"  # the parameter of the path that names the project
@@ -41,21 +42,32 @@ class _Resource:
 
 
 class PathTable:
-    """The routes of an application by path; where several paths fit, the one with the earlier literal wins."""
+    """The routes of an application by path; where several paths fit, the one with the earlier literal wins.
+
+    `{name}:verb` is more literal than `{name}`, and its name has no colon in it.
+    """
 
     def __init__(self, routes: Iterable[Route[Any]]) -> None:
         """Raises: ValueError if two routes claim the same method and path."""
         by_template: dict[str, dict[str, Route[Any]]] = {}
+        shapes: dict[str, ErrorShape] = {}
         for route in routes:
             for template in templates(route):
                 methods = by_template.setdefault(template, {})
                 if route.method in methods:
                     raise ValueError(f"two routes for {route.method} {template}")
                 methods[route.method] = route
+            if route.errors is not ENVELOPE:
+                shapes |= dict.fromkeys(_stems(route), route.errors)
+        self._shapes = [(re.compile(_pattern(stem).pattern + "(?:/.*)?", re.DOTALL), shapes[stem]) for stem in shapes]
         self._resources: Sequence[_Resource] = [
             _Resource(template, _pattern(template), by_template[template])
             for template in sorted(by_template, key=_specificity)
         ]
+
+    def errors_at(self, raw_path: str) -> ErrorShape:
+        """The shape of errors at a path, whether there is a route or not."""
+        return next((shape for pattern, shape in self._shapes if pattern.fullmatch(raw_path)), ENVELOPE)
 
     def find(self, method: str, raw_path: str) -> Match | WrongMethod | None:
         """The route for a request; WrongMethod if its path has other methods only, None if no route has its path.
@@ -82,6 +94,12 @@ def templates(route: Route[Any]) -> tuple[str, ...]:
     return (f"/v1/{path}", f"/{{{PROJECT}}}/v1/{path}")
 
 
+def _stems(route: Route[Any]) -> list[str]:
+    """What all paths beside a route's begin with: up to the first segment of its own path."""
+    below = len(route.path.strip("/").split("/")) - 1
+    return ["/".join(template.split("/")[: len(template.split("/")) - below]) for template in templates(route)]
+
+
 def parameters(template: str) -> list[str]:
     """The names of a template's parameters, in order."""
     return [match.group(1) for match in _PARAMETER.finditer(template)]
@@ -92,18 +110,24 @@ def _pattern(template: str) -> re.Pattern[str]:
     end = 0
     for match in _PARAMETER.finditer(template):
         parts.append(re.escape(template[end : match.start()]))
-        parts.append(f"(?P<{match.group(1)}>{'.+' if match.group(2) else '[^/]+'})")
+        behind = template[match.end() : match.end() + 1].replace("/", "")
+        parts.append(f"(?P<{match.group(1)}>{'.+' if match.group(2) else f'[^/{re.escape(behind)}]+'})")
         end = match.end()
     parts.append(re.escape(template[end:]))
     return re.compile("".join(parts), re.DOTALL)
 
 
 def _specificity(template: str) -> tuple[tuple[int, str], ...]:
-    """Sorts literal segments before `{name}`, and that before `{name:path}`."""
-    return tuple(
-        (2 if segment.endswith(":path}") else 1 if segment.startswith("{") else 0, segment)
-        for segment in template.split("/")
-    )
+    """Sorts literal segments before `{name}:verb`, that before `{name}`, and that before `{name:path}`."""
+    return tuple((_openness(segment), segment) for segment in template.split("/"))
+
+
+def _openness(segment: str) -> int:
+    if not segment.startswith("{"):
+        return 0
+    if segment.endswith(":path}"):
+        return 3
+    return 2 if segment.endswith("}") else 1
 
 
 def _decode(raw: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from libs.web.access import Access, Principal
+from libs.web.errors import ENVELOPE, ErrorShape
 from libs.web.request import Request
 from libs.web.response import Response
 
@@ -24,8 +25,10 @@ Authenticate = Callable[[str], Awaitable[Principal]]  # a bearer token -> who th
 class Route(Generic[D]):
     """One line of the route table: routing, authorization, decoding and documentation come from it alone.
 
-    `path` is relative to the base: `{name}` stands for one segment, a last `{name:path}` for all the rest.
+    `path` is relative to the base: `{name}` stands for one segment, `{name}:verb` for one that ends so, a last
+    `{name:path}` for all the rest.
     base="project" serves it at `/{project_id}/v1/PATH` and at `/v1/PATH`, base="root" at `/PATH`.
+    `errors` is the shape of every error below the first segment of `path`, also where no route is.
     """
 
     method: Method
@@ -41,3 +44,4 @@ class Route(Generic[D]):
     status: int = 200
     stream: bool = False  # the handler reads the body itself, by Request.content()
     base: Literal["project", "root"] = "project"
+    errors: ErrorShape = ENVELOPE

@@ -27,9 +27,10 @@ from libs.archives.errors import BadArchive, refusal
 from libs.archives.paths import displayable
 from libs.archives.unpack import Unpacker, join_parts, resume_tar, unpack_archive
 from libs.contracts import ArchiveExtracted, ArchiveParked, ArchiveRejected, StoredFile, StreamProgress
+from libs.contracts.keys import member_key
 from libs.contracts.rules import FILE_CHECKSUM
 from libs.db import Tx, connection, transaction
-from libs.errors import ObjectNotFound, SlipwayError, Unavailable
+from libs.errors import Invalid, ObjectNotFound, SlipwayError, Unavailable
 from libs.leases import Lease, LeaseLost
 from libs.outbox import emit
 from libs.signals import notify
@@ -43,7 +44,7 @@ from services.extractor.store import files, leases, streams
 from services.extractor.store.leases import CLAIMABLE, Claim
 from services.extractor.unpacking import Unpacking
 
-ONE_FILE = ("raw", "object")  # formats of streams that are no archives
+ONE_FILE = ("raw", "object", "staged")  # formats of streams that are no archives
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between attempts
 FIRST_PARKED_S, LONGEST_PARKED_S = 60.0, 4 * 3600.0  # between attempts of what is parked
 LOOK_AGAIN_S = 0.5
@@ -130,6 +131,8 @@ class Attempt:
     async def _try(self) -> None:
         if self._claim.taken_over and self._claim.attempts > self._config.max_attempts:
             raise ProcessDied(f"the extractor did not survive unpacking it ({self._claim.attempts - 1} times in a row)")
+        if self._stream.format == "staged":
+            await self._copy()
         stored = await self._stored_before()
         checkpoint = self._claim.checkpoint if self._can_skip() else None
         self._recorded = len(stored)
@@ -154,6 +157,24 @@ class Attempt:
         metrics.unpacked_bytes.inc(self._unpacking.bytes_out)
         dropped = [*(checkpoint.dropped if checkpoint else ()), *self._unpacking.dropped]
         await self._finish(self._extracted(self._unpacking.files, dropped))
+
+    async def _copy(self) -> None:
+        """Have storage copy the file to a key that no client can write to, and go on with the copy alone.
+
+        The copy is what is hashed, and what is kept. Its key has the fence: an attempt that has lost its lease writes
+        to another one.
+        Raises: BadArchive, if what is there is not of the size that was announced; ObjectNotFound; Unavailable.
+        """
+        stream = self._stream
+        which = stream.id.removeprefix(f"{stream.upload_id}-")
+        key = member_key(stream.project_id, stream.upload_id, which, self._claim.fence, 0)
+        try:
+            await self._blobs.copy(stream.key or "", key, stream.size_bytes)
+        except Invalid as error:
+            raise refusal("file-size", error.message, "Send the file again.", file=stream.path) from None
+        self._stream = msgspec.structs.replace(stream, key=key)
+        self._claim = msgspec.structs.replace(self._claim, stream=self._stream)
+        self.parts.read_from(key)
 
     # Going on where an earlier attempt was
 

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+import msgspec
+
 from libs.blobs import Blobs
 from libs.contracts import Part, PartStream
 from libs.contracts.keys import part_key
@@ -69,6 +71,10 @@ class Parts:
         self.known = 0  # stored parts, from the first one on
         self.done = 0  # parts read to their end
         self.idle_since: float | None = None  # monotonic; None while there is something to read
+
+    def read_from(self, key: str) -> None:
+        """Read the only part from another object than the stream names: a copy of it."""
+        self._stream = msgspec.structs.replace(self._stream, key=key)
 
     def give_way(self) -> None:
         """Raise GaveWay from `chunks` if it is waiting: another stream needs the place."""

@@ -159,7 +159,7 @@ CODECS: Mapping[Format, Codec | None] = {
 _CHECK = """ALTER TABLE upload_stream
     DROP CONSTRAINT upload_stream_format_check,
     ADD CONSTRAINT upload_stream_format_check
-        CHECK (format IN ('tar', 'tar.gz', 'tar.bz2', 'tar.xz', 'raw', 'object', 'remote'));
+        CHECK (format IN ('tar', 'tar.gz', 'tar.bz2', 'tar.xz', 'raw', 'object', 'remote', 'staged'));
 """
 _DAMAGED = """    xz = lzma.compress(GOOD)
     for rule, content in {

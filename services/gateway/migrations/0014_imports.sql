@@ -34,6 +34,6 @@ ALTER TABLE upload_stream
     ADD COLUMN source_etag text,  -- of the version that was listed
     DROP CONSTRAINT upload_stream_format_check,
     ADD CONSTRAINT upload_stream_format_check
-        CHECK (format IN ('tar', 'tar.gz', 'tar.bz2', 'raw', 'object', 'remote')),
+        CHECK (format IN ('tar', 'tar.gz', 'tar.bz2', 'raw', 'object', 'remote', 'staged')),
     ADD CONSTRAINT upload_stream_source_check
         CHECK ((format = 'remote') = (source_key IS NOT NULL) AND (source_key IS NULL) = (source_etag IS NULL));

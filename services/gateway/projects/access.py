@@ -1,18 +1,22 @@
-"""What a key may do: the scopes of a project's key, and the operator's key."""
+"""What a key may do: the scopes and the role of a project's key, the features of its project, the operator's key."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Final, Literal, get_args
 
-from libs.errors import Forbidden, NotFound, ScopeRequired
+from libs.errors import FeatureNotEnabled, Forbidden, NotFound, ScopeRequired
 from libs.web import Principal, SecurityScheme
 
 Scope = Literal["models", "files", "batches", "inference"]
-Role = Literal["member", "admin"]  # a property of a key that clients set and see; no route depends on it
+Role = Literal["member", "admin"]
+Feature = Literal["model_sharing"]  # what the operator switches on for a project; off for a new one
 
 ALL_SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+ALL_FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
+
+_IN_WORDS: Final[dict[Feature, str]] = {"model_sharing": "Model sharing"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +24,8 @@ class ProjectKey(Principal):
     """A key of a project, as a request presents it."""
 
     scopes: frozenset[Scope]
+    role: Role = "member"  # of the key, or of its member where that is less
+    features: frozenset[str] = frozenset()  # of the project; also some that only the next release knows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,25 +37,48 @@ class Operator(Principal):
 
 @dataclass(frozen=True, slots=True)
 class ProjectAccess:
-    """Lets a key of the project through that has `scope`; None: any key of the project."""
+    """Lets a key of the project through that has `scope`; None: any key of the project.
+
+    With `feature`, only if the project has it; with `role`, only a key of that role. Refusals come in this order.
+    """
 
     scope: Scope | None
+    _: KW_ONLY
+    feature: Feature | None = None
+    role: Literal["admin"] | None = None
 
     scheme = SecurityScheme("key", "A key of a project: xero_{slug}_{secret}.")
 
     @property
     def scopes(self) -> Sequence[str]:
-        """`scope`, in a list."""
-        return [self.scope] if self.scope else []
+        """`scope`, `feature` and `role`, those that there are: "models", "feature:model_sharing", "role:admin"."""
+        needed = [self.scope, self.feature and f"feature:{self.feature}", self.role and f"role:{self.role}"]
+        return [each for each in needed if each]
 
     def authorize(self, principal: Principal, project_id: str | None) -> None:
-        """Raises: Forbidden for the operator's key; ScopeRequired; NotFound for the path of any other project."""
+        """Return if `principal` may call the route.
+
+        Raises: Forbidden for the operator's key; NotFound for the path of any other project; ScopeRequired;
+        FeatureNotEnabled; Forbidden for a key of another role.
+        """
         if not isinstance(principal, ProjectKey):
             raise Forbidden("The operator's key opens /admin only; use a key of the project.", retryable=False)
         if project_id is not None and project_id != principal.project_id:
             raise NotFound
         if self.scope is not None and self.scope not in principal.scopes:
             raise ScopeRequired(f"This key lacks the scope '{self.scope}', which this route needs.", retryable=False)
+        if self.feature is not None and self.feature not in principal.features:
+            raise FeatureNotEnabled(
+                f"{_IN_WORDS[self.feature]} is not enabled for this project. Ask the operator of this installation: "
+                f"slipway admin features enable {principal.project_id} {self.feature}",
+                retryable=False,
+            )
+        if self.role is not None and self.role != principal.role:
+            raise Forbidden(
+                f"This needs a key with the role '{self.role}'; yours has '{principal.role}'. Use a key of an admin of "
+                "the project.",
+                retryable=False,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +95,5 @@ class OperatorAccess:
 
 
 MODELS: Final = ProjectAccess("models")
+SHARE_MODELS: Final = ProjectAccess("models", feature="model_sharing", role="admin")
 OPERATOR: Final = OperatorAccess()

@@ -35,6 +35,8 @@ def authenticate_by(pool: Pool, operator_key: str) -> Authenticate:
             project_slug=holder.slug,
             key_id=holder.key_id,
             scopes=frozenset(holder.scopes),
+            role=holder.role,
+            features=frozenset(holder.features),
         )
 
     return authenticate

@@ -38,12 +38,14 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """A key with its project, as authentication needs them."""
+    """A key with its member and its project, as authentication needs them."""
 
     key_id: str
     project_id: str
     slug: str
     scopes: list[Scope]
+    role: Role  # the lesser of the key's and its member's
+    features: list[str]  # of the project
 
 
 _PROJECT = columns(ProjectRow)
@@ -146,15 +148,23 @@ async def revoke_key(tx: Tx, project_id: str, key_id: str) -> KeyRow:
 
 
 async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
-    """The holders of keys by SHA-256; keys that are unknown, expired or revoked, or whose project is, are left out."""
+    """The holders of keys by SHA-256.
+
+    Keys that are unknown, expired or revoked are left out, and those whose project is revoked, or whose member removed.
+    """
     rows = await tx.fetch(
         """
-        SELECT api_key.sha256, api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes
-          FROM api_key JOIN project ON project.id = api_key.project_id
+        SELECT api_key.sha256, api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes,
+               CASE WHEN member.role = 'member' THEN 'member' ELSE api_key.role END AS role,
+               ARRAY(SELECT feature FROM project_feature WHERE project_feature.project_id = project.id) AS features
+          FROM api_key
+          JOIN project ON project.id = api_key.project_id
+          LEFT JOIN member ON member.id = api_key.member_id
          WHERE api_key.sha256 = ANY ($1)
            AND api_key.revoked_at IS NULL
            AND (api_key.expires_at IS NULL OR api_key.expires_at > now())
            AND project.revoked_at IS NULL
+           AND member.removed_at IS NULL
         """,
         list(digests),
     )
@@ -164,6 +174,8 @@ async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
             project_id=row["project_id"],
             slug=row["slug"],
             scopes=row["scopes"],
+            role=row["role"],
+            features=row["features"],
         )
         for row in rows
     }

@@ -225,8 +225,9 @@ async def refuse_file(tx: Tx, upload: Upload, stream: Stream, finding: Finding, 
     await streams.remove(tx, stream.id)
     await files.refuse(tx, upload.id, stream.number, finding.sentence())
     await reopen(tx, upload)
-    dropped = [*keys, *([stream.key] if stream.key else [])]
-    return [ObjectDropped(project_id=upload.project_id, keys=dropped, reason=finding.rule, at=at)]
+    if stream.key is not None and stream.format != "staged":  # that one its client may write to again
+        keys.append(stream.key)
+    return [ObjectDropped(project_id=upload.project_id, keys=keys, reason=finding.rule, at=at)] if keys else []
 
 
 async def reopen(tx: Tx, upload: Upload) -> None:
@@ -255,7 +256,7 @@ async def ask_again(tx: Tx, overdue: Overdue, *, at: datetime) -> list[Event]:
     Emits: UploadOpened.
     """
     stream = overdue.stream
-    if stream.format == "object":
+    if stream.key is not None:
         known = [Part(number=0, attempt="", size_bytes=stream.size_bytes)]
     else:
         known = [

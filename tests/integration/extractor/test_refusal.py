@@ -7,6 +7,7 @@ import gzip
 import pytest
 
 from libs.contracts import ArchiveRejected
+from libs.contracts.keys import staged_key
 from tests.integration.extractor.harness import PROJECT, Extractor, tar_of
 from tests.support.hostile import Hostile, hostile_archives
 from tests.support.tarblocks import header, member
@@ -54,6 +55,20 @@ async def test_other_bytes_than_declared(extractor: Extractor, kind: str) -> Non
         await upload.send()
         rejected = await upload.rejected()
     assert rejected.finding.rule == ("archive-checksum" if kind == "archive" else "file-checksum")
+
+
+async def test_file_that_was_replaced_by_one_of_another_size(extractor: Extractor) -> None:
+    """After it was announced, by whoever has its signed URL."""
+    key = staged_key(PROJECT, "u1", "a")
+    upload = extractor.upload(b"content", format="staged", path="a", key=key)
+    await upload.send()
+    await extractor.blobs.put_bytes(key, b"longer content")
+    async with extractor.working():
+        await upload.open()
+        rejected = await upload.rejected()
+    assert rejected.finding.rule == "file-size"
+    assert rejected.finding.sentence() == "a: The stored object has 14 bytes, not 7. Send the file again."
+    assert await extractor.objects(upload) == []
 
 
 async def test_bomb(extractor: Extractor) -> None:

@@ -10,7 +10,7 @@ import random
 import pytest
 
 from libs.contracts import ArchiveExtracted, ArchiveProgressed, Format
-from libs.contracts.keys import file_key, member_key
+from libs.contracts.keys import file_key, member_key, staged_key
 from services.extractor.progress import progress
 from tests.integration.extractor.harness import PROJECT, Compress, CountingBlobs, Extractor, tar_of
 
@@ -95,6 +95,24 @@ async def test_file_that_is_one_object_already_is_read_for_its_digest_and_never_
     assert extracted.stripped_prefix is None
     assert counting.written == [key]  # by the client
     assert counting.bytes_read == len(content)
+
+
+async def test_file_that_its_client_can_still_replace_is_copied_and_the_copy_is_kept(extractor: Extractor) -> None:
+    """What was hashed is what is kept, whatever comes to the client's key later; also by a second attempt."""
+    content = random.Random(6).randbytes(3_000_000)
+    key = staged_key(PROJECT, "u1", "model.bin")
+    upload = extractor.upload(content, format="staged", path="model.bin", part_bytes=len(content), number=3, key=key)
+    await upload.send()
+    await upload.open()
+    await extractor.pool.execute("UPDATE extraction SET fence = 6")
+    async with extractor.working():
+        extracted = await upload.extracted()
+    await extractor.blobs.put_bytes(key, b"other")
+    [file] = extracted.files
+    assert file.key == member_key(PROJECT, upload.stream.upload_id, 3, 7, 0)
+    assert (file.path, file.sha256) == ("model.bin", hashlib.sha256(content).hexdigest())
+    assert await extractor.contents(extracted) == {"model.bin": content}
+    assert extracted.stripped_prefix is None
 
 
 async def test_keys_carry_the_fence_of_the_claim(extractor: Extractor) -> None:

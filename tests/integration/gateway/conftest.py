@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from libs.db import connection
 from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
 from tests.integration.gateway.harness import CHUNK, PROJECT, Uploads
+from tests.integration.gateway.installation import Installation
 from tests.integration.gateway.serving import OPERATOR_KEY, any_key, serving
 from tests.support.fixtures import PoolFor, SignalsFor
 
@@ -36,3 +39,12 @@ async def replica(uploads: Uploads) -> AsyncIterator[Uploads]:
     dependencies = Dependencies(shared.pool, shared.signals, shared.blobs, shared.bus, shared.config)
     async with serving(dependencies, token="any", authenticate=any_key) as client:
         yield Uploads(client, dependencies)
+
+
+@pytest.fixture
+async def installation(pool_for: PoolFor) -> AsyncIterator[Installation]:
+    """The gateway without projects; keys are really checked."""
+    pool = await pool_for("gateway")
+    dependencies: Any = SimpleNamespace(pool=pool)  # all that the routes of projects and of the catalog use
+    async with serving(dependencies) as client:
+        yield Installation(client, pool)

@@ -16,6 +16,7 @@ from libs.blobs import MultipartGone
 from libs.errors import SlipwayError
 from libs.web import Request, Response, Route
 from libs.web.app import MAX_JSON_BYTES
+from libs.web.errors import Fault
 from tests.unit.web.conftest import MEMBERS, Serving, port_of
 
 
@@ -44,6 +45,53 @@ def raising(error: BaseException) -> Route[None]:
 
 GREET = Route("POST", "greet", greet, summary="Greet.", body=Greeting, returns=Greeting, status=201, access=MEMBERS)
 SHOW = Route("GET", "show/{path:path}", show, summary="Show.", access=MEMBERS)
+
+
+class Plain(msgspec.Struct):
+    """Errors of another kind of API."""
+
+    status: int
+    message: str
+
+
+class PlainErrors:
+    schema = Plain
+
+    def body(self, fault: Fault) -> Plain:
+        return Plain(fault.status, fault.message)
+
+
+async def test_errors_have_the_shape_that_the_routes_beside_them_say(serving: Serving) -> None:
+    """Whatever goes wrong there, also where no route is; and everything keeps its status and its id."""
+
+    async def fail(request: Request[None]) -> Response:
+        raise errors.Conflict("Taken.") if request.body.times == 1 else ZeroDivisionError
+
+    plain = Route(
+        "POST", "plain/{x}/things", fail, summary="Fail.", body=Greeting, access=MEMBERS, errors=PlainErrors()
+    )
+    client = await serving(plain, GREET)
+    tried = [
+        ("POST", "/v1/plain/x/things", {"json": {"name": "you"}}, 409),
+        ("POST", "/proj_MINE/v1/plain/x/things", {"json": {"name": "you"}}, 409),
+        ("POST", "/v1/plain/x/things", {"json": {"name": "you", "times": 2}}, 500),
+        ("POST", "/v1/plain/x/things", {"json": {"name": 3}}, 400),
+        ("POST", "/v1/plain/x/things", {"headers": {"Authorization": "Bearer wrong"}}, 401),
+        ("POST", "/proj_OTHER/v1/plain/x/things", {"json": {"name": "you"}}, 404),
+        ("PATCH", "/v1/plain/x/things", {}, 405),
+        ("GET", "/v1/plain/x/nothing", {}, 404),
+        ("GET", "/v1/plain", {}, 404),
+        ("POST", "/v1/plain/%00/things", {}, 400),
+    ]
+    for method, path, request, status in tried:
+        async with client.request(method, path, **request) as answer:  # type: ignore[arg-type]
+            body = await answer.json()
+            assert (answer.status, body["status"]) == (status, status), path
+            assert set(body) == {"status", "message"}
+            assert answer.headers["x-request-id"]
+    for path in ("/v1/greet", "/v1/plainer/x", "/v1/nothing/plain/x"):
+        async with client.get(path) as answer:
+            assert set((await answer.json())["error"]) == {"message", "type", "param", "code"}
 
 
 async def test_a_body_is_decoded_and_the_answer_encoded(serving: Serving) -> None:

@@ -28,6 +28,9 @@ TABLE = PathTable(
         route("GET", "models/{id}/files/{path:path}"),
         route("GET", "models/{id}/files"),
         route("GET", "/admin/v1/projects/{id}", base="root"),
+        route("GET", "accounts/{account}/models/{model}"),
+        route("POST", "accounts/{account}/models/{model}:upload"),
+        route("GET", "accounts/{account}/models/{model}:check"),
     ]
 )
 
@@ -48,6 +51,31 @@ def found(method: str, path: str) -> tuple[str, dict[str, str]]:
         ("GET", "/v1/models/m/files", "models/{id}/files", {"id": "m"}),
         ("GET", "/v1/models/m/files/a.json", "models/{id}/files/{path:path}", {"id": "m", "path": "a.json"}),
         ("GET", "/admin/v1/projects/p", "/admin/v1/projects/{id}", {"id": "p"}),
+        ("GET", "/v1/accounts/a/models/m", "accounts/{account}/models/{model}", {"account": "a", "model": "m"}),
+        (
+            "GET",
+            "/v1/accounts/a/models/m:check",
+            "accounts/{account}/models/{model}:check",
+            {"account": "a", "model": "m"},
+        ),
+        (
+            "POST",
+            "/v1/accounts/a/models/%3A:upload",
+            "accounts/{account}/models/{model}:upload",
+            {"account": "a", "model": ":"},
+        ),
+        (
+            "GET",
+            "/v1/accounts/a/models/m:other",
+            "accounts/{account}/models/{model}",
+            {"account": "a", "model": "m:other"},
+        ),
+        (
+            "GET",
+            "/v1/accounts/a/models/m:x:check",
+            "accounts/{account}/models/{model}",
+            {"account": "a", "model": "m:x:check"},
+        ),
     ],
 )
 def test_a_literal_segment_wins_over_a_parameter(method: str, path: str, template: str, params: dict[str, str]) -> None:

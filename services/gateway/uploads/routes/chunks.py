@@ -46,7 +46,7 @@ async def take_chunk(request: Request[Dependencies], target: FileTarget, number:
         raise Invalid(f"'part_number' counts from 0 and must be below 'part_count' ({count}).", param="part_number")
     if count > file.size_bytes:
         raise Invalid(f"{file.path!r} has {file.size_bytes} bytes; it cannot be cut into {count}.", param="part_count")
-    if file.key is not None or (stream is not None and stream.format == "object"):
+    if file.key is not None or (stream is not None and stream.key is not None):
         raise Conflict(f"{file.path!r} is stored already; nothing of it need be sent.", retryable=False)
     if transfer is not None and transfer.part_count is None:
         raise Conflict(

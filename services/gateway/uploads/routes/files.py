@@ -118,7 +118,7 @@ class _FileRequest:
         stream = self._target.stream
         if self._file.key is not None:
             return await self._again()
-        if stream is not None and stream.format == "object":
+        if stream is not None and stream.key is not None:
             return await self._whole(stream.sha256)
         if stream is not None or (self._target.transfer and self._target.transfer.part_count is not None):
             raise Conflict(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import get_args
 
 import msgspec
 
-from libs.contracts import Format, PartStream
+from libs.contracts import ArchiveFormat, Format, PartStream
 from libs.db import Tx, columns
 
 
@@ -42,7 +43,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def of_one_file(self) -> bool:
         """It is one file of a directory, not an archive of many."""
-        return self.format in ("raw", "object")
+        return self.format not in get_args(ArchiveFormat)
 
     @property
     def pending(self) -> bool:
@@ -86,12 +87,12 @@ async def insert(
 
 
 async def insert_object(tx: Tx, stream: PartStream, due_at: datetime) -> None:
-    """Announce a file that is one object already, to be read for its sha256."""
+    """Announce a file that is one object already, to be read for its sha256, or to be copied first."""
     await tx.execute(
         """
         INSERT INTO upload_stream (id, upload_id, number, format, path, size_bytes, total_parts, sha256, key,
                                    parts_stored, bytes_stored, deadline_at)
-        VALUES ($1, $2, $3, 'object', $4, $5, 1, $6, $7, 1, $5, $8)
+        VALUES ($1, $2, $3, $9, $4, $5, 1, $6, $7, 1, $5, $8)
         """,
         stream.id,
         stream.upload_id,
@@ -101,6 +102,7 @@ async def insert_object(tx: Tx, stream: PartStream, due_at: datetime) -> None:
         stream.sha256,
         stream.key,
         due_at,
+        stream.format,
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from libs.errors import Forbidden, NotFound, ScopeRequired
+from libs.errors import FeatureNotEnabled, Forbidden, NotFound, ScopeRequired
 from libs.web import Access, Principal
-from services.gateway.projects.access import MODELS, OPERATOR, Operator, ProjectAccess, ProjectKey
+from services.gateway.projects.access import MODELS, OPERATOR, SHARE_MODELS, Operator, ProjectAccess, ProjectKey
 
 KEY = ProjectKey(project_id="proj_MINE", project_slug="mine", key_id="key_1", scopes=frozenset({"models"}))
+SHARING = replace(KEY, features=frozenset({"model_sharing", "one of the next release"}))
 ANY_KEY = ProjectAccess(None)
 BATCHES = ProjectAccess("batches")
 
@@ -26,6 +29,12 @@ BATCHES = ProjectAccess("batches")
         (Operator(), OPERATOR, None, None),
         (Operator(), ANY_KEY, "proj_MINE", Forbidden),
         (Operator(), MODELS, None, Forbidden),
+        (KEY, SHARE_MODELS, None, FeatureNotEnabled),
+        (replace(KEY, role="admin"), SHARE_MODELS, None, FeatureNotEnabled),
+        (SHARING, SHARE_MODELS, None, Forbidden),
+        (replace(SHARING, role="admin"), SHARE_MODELS, None, None),
+        (replace(SHARING, role="admin", scopes=frozenset()), SHARE_MODELS, None, ScopeRequired),
+        (replace(SHARING, role="admin"), SHARE_MODELS, "proj_OTHER", NotFound),
     ],
 )
 def test_a_key_opens_what_its_scopes_and_project_say(
@@ -41,3 +50,4 @@ def test_a_key_opens_what_its_scopes_and_project_say(
 
 def test_a_scope_is_what_the_documentation_shows() -> None:
     assert (list(BATCHES.scopes), list(ANY_KEY.scopes), list(OPERATOR.scopes)) == (["batches"], [], [])
+    assert list(SHARE_MODELS.scopes) == ["models", "feature:model_sharing", "role:admin"]
