@@ -80,8 +80,8 @@ class Endpoints:
         if not any(entry.matches(parts.scheme, host, port) for entry in self._entries):
             shown = f"{'http://' if parts.scheme == 'http' else ''}{host}{f':{parts.port}' if parts.port else ''}"
             raise EndpointNotAllowed(
-                f"Imports from {parts.scheme}://{parts.netloc.rpartition('@')[2]} are not allowed here. The operator of "
-                f"this installation allows them by adding '{shown}' to {SETTING}.",
+                f"Imports from {shown} are not allowed here. The operator of this installation allows them by adding "
+                f"'{shown}' to {SETTING}.",
                 retryable=False,
             )
         literal = _literal(host)

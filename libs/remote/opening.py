@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from libs.errors import Invalid
 from libs.remote.credentials import Credentials, S3Credentials
 from libs.remote.endpoints import Endpoints
+from libs.remote.errors import SourceRefused
 from libs.remote.location import Location
 from libs.remote.s3 import S3Store
 from libs.remote.store import Store
@@ -20,9 +20,9 @@ async def open_store(
 ) -> AsyncIterator[Store]:
     """The store of `location`, read with `credentials`, the project's secret of that name; without, anonymously.
 
-    Raises: Invalid for credentials of another kind of store.
+    Raises: SourceRefused for credentials of another kind of store.
     """
     async with Transport.open(endpoints) as transport:
         if credentials is not None and not isinstance(credentials, S3Credentials):
-            raise Invalid(f"The secret '{secret}' is for Azure, and the source is in S3.", param="secret")
+            raise SourceRefused(f"The secret '{secret}' is for Azure, and the source is in S3.", param="secret")
         yield S3Store(transport, location, secret, credentials)

@@ -16,8 +16,8 @@ from minio.credentials.credentials import Credentials as MinioCredentials
 from minio.helpers import BaseURL
 from minio.signer import presign_v4
 
-from libs.errors import Invalid
 from libs.remote.credentials import S3Credentials
+from libs.remote.errors import SourceRefused
 from libs.remote.location import DEFAULT_REGION, Location
 from libs.remote.store import RemoteObject, Store, plain_etag
 from libs.remote.transport import Answered, Transport, explain
@@ -41,7 +41,7 @@ class S3Store(Store):
         try:
             return BaseURL(location.endpoint, location.region)
         except ValueError:
-            raise Invalid("'endpoint' and 'region' make no address of a store.", param="endpoint") from None
+            raise SourceRefused("'endpoint' and 'region' make no address of a store.", param="endpoint") from None
 
     async def objects(self) -> AsyncGenerator[RemoteObject, None]:
         """As `Store.objects`. A bucket of Amazon's that is in another region is read there; `location` says so then."""

@@ -13,6 +13,8 @@ from libs.signals import Signals
 from services.gateway.config import GatewayConfig
 from services.gateway.uploads.running_digests import RunningDigests
 
+LISTINGS = 8  # of sources, at a time
+
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
@@ -27,6 +29,7 @@ class Dependencies:
     digests: RunningDigests = field(default_factory=RunningDigests)
     downloads: Slots = field(init=False)  # bodies being sent, by project
     incoming: Slots = field(init=False)  # bodies being received, by project
+    listings: Slots = field(default_factory=lambda: Slots(LISTINGS, LISTINGS // 4))  # of the sources of imports
 
     def __post_init__(self) -> None:
         """Make the slots that the settings say."""

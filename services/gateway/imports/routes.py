@@ -44,9 +44,7 @@ async def open_import(request: Request[Dependencies]) -> Response:
                 raise _no_secret(body.secret)
             chunk_size = request.dependencies.config.chunk_size_bytes
             upload = await begin(request, tx, body.model_name, body.version, kind="import", chunk_size=chunk_size)
-            await emit(
-                tx, await transitions.begin(tx, upload, listing, source=body.source, secret=body.secret, at=now)
-            )
+            await emit(tx, await transitions.begin(tx, upload, listing, source=body.source, secret=body.secret, at=now))
             return _begun(upload, body.source, listing)
 
         begun = await once(request, schemas.ImportBegun, open_upload)
@@ -68,9 +66,7 @@ async def _listed(request: Request[Dependencies], location: Location) -> Listing
         except CannotUnseal as error:
             raise Invalid(f"The secret '{name}' cannot be read. {error}", param="secret", retryable=False) from None
     async with dependencies.listings.take(project_id):
-        return await list_source(
-            Endpoints.parse(dependencies.config.import_endpoints), location, name, credentials
-        )
+        return await list_source(Endpoints.parse(dependencies.config.import_endpoints), location, name, credentials)
 
 
 def _no_secret(name: str) -> Invalid:
