@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 DATA_DIR ?= .slipway
 PORT ?= 8080
 LOCKED ?=
-PATHS := libs services deploy tests
+# Each process has servers of its own; the tests of a file stay together.
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
+PATHS := slipway libs services deploy tests
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := 'uv>=0.9,<1'
 EXPORT = $(BIN)/uv export --quiet --locked --no-dev
@@ -33,11 +35,11 @@ demo: install ## Upload a real model twice and show what the registry knows (MOD
 up: install ## Run the whole stack until Ctrl-C (DATA_DIR=.slipway PORT=8080)
 	$(BIN)/slipway up --data-dir $(DATA_DIR) --port $(PORT)
 
-test: install ## Run every test, on real embedded servers
-	$(BIN)/python -m pytest
+test: install ## Run every test, on real embedded servers; two to four at a time, each on servers of its own
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-unit: install ## Run the quick tests that need no server, while you work
-	$(BIN)/python -m pytest -q -m "not slow" --hypothesis-profile=quick --timeout=0 tests/unit tests/contracts
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow" --hypothesis-profile=quick --timeout=0 tests/unit tests/contracts
 
 test-stores: install ## Run the tests of object storage on SeaweedFS, a store for many machines
 	$(PIP) --editable '.[stores]'

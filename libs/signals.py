@@ -192,8 +192,8 @@ class Signals:
                 [key for _, key in pairs],
                 timeout=_CONNECT_TIMEOUT_S,
             )
-        except _FAULTS:
-            for name, keys in outgoing.items():  # to be sent by the next connection
+        except BaseException:
+            for name, keys in outgoing.items():  # to be sent by the next connection, whatever ended this one
                 self._outgoing.setdefault(name, set()).update(keys)
             raise
         telemetry.notifications.inc()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from deploy.docs.blocking import BLOCKING, blocking_resources
 from deploy.docs.events import SERVICES, events_page, package_file, service_package
 from deploy.docs.findings import findings_page
 from deploy.docs.openapi import openapi_json
@@ -20,6 +21,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     DOCS / "openapi.json": openapi_json,
     DOCS / "settings.md": settings_page,
     DOCS / "states.md": states_page,
+    BLOCKING: blocking_resources,
     # their docstrings name events and tables
     **{package_file(service): partial(service_package, service) for service in SERVICES},
 }

@@ -25,7 +25,7 @@ from deploy.local.up import running
 from libs.blobs import Blobs
 from libs.cli.model_panel import model_panel
 from libs.cli.progress import shown_on
-from libs.client import LocalArchive, LocalDirectory, ModelUpload, Outcome, Slipway, inspect
+from libs.client import AsyncClient, LocalArchive, LocalDirectory, ModelUpload, Outcome, inspect
 from libs.errors import SlipwayError
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ class Demo:
             return await asyncio.to_thread(sample.fetch, ROOT / ".cache" / "models")
 
     @asynccontextmanager
-    async def _up(self) -> AsyncIterator[Slipway]:
+    async def _up(self) -> AsyncIterator[AsyncClient]:
         """The stack while it lasts, and in it a project and a key of its own."""
         async with AsyncExitStack() as stack:
             with self._step(", ".join(("Postgres", "NATS", "S3", *NAMES))):
@@ -85,12 +85,12 @@ class Demo:
                 self._blobs = await stack.enter_async_context(Blobs.open(up.settings["SLIPWAY_S3_URL"]))
             credentials = up.credentials
             address = credentials.base_url.removesuffix(f"/{credentials.project_id}/v1")
-            async with Slipway(address, credentials.operator_key) as operator:
+            async with AsyncClient(address, credentials.operator_key) as operator:
                 project = await operator.projects.create("demo")
                 key = await operator.projects.create_key(project.id, name="demo")
-            yield await stack.enter_async_context(Slipway(f"{address}/{project.id}/v1", key.key))
+            yield await stack.enter_async_context(AsyncClient(f"{address}/{project.id}/v1", key.key))
 
-    async def _archived(self, api: Slipway, source: LocalDirectory) -> Result:
+    async def _archived(self, api: AsyncClient, source: LocalDirectory) -> Result:
         """Pack `source` and upload the archive."""
         path = self.folder / f"{source.path.name}.tar.gz"
         started = time.perf_counter()
@@ -100,7 +100,7 @@ class Demo:
         result = await self._upload(api, inspect(path), source.path.name, "a .tar.gz in parts")
         return Result(result.outcome, {"pack": packed_s, **result.steps}, result.added)
 
-    async def _upload(self, api: Slipway, source: LocalArchive | LocalDirectory, name: str, how: str) -> Result:
+    async def _upload(self, api: AsyncClient, source: LocalArchive | LocalDirectory, name: str, how: str) -> Result:
         self.console.print(f"\n[bold]Uploading {name}[/] as {how}")
         before = await self._stored()
         with shown_on(self.console) as progress:
@@ -114,11 +114,13 @@ class Demo:
         sizes = [info.size_bytes async for info in self._blobs.list() if "/objects/" in info.key]
         return Stored(len(sizes), sum(sizes))
 
-    async def _card(self, api: Slipway, result: Result) -> None:
+    async def _card(self, api: AsyncClient, result: Result) -> None:
         model_id = result.outcome.completed.model_id
         model = await api.models.get(model_id)
         self.console.print()
-        self.console.print(model_panel(model, await api.models.files(model_id), await api.models.report(model_id)))
+        self.console.print(
+            model_panel(model, await api.models.files(model_id).all(), await api.models.report(model_id))
+        )
 
     def _say(self, sentence: str) -> None:
         self.console.print(sentence, style="yellow", markup=False)

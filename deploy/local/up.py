@@ -17,7 +17,7 @@ from deploy.local.postgres import Postgres
 from deploy.local.s3 import S3
 from deploy.local.services import NAMES, ServiceProcess
 from deploy.local.supervisor import Say, Supervisor
-from libs.client import Slipway
+from libs.client import AsyncClient
 
 PROJECT = "default"
 FEATURES = ["model_sharing"]  # all of them: who has a machine of their own may use everything
@@ -99,7 +99,7 @@ async def _credentials(directory: DataDirectory, address: str, operator_key: str
     """The credentials of the first start, or else a project and a key; written down with the present address."""
     known = directory.credentials()
     if known is None:
-        async with Slipway(f"{address}/v1", operator_key) as api:
+        async with AsyncClient(f"{address}/v1", operator_key) as api:
             there = [project for project in await api.projects.all() if project.name == PROJECT]
             project = there[0] if there else await api.projects.create(PROJECT)
             for feature in FEATURES:

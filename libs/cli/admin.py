@@ -63,7 +63,12 @@ _of_project = click.option("--project", "project_id", required=True, metavar="ID
 @key.command("create")
 @_of_project
 @click.option("--name", help="A name to know the key by.")
-@click.option("--scope", "scopes", multiple=True, help="models, files, batches or inference; all if none is given.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    help="models, files (or their halves models:read, models:write, …), batches or inference; all if none is given.",
+)
 @click.option("--role", type=click.Choice(["member", "admin"]), help="member if not given.")
 @click.option("--expires-at", help="When it stops working (RFC 3339, e.g. 2027-01-01T00:00:00Z); never if not given.")
 @shared_options

@@ -13,8 +13,8 @@ import click
 import msgspec
 from rich.console import Console
 
-from libs.cli.settings import find_settings
-from libs.client import Slipway
+from libs.client import AsyncClient
+from libs.client.settings import find_settings
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,19 +43,19 @@ class Context:
         else:
             show(self.out)
 
-    def with_api(self, work: Callable[[Slipway], Awaitable[T]]) -> T:
+    def with_api(self, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
         """Run `work` with the project's key."""
         return self._run(work, "api_key")
 
-    def as_operator(self, work: Callable[[Slipway], Awaitable[T]]) -> T:
+    def as_operator(self, work: Callable[[AsyncClient], Awaitable[T]]) -> T:
         """Run `work` with the operator key."""
         return self._run(work, "operator_key")
 
-    def _run(self, work: Callable[[Slipway], Awaitable[T]], which: str) -> T:
+    def _run(self, work: Callable[[AsyncClient], Awaitable[T]], which: str) -> T:
         settings = find_settings(self.flags, os.environ, Path.cwd())
 
         async def connected() -> T:
-            async with Slipway(settings.need("base_url"), settings.need(which), on_retry=self.note) as api:
+            async with AsyncClient(settings.need("base_url"), settings.need(which), on_retry=self.note) as api:
                 return await work(api)
 
         return asyncio.run(connected())

@@ -93,7 +93,7 @@ def _failed(shared: Context, error: SlipwayError) -> int:
     if refused and refused.request_id and refused.status >= 500:
         shared.note(f"Request {refused.request_id}")
     if shared.json:
-        code = refused.error_code if refused else error.code
+        code = error.code
         finding = refused.finding if refused else None
         print_json({"error": {"message": error.message, "code": code, "param": error.param, "finding": finding}})
     return 1

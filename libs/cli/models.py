@@ -9,7 +9,7 @@ import msgspec
 
 from libs.cli.context import Context, pass_context, shared_options
 from libs.cli.views import show_model, show_models
-from libs.client import ApiError, Model, ModelFile, ModelReport, Slipway
+from libs.client import ApiError, AsyncClient, Model, ModelFile, ModelReport
 
 
 @click.group()
@@ -22,7 +22,7 @@ def models() -> None:
 @pass_context
 def list_models(shared: Context) -> None:
     """List the project's models, newest first."""
-    found = shared.with_api(lambda api: api.models.all())
+    found = shared.with_api(lambda api: api.models.list().all())
     shared.print_result({"models": found}, lambda console: show_models(console, found))
 
 
@@ -33,15 +33,15 @@ def list_models(shared: Context) -> None:
 def get_model(shared: Context, model: str) -> None:
     """Show one model: its files, what its headers say, and the findings."""
 
-    async def work(api: Slipway) -> tuple[Model, list[ModelFile], ModelReport | None]:
+    async def work(api: AsyncClient) -> tuple[Model, list[ModelFile], ModelReport | None]:
         found = await api.models.get(model)
-        return found, await api.models.files(found.id), await report_of(api, found.id)
+        return found, await api.models.files(found.id).all(), await report_of(api, found.id)
 
     found, files, report = shared.with_api(work)
     shared.print_result(document(found, files, report), lambda console: show_model(console, found, files, report))
 
 
-async def report_of(api: Slipway, model_id: str) -> ModelReport | None:
+async def report_of(api: AsyncClient, model_id: str) -> ModelReport | None:
     """The verdict, or None while there is none."""
     try:
         return await api.models.report(model_id)

@@ -12,7 +12,7 @@ import msgspec
 from libs.cli.context import Context, pass_context, shared_options
 from libs.cli.progress import shown_on
 from libs.cli.views import show_outcome, show_session, show_sessions
-from libs.client import PARALLEL, DigestCache, ModelUpload, Outcome, Slipway, inspect
+from libs.client import PARALLEL, AsyncClient, DigestCache, ModelUpload, Outcome, inspect
 from libs.client.local import LocalDirectory
 from libs.contracts.formats import SUFFIXES
 
@@ -42,7 +42,7 @@ def upload(shared: Context, path: Path, name: str, version: str | None, parallel
     for note in source.notes if isinstance(source, LocalDirectory) else ():
         shared.note(note)
 
-    async def work(api: Slipway) -> Outcome:
+    async def work(api: AsyncClient) -> Outcome:
         with shown_on(shared.err) as progress:
             run = ModelUpload(
                 api, source, name, version=version, parallel=parallel, progress=progress, digests=DigestCache()
@@ -99,7 +99,7 @@ def uploads() -> None:
 @pass_context
 def list_uploads(shared: Context, status: str | None, name: str | None) -> None:
     """List the project's uploads, newest first."""
-    found = shared.with_api(lambda api: api.uploads.find(status=status, model_name=name))
+    found = shared.with_api(lambda api: api.uploads.list(status=status, model_name=name).all())
     shared.print_result({"uploads": found}, lambda console: show_sessions(console, found))
 
 

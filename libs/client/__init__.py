@@ -1,17 +1,37 @@
-"""The async client of the public API: what the command line, the demo and the tests use.
+"""The client of the public API: what the package `slipway`, the command line, the demo and the tests use.
 
-async with Slipway("http://127.0.0.1:8080/proj_ABC123/v1", "xero_…") as api:
-    outcome = await ModelUpload(api, inspect(Path("./Qwen3-0.6B")), "Qwen3-0.6B").run()
-    print(outcome.model.status)
+async with AsyncClient("http://127.0.0.1:8080/proj_ABC123/v1", "xero_…") as client:
+    model = await client.upload("./Qwen3-0.6B", name="Qwen3-0.6B")
+    print(model.status)
+
+api        AsyncClient; its resources are in models, uploads, projects, operator
+blocking/  Client, the same without an event loop
+transport  HTTP: repeats, errors
 """
 
-from libs.client.api import Slipway
+from libs.client.api import AsyncClient, Slipway
+from libs.client.blocking import Client, Items
 from libs.client.digests import DigestCache
-from libs.client.errors import ApiError, LocalProblem, Unreachable
+from libs.client.errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    ClientError,
+    ConflictError,
+    LocalProblem,
+    ModelRejectedError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RejectedError,
+    ServerError,
+    Unreachable,
+)
 from libs.client.files import FileSlice
 from libs.client.local import LocalArchive, LocalDirectory, LocalFile, inspect
 from libs.client.model_upload import PARALLEL, ModelUpload, Outcome
-from libs.client.progress import Progress, Silent, Step
+from libs.client.paging import AsyncItems
+from libs.client.progress import Progress, ProgressCallback, Silent, Step
 from libs.client.responses import (
     Completed,
     Key,
@@ -22,26 +42,44 @@ from libs.client.responses import (
     Project,
     Session,
 )
+from libs.contracts import Finding, MemoryNeed
 
 __all__ = [
     "PARALLEL",
     "ApiError",
+    "AsyncClient",
+    "AsyncItems",
+    "AuthenticationError",
+    "BadRequestError",
+    "Client",
+    "ClientError",
     "Completed",
+    "ConflictError",
     "DigestCache",
     "FileSlice",
+    "Finding",
+    "Items",
     "Key",
     "LocalArchive",
     "LocalDirectory",
     "LocalFile",
     "LocalProblem",
+    "MemoryNeed",
     "Model",
     "ModelFile",
+    "ModelRejectedError",
     "ModelReport",
     "ModelSummary",
     "ModelUpload",
+    "NotFoundError",
     "Outcome",
+    "PermissionDeniedError",
     "Progress",
+    "ProgressCallback",
     "Project",
+    "RateLimitError",
+    "RejectedError",
+    "ServerError",
     "Session",
     "Silent",
     "Slipway",

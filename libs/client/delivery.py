@@ -28,7 +28,7 @@ async def deliver(
     try:
         stored = await send(piece, checksum)
     except ApiError as error:
-        if error.error_code != "checksum_mismatch":
+        if error.code != "checksum_mismatch":
             raise
         if await piece.sha256() != checksum:
             raise LocalProblem(f"{piece.path} changed while it was being sent. Run the command again.") from error

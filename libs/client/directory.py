@@ -106,7 +106,7 @@ class DirectorySender:
         try:
             stored = await self._stream(session_id, step, file, begun=path in self._begun)
         except ApiError as error:
-            if error.error_code != "checksum_mismatch":
+            if error.code != "checksum_mismatch":
                 raise
             self._require_unchanged(file)
             stored = await self._stream(session_id, step, file, begun=False)  # damaged on its way; nothing is held

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncGenerator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,9 +50,8 @@ class FileSlice:
         self._sent = 0
         self.crc32 = None
         try:
-            file = await asyncio.to_thread(_open_at, self.path, self.offset)
             crc32 = 0
-            with file:
+            with closing(_Reader(self.path, self.offset)) as file:
                 while self._sent < self.size_bytes:
                     wanted = min(_SEND_BYTES, self.size_bytes - self._sent)
                     chunk, crc32 = await asyncio.to_thread(_read_checked, file, wanted, crc32)
@@ -70,8 +71,7 @@ class FileSlice:
         """
         digest = hashlib.sha256()
         left = self.size_bytes
-        file = await asyncio.to_thread(_open_at, self.path, self.offset)
-        with file:
+        with closing(_Reader(self.path, self.offset)) as file:
             while left:
                 step = min(_HASH_BYTES, left)
                 await asyncio.to_thread(_hash, digest.update, file, step)
@@ -80,32 +80,48 @@ class FileSlice:
         return digest.hexdigest()
 
 
-def _open_at(path: Path, offset: int) -> BinaryIO:
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise LocalProblem(f"Cannot read {path}: {error.strerror}.") from error
-    file.seek(offset)
-    return file
+class _Reader:
+    """A file that its first read opens, in the thread of that; it is closed also if nobody waits for that any more."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        self._path = path
+        self._offset = offset
+        self._file: BinaryIO | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def read(self, size_bytes: int) -> bytes:
+        """The next bytes. Raises: LocalProblem if they cannot be read, or the file has become shorter."""
+        with self._lock:
+            try:
+                chunk = b"" if self._closed else self._opened().read(size_bytes)
+            except OSError as error:
+                raise LocalProblem(f"Cannot read {self._path}: {error.strerror}.") from error
+        if len(chunk) < size_bytes:
+            raise LocalProblem(f"{self._path} became shorter while it was being sent. Run the command again.")
+        return chunk
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._file = self._path.open("rb")
+            self._file.seek(self._offset)
+        return self._file
+
+    def close(self) -> None:
+        """Close the file, once the read that is under way is over."""
+        with self._lock:
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
 
 
-def _read(file: BinaryIO, size_bytes: int) -> bytes:
-    try:
-        chunk = file.read(size_bytes)
-    except OSError as error:
-        raise LocalProblem(f"Cannot read {file.name}: {error.strerror}.") from error
-    if len(chunk) < size_bytes:
-        raise LocalProblem(f"{file.name} became shorter while it was being sent. Run the command again.")
-    return chunk
-
-
-def _read_checked(file: BinaryIO, size_bytes: int, crc32: int) -> tuple[bytes, int]:
-    chunk = _read(file, size_bytes)
+def _read_checked(file: _Reader, size_bytes: int, crc32: int) -> tuple[bytes, int]:
+    chunk = file.read(size_bytes)
     return chunk, crc32_of(chunk, crc32)
 
 
-def _hash(update: Callable[[bytes], None], file: BinaryIO, size_bytes: int) -> None:
+def _hash(update: Callable[[bytes], None], file: _Reader, size_bytes: int) -> None:
     while size_bytes:
-        chunk = _read(file, min(_SEND_BYTES, size_bytes))
+        chunk = file.read(min(_SEND_BYTES, size_bytes))
         update(chunk)
         size_bytes -= len(chunk)

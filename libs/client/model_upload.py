@@ -7,24 +7,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from libs.client.api import Slipway
 from libs.client.archive import ArchiveSender
 from libs.client.digests import DigestCache
 from libs.client.directory import DirectorySender
 from libs.client.errors import ApiError
 from libs.client.local import LocalArchive, LocalDirectory
+from libs.client.models import DECIDED
 from libs.client.progress import Progress, Silent, Step
 from libs.client.responses import Completed, Model, ModelReport, Session
 from libs.errors import SlipwayError
+
+if TYPE_CHECKING:
+    from libs.client.api import AsyncClient
 
 PARALLEL = 4
 
 _WAIT_S = 20  # one bounded wait for completion; then it is asked again
 _LOOK_S = 0.5  # between two looks at how far the unpacking is
 _MOST_ROUNDS = 3
-_DECIDED = frozenset({"ready", "active", "error"})
 
 Stage = Literal["preparing", "sending", "processing", "checking", "done"]
 
@@ -69,7 +71,7 @@ class ModelUpload:
 
     def __init__(
         self,
-        api: Slipway,
+        api: AsyncClient,
         source: LocalArchive | LocalDirectory,
         name: str,
         *,
@@ -131,7 +133,7 @@ class ModelUpload:
     async def _resumed(self) -> Session | None:
         """The session that an earlier run began, if there is one of the same name, shape and content."""
         for status in ("open", "processing"):
-            for listed in await self._api.uploads.find(status=status, model_name=self._name):
+            for listed in await self._api.uploads.list(status=status, model_name=self._name).all():
                 if self._version not in (None, listed.version) or not self._sender.fits(listed):
                     continue
                 session = await self._api.uploads.get(listed.session_id)
@@ -159,7 +161,7 @@ class ModelUpload:
                 with self._timed("complete"):
                     return await self._unpacked(session_id, wait)
             except ApiError as error:
-                if error.error_code != "parts_missing":
+                if error.code != "parts_missing":
                     raise
                 missing = error
             if not await self._sender.resume(await self._api.uploads.get(session_id)):
@@ -204,7 +206,7 @@ class ModelUpload:
         with self._progress.step("validating", 0, ""):
             while True:
                 model = await self._api.models.get(model_id)
-                if model.status in _DECIDED:
+                if model.status in DECIDED:
                     return model
                 waited_for = self._tell_wait(model.status_reason, waited_for)
                 await asyncio.sleep(pause_s)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
 from libs.client.responses import Page
-from libs.client.transport import Transport
+
+if TYPE_CHECKING:
+    from libs.client.transport import Transport
 
 _ROOT = "/admin/v1"
 _LOOK_EVERY_S = 1.0

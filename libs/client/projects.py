@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from libs.client.responses import Key, Page, Project
-from libs.client.transport import Transport
+
+if TYPE_CHECKING:
+    from libs.client.transport import Transport
 
 _ROOT = "/admin/v1/projects"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from libs.client.errors import ApiError
 from libs.client.files import FileSlice
-from libs.client.paging import every_item
+from libs.client.paging import AsyncItems
 from libs.client.responses import (
     ArchiveOpened,
     Completed,
@@ -18,8 +18,10 @@ from libs.client.responses import (
     PartStored,
     Session,
 )
-from libs.client.transport import Body, Transport
 from libs.contracts.formats import ArchiveFormat
+
+if TYPE_CHECKING:
+    from libs.client.transport import Body, Transport
 
 T = TypeVar("T", ArchiveOpened, DirectoryOpened)
 
@@ -126,18 +128,18 @@ class Uploads:
                 "PUT", path, FileStored, headers=headers, body=body, patience_s=patience_s
             )
         except ApiError as error:
-            if error.status in (400, 404, 405) and error.error_code in _NO_RANGES:
+            if error.status in (400, 404, 405) and error.code in _NO_RANGES:
                 message = f"The server takes no files as resumable streams: it answered {error.status}. {error.message}"
                 raise ApiError(
                     error.status,
                     f"{message} If it is older than this client, upgrade it, or use the client of its release.",
-                    error_code="ranges_not_supported",
+                    code="ranges_not_supported",
                     request_id=error.request_id,
                 ) from error
             raise
 
     @property
-    def on_retry(self) -> Callable[[str], None]:
+    def on_retry(self) -> Callable[[str], object]:
         """Called with a sentence before a request is repeated."""
         return self._transport.on_retry
 
@@ -155,13 +157,13 @@ class Uploads:
         """One session with its parts or files, and those that are missing."""
         return await self._transport.call("GET", f"uploads/{_id(session_id)}", Session)
 
-    async def find(self, *, status: str | None = None, model_name: str | None = None) -> list[Session]:
-        """The project's sessions, newest first, without their parts and files."""
+    def list(self, *, status: str | None = None, model_name: str | None = None) -> AsyncItems[Session]:
+        """The project's uploads, newest first, without their parts and files; only those in a status, or of a model."""
 
         async def fetch(query: Mapping[str, str]) -> Page[Session]:
             return await self._transport.call("GET", "uploads", Page[Session], query=query)
 
-        return await every_item(fetch, lambda session: session.session_id, status=status, model_name=model_name)
+        return AsyncItems(fetch, lambda session: session.session_id, status=status, model_name=model_name)
 
     async def abort(self, session_id: str) -> None:
         """Abort a session; what it stored is removed."""

@@ -67,7 +67,9 @@ class Worker:
                 fetches = min(room, self._config.max_imports - self._fetching)
                 claims = await self._claims(tx, fetches, remote=True) if fetches > 0 else []
                 claims += await self._claims(tx, room - len(claims)) if room > len(claims) else []
-                next_s = await leases.next_claim_s(tx, self._held.holder, remote=self._fetching < self._config.max_imports)
+                next_s = await leases.next_claim_s(
+                    tx, self._held.holder, remote=self._fetching < self._config.max_imports
+                )
         except Unavailable as unavailable:
             log.warning("cannot look for work: %s", unavailable)
             # Those who hold leases could not renew them either, and must have the first chance to do so.

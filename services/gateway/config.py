@@ -25,6 +25,8 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     session_ttl_s: Seconds = DAY_S  # how long an upload may make no progress
     session_max_s: Seconds = 30 * DAY_S  # how long it may take at all
     retain_ended_s: Seconds = 7 * DAY_S  # how long the parts and files of an ended upload are still listed
+    restore_grace_s: Seconds = 7 * DAY_S  # how long a deleted model can be restored; then its objects go
+    retain_error_s: Seconds = 30 * DAY_S  # how long a model in error is kept that nothing will heal
     max_model_bytes: Count = 2 * 1024**4  # of one model; a larger upload is refused when it is opened
     complete_wait_s: Seconds = 60  # how long `complete` waits for the model before it answers 202
     complete_wait_max_s: Seconds = 600  # the same, at most, where the client says by `Prefer: wait=N`

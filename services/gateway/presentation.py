@@ -17,7 +17,7 @@ _CONTENT_TYPES = {
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds: 2026-01-15T10:30:00Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def percent(done: float, total: float) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from tests.bench import answers, simulation, uploads
+from tests.bench import answers, registry, simulation, uploads
 from tests.bench.rows import Measure, Row, row, show, write
 from tests.bench.stage import FULL, TINY, Sizes, Stage
 from tests.bench.unpacking import unpacking
@@ -27,6 +27,8 @@ MEASURES = {
     "archive": Measure(".tar.gz by the CLI, to ready", "s", uploads.archive, 1.2, "at most"),
     "small": Measure("small model, complete to ready, p50", "ms", answers.small_model, 50, "at most"),
     "get": Measure("GET models/{id}", "1/s", answers.get_model, 0.6),
+    "list": Measure("GET models of a large project", "1/s", registry.list_models, 0.5),
+    "slowest": Measure("large project: slowest answers, p99", "ms", registry.slowest_answers, 20, "at most"),
     "read": Measure("bytes read to validate", "bytes", answers.bytes_read, 0.01, "at most"),
     "memory": Measure("gateway's peak, uploads at once", "MB", uploads.memory, 150, "at most"),
     "far": Measure("extraction, store 50 ms away", "MB/s", uploads.far_store, 0.9),

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from libs.client import ModelUpload, Slipway, inspect
+from libs.client import AsyncClient, ModelUpload, inspect
 from libs.config import schema_name
 from tests.bench import peers
 from tests.bench.rows import Figures
@@ -56,22 +56,30 @@ async def get_model(stage: Stage) -> Figures:
     """`GET models/{id}` a second over eight connections, beside the same client asking the bare server."""
     project = await stage.main.project()
     path = written(given_llama(seed=99), stage.folder / "asked-for")
-    async with Slipway(project.base_url, project.key) as api:
+    async with AsyncClient(project.base_url, project.key) as api:
         model_id = (await ModelUpload(api, inspect(path), "asked-for").run()).completed.model_id
     database = stage.settings["SLIPWAY_DATABASE_URL"]
     async with peers.bare_server(database, schema_name("", "gateway")) as bare:
         ours, theirs = [], []
         for _ in range(stage.sizes.repeats + 1):
-            ours.append(await _a_second(f"{project.base_url}/models/{model_id}", project.key, stage.sizes.requests))
-            theirs.append(await _a_second(f"{bare}/models/{model_id}", project.key, stage.sizes.requests))
+            ours.append(
+                await requests_a_second(f"{project.base_url}/models/{model_id}", project.key, stage.sizes.requests)
+            )
+            theirs.append(await requests_a_second(f"{bare}/models/{model_id}", project.key, stage.sizes.requests))
     note = f"{stage.sizes.requests} requests over {CONNECTIONS} connections; aiohttp + asyncpg, one query"
     return Figures(statistics.median(ours[1:]), statistics.median(theirs[1:]), note)
 
 
-async def _a_second(url: str, key: str, requests: int) -> float:
-    """Requests a second; the client reads no more of an answer than its length, so that it is not what is measured."""
+async def requests_a_second(url: str, key: str, requests: int) -> float:
+    """Requests a second over eight connections.
+
+    The client reads no more of an answer than its length, so that it is not what is measured.
+    """
     target = urlsplit(url)
-    asked = f"GET {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+    query = f"?{target.query}" if target.query else ""
+    asked = (
+        f"GET {target.path}{query} HTTP/1.1\r\nHost: {target.netloc}\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+    )
 
     async def work() -> None:
         reader, writer = await asyncio.open_connection(target.hostname, target.port)
@@ -92,7 +100,7 @@ async def bytes_read(stage: Stage) -> Figures:
     """What validating the model of four shards reads of it, as its report says: bytes; of how many."""
     project = await stage.main.project()
     model = stage.model("directory", stage.sizes.model_bytes)
-    async with Slipway(project.base_url, project.key) as api:
+    async with AsyncClient(project.base_url, project.key) as api:
         outcome = await ModelUpload(api, inspect(model), "read").run()
     if outcome.report is None or outcome.report.bytes_read is None or outcome.model is None:
         raise RuntimeError("the model has no report")

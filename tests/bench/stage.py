@@ -23,7 +23,7 @@ from deploy.local.ports import free_port
 from deploy.local.services import NAMES, ServiceProcess
 from deploy.local.supervisor import Supervisor
 from deploy.local.up import running
-from libs.client import Slipway
+from libs.client import AsyncClient
 from tests.support.models import LLAMA_CONFIG, encoded, given_llama
 
 MB = 1_000_000
@@ -43,6 +43,7 @@ class Sizes:
     uploads: int
     upload_bytes: int
     open_uploads: int
+    models: int  # of one project
     idle_s: float
 
     def share(self, share: float) -> Sizes:
@@ -58,12 +59,13 @@ class Sizes:
             requests=int(self.requests * share),
             upload_bytes=max(mib, int(self.upload_bytes * share) // mib * mib),
             open_uploads=int(self.open_uploads * share),
+            models=int(self.models * share),
             idle_s=self.idle_s * share,
         )
 
 
-FULL = Sizes(3, 96 << 20, 500 * MB, 1 << 30, 256 << 20, 30, 4000, 50, 16 << 20, 10_000, 30.0)
-TINY = Sizes(1, 1 << 20, 2 * MB, 2 * MB, 2 * MB, 2, 50, 3, 1 << 20, 10, 0.2)
+FULL = Sizes(3, 96 << 20, 500 * MB, 1 << 30, 256 << 20, 30, 4000, 50, 16 << 20, 10_000, 100_000, 30.0)
+TINY = Sizes(1, 1 << 20, 2 * MB, 2 * MB, 2 * MB, 2, 50, 3, 1 << 20, 10, 200, 0.2)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Deployed:
         self._run = run_folder
 
     async def project(self) -> Project:
-        async with Slipway(f"{self.address}/v1", self._operator_key) as operator:
+        async with AsyncClient(f"{self.address}/v1", self._operator_key) as operator:
             project = await operator.projects.create(f"bench {secrets.token_hex(4)}")
             key = await operator.projects.create_key(project.id, name="bench", scopes=["models"])
         return Project(f"{self.address}/{project.id}/v1", str(key.key))

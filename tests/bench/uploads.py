@@ -16,7 +16,7 @@ import aiohttp
 
 from libs.blobs import Blobs
 from libs.client import inspect
-from libs.client.api import Slipway
+from libs.client.api import AsyncClient
 from libs.client.model_upload import ModelUpload
 from tests.bench import peers
 from tests.bench.rows import Figures
@@ -171,7 +171,7 @@ async def _extracted(deployed: Deployed, packed: Path) -> float:
     """Seconds from opening an upload of `packed` until its files are there; not its validation."""
     project = await deployed.project()
     began = time.perf_counter()
-    async with Slipway(project.base_url, project.key) as api:
+    async with AsyncClient(project.base_url, project.key) as api:
         outcome = await ModelUpload(api, inspect(packed), "member").run()
     return time.perf_counter() - began - outcome.seconds["validate"]
 

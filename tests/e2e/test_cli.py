@@ -1,4 +1,4 @@
-"""The `slipway` command and README's curl, on the whole stack as `slipway up` runs it."""
+"""The `slipway` command, and the curl and Python of the documentation, on the whole stack as `slipway up` runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from libs.client import Slipway
+from libs.client import AsyncClient
 from tests.support.models import given_llama, written
 
 ROOT = Path(__file__).parents[2]
@@ -53,15 +53,20 @@ class Live:
 
 
 def _command(arguments: list[str], **environ: str) -> subprocess.Popen[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
     return subprocess.Popen(
         [sys.executable, "-m", "libs.cli", *arguments],
         cwd=ROOT,
-        env={**kept, **environ},
+        env=_environment(**environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _environment(**more: str) -> dict[str, str]:
+    """Ours without the variables of Slipway, and with `more`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
+    return {**kept, **more}
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +154,7 @@ async def test_readme_in_pieces_by_curl(live: Live, tmp_path: Path) -> None:
     [last] = re.findall(r"bytes 0-(\d+)/", SCRIPTS[1])
     (tmp_path / "piece").write_bytes(bytes(int(last) + 1))
     base, key = live.credentials["base_url"], live.credentials["api_key"]
-    async with Slipway(base, key) as api:
+    async with AsyncClient(base, key) as api:
         opened = await api.uploads.open_directory("pieces", [("model.safetensors", size_bytes, None)])
 
         printed = by_shell(f"{function}\n{SCRIPTS[1]}", tmp_path, BASE=base, KEY=key, SESSION=opened.session_id)
@@ -157,3 +162,26 @@ async def test_readme_in_pieces_by_curl(live: Live, tmp_path: Path) -> None:
         held = await api.uploads.ask_range(opened.session_id, "model.safetensors", size_bytes)
     assert '"held_bytes":0' in printed
     assert held.held_bytes == int(last) + 1
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_documented_python_runs(live: Live, model: Path, tmp_path: Path, page: str) -> None:
+    """Every block of the page, one after another, as a program of somebody who has run `slipway up` here."""
+    program = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
+    (tmp_path / ".slipway").symlink_to(live.home)
+    model.rename(tmp_path / "Qwen3-0.6B")
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        check=False,
+        cwd=tmp_path,
+        env=_environment(XDG_CACHE_HOME=str(tmp_path / "cache")),
+        capture_output=True,
+        text=True,
+        timeout=RAN_WITHIN_S,
+    )
+
+    assert program
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "ready LlamaForCausalLM" in done.stdout or "404 model_not_found" in done.stdout

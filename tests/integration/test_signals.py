@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import cast
 
 import asyncpg
 import pytest
@@ -29,6 +31,14 @@ async def signals(pool: Pool, signals_for: SignalsFor) -> Signals:
     return await signals_for("service")
 
 
+@pytest.fixture
+async def other(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of another process."""
+    connection = await asyncpg.connect(stack.postgres_url)
+    yield connection
+    await connection.close()
+
+
 async def listening(subscription: Subscription) -> None:
     """The wake-up that says that LISTEN stands."""
     assert await subscription.wait(SOON_S)
@@ -50,7 +60,7 @@ async def test_the_commit_wakes_and_not_the_statement(pool: Pool, signals: Signa
 
 
 async def test_other_processes_hear_it_without_a_notify_in_the_transaction(
-    stack: Stack, pool: Pool, signals: Signals, namespace: str
+    other: asyncpg.Connection, pool: Pool, signals: Signals, namespace: str
 ) -> None:
     """NOTIFY serializes the commits of a database: the LISTEN connection sends it instead."""
     heard: list[tuple[int, object]] = []
@@ -61,7 +71,6 @@ async def test_other_processes_hear_it_without_a_notify_in_the_transaction(
         if key == "last":
             last.set()
 
-    other = await asyncpg.connect(stack.postgres_url)
     await other.add_listener(f"{namespace}_service_parts", hear)
     writers = set()
     for number in range(200):
@@ -70,51 +79,58 @@ async def test_other_processes_hear_it_without_a_notify_in_the_transaction(
             await notify(tx, "parts", f"{number % 5}")
     await signal(pool, "parts", "last")
     await asyncio.wait_for(last.wait(), SOON_S)
-    await other.close()
     assert {key for _, key in heard} == {*"01234", "last"}
     assert not writers & {pid for pid, _ in heard}
 
 
-async def test_signals_of_one_moment_are_one_notify(stack: Stack, pool: Pool, signals: Signals) -> None:
+async def test_signals_of_one_moment_are_one_notify(other: asyncpg.Connection, pool: Pool, signals: Signals) -> None:
     with signals.subscribe("parts") as parts:
         await listening(parts)
         before = telemetry.notifications._value.get()
         for number in range(1000):
             signals.send("parts", f"{number}")
         heard = asyncio.Event()
-        other = await asyncpg.connect(stack.postgres_url)
         await other.add_listener(f"{signals._schema}_parts", lambda *_: heard.set())
         signals.send("parts", "last")
         await asyncio.wait_for(heard.wait(), SOON_S)
-        await other.close()
         assert telemetry.notifications._value.get() <= before + 2
 
 
 async def test_signals_of_an_outage_are_heard_by_other_processes_after_it(
-    stack: Stack, pool: Pool, signals: Signals, namespace: str
+    other: asyncpg.Connection, pool: Pool, signals: Signals, namespace: str
 ) -> None:
+    """Only the connection of the signals is lost, so that whoever hears them does so throughout."""
+    heard = asyncio.Event()
+    await other.add_listener(f"{namespace}_service_parts", lambda *_: heard.set())
     with signals.subscribe("parts") as parts:
         await listening(parts)
-        await stack.kill("postgres")
+        lost = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
+        assert await other.fetchval(lost, f"{signals._schema} signals")
         signals.send("parts", "missed")
-        await stack.start("postgres")
-        heard = asyncio.Event()
-        other = await asyncpg.connect(stack.postgres_url)
-        await other.add_listener(f"{namespace}_service_parts", lambda *_: heard.set())
         await asyncio.wait_for(heard.wait(), SOON_S)
-        await other.close()
+
+
+async def test_whatever_ends_the_connection_signals_are_sent_by_the_next(pool: Pool, signals: Signals) -> None:
+    """Also an error of the client library itself, which it raises for a connection that died within an operation."""
+
+    class Broken:
+        async def execute(self, *_arguments: object, **_more: object) -> None:
+            raise RuntimeError("cannot switch to state 11; another operation (2) is in progress")
+
+    signals._outgoing = {"t_parts": {"1", "2"}}
+    with pytest.raises(RuntimeError):
+        await signals._send(cast("asyncpg.Connection", Broken()))
+    assert signals._outgoing == {"t_parts": {"1", "2"}}
 
 
 async def test_a_process_without_signals_of_its_own_notifies_with_its_commit(
-    stack: Stack, pool_for: PoolFor, namespace: str
+    other: asyncpg.Connection, pool_for: PoolFor, namespace: str
 ) -> None:
     pool = await pool_for("quiet")
     heard = asyncio.Event()
-    other = await asyncpg.connect(stack.postgres_url)
     await other.add_listener(f"{namespace}_quiet_parts", lambda *_: heard.set())
     await signal(pool, "parts")
     await asyncio.wait_for(heard.wait(), SOON_S)
-    await other.close()
 
 
 async def test_a_rollback_wakes_nobody(pool: Pool, signals: Signals) -> None:

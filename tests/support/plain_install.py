@@ -13,8 +13,14 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-# Run with the import names of the packages that are not to be there, and the arguments of `slipway`.
-COMMAND_WITHOUT = """
+COMMAND = """
+from libs.cli.main import main
+sys.argv[0] = "slipway"
+main()
+"""
+
+# Run with the import names of the packages that are not to be there, a program, and its arguments.
+WITHOUT = """
 import sys
 
 class Without:
@@ -30,9 +36,9 @@ class Without:
 
 MISSING = set(sys.argv[1].split(","))
 sys.meta_path = [Without(finder) for finder in sys.meta_path if hasattr(finder, "find_spec")]
-from libs.cli.main import main
-sys.argv[:2] = ["slipway"]
-main()
+program = sys.argv[2]
+sys.argv[:3] = ["-c"]
+exec(program)
 """
 
 
@@ -60,6 +66,11 @@ def modules_of_other_packages() -> set[str]:
     }
 
 
+def program_without_other_packages(program: str, *arguments: str) -> list[str]:
+    """What to run for the Python `program` where only the packages of the plain install can be imported."""
+    return [sys.executable, "-c", WITHOUT, ",".join(modules_of_other_packages()), program, *arguments]
+
+
 def command_without_other_packages(*arguments: str) -> list[str]:
-    """The program to run for `slipway ARGUMENTS…` where only the packages of the plain install can be imported."""
-    return [sys.executable, "-c", COMMAND_WITHOUT, ",".join(modules_of_other_packages()), *arguments]
+    """What to run for `slipway ARGUMENTS…` where only the packages of the plain install can be imported."""
+    return program_without_other_packages(COMMAND, *arguments)

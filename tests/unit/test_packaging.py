@@ -91,6 +91,6 @@ def test_there_is_one_version_number() -> None:
     assert f"\n## {version}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("package", ["libs", "services", "deploy"])
+@pytest.mark.parametrize("package", ["slipway", "libs", "services", "deploy"])
 def test_the_packages_say_that_they_are_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()

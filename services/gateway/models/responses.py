@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from libs.contracts import StoredFile
 from services.gateway.models import schemas
+from services.gateway.models.store.deletion import Deleted, ListedDeletedRow
 from services.gateway.models.store.models import CreatedRow, ListedModelRow, ModelRow, ReportRow
 from services.gateway.presentation import content_type, size_in_words, timestamp
 
@@ -21,7 +22,10 @@ def standard(model: CreatedRow | ListedModelRow, owner: str) -> schemas.Standard
 
 
 def listed(model: ListedModelRow) -> schemas.ListedModel:
-    """A model as the documents list it."""
+    """A model as the documents list it; of a deleted one also until when it can be restored."""
+    deleted: dict[str, str] = {}
+    if isinstance(model, ListedDeletedRow):
+        deleted = {"deleted_at": timestamp(model.deleted_at), "restorable_until": timestamp(model.erase_at)}
     return schemas.ListedModel(
         id=model.id,
         name=model.name,
@@ -31,6 +35,7 @@ def listed(model: ListedModelRow) -> schemas.ListedModel:
         created_at=timestamp(model.created_at),
         version=model.version,
         is_latest=model.is_latest,
+        **deleted,
     )
 
 
@@ -46,6 +51,17 @@ def extended(model: ModelRow, owner: str) -> schemas.Extended:
         size_formatted=size_in_words(model.size_bytes),
         created_at=timestamp(model.created_at),
         updated_at=timestamp(model.updated_at),
+    )
+
+
+def deleted(model: Deleted) -> schemas.Deleted:
+    """A model that is deleted."""
+    until = model.restorable_until
+    return schemas.Deleted(
+        id=model.model_id,
+        model_id=model.model_id,
+        version=model.version,
+        restorable_until=None if until is None else timestamp(until),
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
-from libs.db import connection
-from libs.errors import FileMissing, NotFound, ObjectNotFound
+from libs.db import Tx, connection, transaction
+from libs.errors import FileMissing, Invalid, NotFound, ObjectNotFound
+from libs.outbox import emit
 from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
-from services.gateway.models import responses, schemas
+from services.gateway.models import deletion, responses, schemas
 from services.gateway.models.download import send_object
+from services.gateway.models.store import deletion as deleted_models
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.models.store.models import CreatedRow, ListedModelRow, ModelRow, ReportRow, VersionRow
@@ -23,19 +27,24 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 async def list_models(request: Request[Dependencies]) -> schemas.ModelList:
-    """The project's models, every version, newest first."""
+    """The project's models, every version, newest first; or with `deleted` those that can be restored.
+
+    Raises: Invalid for an `after` that is no model of the project.
+    """
     query: schemas.ListModels = request.query
-    dependencies = request.dependencies
-    async with connection(dependencies.pool) as tx:
-        page = await models.page(
-            tx,
-            request.principal.project_id,
-            ListedModelRow,
-            name=query.name,
-            status=query.status,
-            after=query.after,
-            limit=query.limit + 1,
-        )
+    if query.deleted and query.status is not None:
+        raise Invalid("'status' does not go with deleted=true: deleted models have none of these.", param="status")
+    async with connection(request.dependencies.pool) as tx:
+        page = await _page(tx, request.principal.project_id, query)
+        if (
+            query.after is not None
+            and not page
+            and not await models.exists(tx, request.principal.project_id, query.after)
+        ):
+            raise Invalid(
+                f"Invalid 'after': this project has no model {query.after!r} any more; list from the beginning.",
+                param="after",
+            )
     shown = page[: query.limit]
     return schemas.ModelList(
         models=[responses.listed(model) for model in shown],
@@ -46,12 +55,56 @@ async def list_models(request: Request[Dependencies]) -> schemas.ModelList:
     )
 
 
+async def _page(tx: Tx, project_id: str, query: schemas.ListModels) -> Sequence[ListedModelRow]:
+    """The page, and one model more where there is one."""
+    limit = query.limit + 1
+    if query.deleted:
+        return await deleted_models.page(
+            tx, project_id, name=query.name, after=query.after, limit=limit, now=datetime.now(UTC)
+        )
+    return await models.page(
+        tx, project_id, ListedModelRow, name=query.name, status=query.status, after=query.after, limit=limit
+    )
+
+
 async def get_model(request: Request[Dependencies]) -> schemas.Standard:
     """One model by its id, or the latest version of a name. Raises: ModelNotFound."""
     owner = request.principal.project_slug
     if request.query.extended:
         return responses.extended(await _model(request, ModelRow), owner)
     return responses.standard(await _model(request, CreatedRow), owner)
+
+
+async def delete_model(request: Request[Dependencies]) -> schemas.Deleted:
+    """Delete a model by its id, or the latest version of a name. Emits: ModelDeleted, UploadAborted.
+
+    Raises: ModelNotFound, also for a model that is deleted already.
+    """
+    dependencies, now = request.dependencies, datetime.now(UTC)
+    async with transaction(dependencies.pool) as tx:
+        deleted, events = await deletion.delete(
+            tx,
+            request.principal.project_id,
+            request.params["model_id"],
+            by=request.principal.key_id,
+            at=now,
+            erase_at=now + timedelta(seconds=dependencies.config.restore_grace_s),
+        )
+        await emit(tx, events)
+    return responses.deleted(deleted)
+
+
+async def restore_model(request: Request[Dependencies]) -> schemas.Extended:
+    """Bring a deleted model back, by its id; repeating it is fine. Emits: ModelRestored, ModelValidationRequested.
+
+    Raises: ModelNotFound, also when its time has passed; Conflict if its version was uploaded anew.
+    """
+    principal, model_id = request.principal, request.params["model_id"]
+    async with transaction(request.dependencies.pool) as tx:
+        events = await deletion.restore(tx, principal.project_id, model_id, at=datetime.now(UTC))
+        await emit(tx, events)
+        model = await models.get(tx, principal.project_id, model_id, ModelRow)
+    return responses.extended(model, principal.project_slug)
 
 
 async def list_versions(request: Request[Dependencies]) -> schemas.VersionList:
@@ -116,6 +169,22 @@ ROUTES = [
         query=schemas.GetQuery,
         returns=schemas.Extended,
         also={200: schemas.Standard},
+    ),
+    Route(
+        "DELETE",
+        "models/{model_id}",
+        delete_model,
+        summary="Delete a model; it can be restored for a while",
+        access=MODELS,
+        returns=schemas.Deleted,
+    ),
+    Route(
+        "POST",
+        "models/{model_id}/restore",
+        restore_model,
+        summary="Bring a deleted model back",
+        access=MODELS,
+        returns=schemas.Extended,
     ),
     _get("models/{model_id}/versions", list_versions, summary="All versions", returns=schemas.VersionList),
     _get("models/{model_id}/files", list_files, summary="The files of a model", returns=schemas.FileList),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from libs.contracts import Finding, MemoryNeed, ModelMetadata
+from services.gateway.models.states import VisibleStatus
 
 
 class ListModels(Struct, frozen=True, kw_only=True):
     """Which models, and which page."""
 
     name: str | None = None
-    status: str | None = None
-    after: str | None = None
+    status: VisibleStatus | None = None
+    deleted: bool = False  # instead, those that are deleted and can be restored
+    after: str | None = None  # the last id of the page before
     limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
 
 
@@ -29,6 +31,8 @@ class ListedModel(Struct, frozen=True, kw_only=True):
     created_at: str = field(name="createdAt")
     version: str
     is_latest: bool = field(name="isLatest")
+    deleted_at: str | UnsetType = field(name="deletedAt", default=UNSET)  # this and the next only with ?deleted=true
+    restorable_until: str | UnsetType = field(name="restorableUntil", default=UNSET)
 
 
 class Standard(Struct, frozen=True, kw_only=True):
@@ -87,6 +91,17 @@ class Extended(Standard, frozen=True, kw_only=True):
     catalog_role: str | None
     created_at: str
     updated_at: str
+
+
+class Deleted(Struct, frozen=True, kw_only=True):
+    """The model is deleted: as the document answers it, and as the OpenAI SDK reads it."""
+
+    model_id: str = field(name="modelId")
+    id: str
+    version: str
+    restorable_until: str | None  # None: its upload was not complete, and nothing is left of it
+    deleted: bool = True
+    object: Literal["model"] = "model"
 
 
 class VersionList(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 from libs.states import Transition
 
 ModelStatus = Literal["uploading", "processing", "validating", "ready", "active", "error", "deleting"]
+VisibleStatus = Literal["uploading", "processing", "validating", "ready", "active", "error"]  # all but `deleting`
 
 STATES: Final[tuple[ModelStatus, ...]] = get_args(ModelStatus)
 UPLOADING: Final = "uploading"  # its upload is open; every model begins here
@@ -19,10 +20,10 @@ VALIDATING: Final = "validating"  # registered; waits for the validator's verdic
 READY: Final = "ready"  # passed every rule
 ACTIVE: Final = "active"  # deployed
 ERROR: Final = "error"  # cannot be used; `status_reason` says why
-DELETING: Final = "deleting"  # its client has deleted it
+DELETING: Final = "deleting"  # its client has deleted it, and can restore it for a while; no read shows it
 
 USABLE: Final[tuple[ModelStatus, ...]] = (READY, ACTIVE)
-UNUSED: Final[tuple[ModelStatus, ...]] = (ACTIVE, DELETING)  # in the API and the schema; no transition leads there yet
+UNUSED: Final[tuple[ModelStatus, ...]] = (ACTIVE,)  # in the API and the schema; no transition leads there yet
 
 _WITH_FILES: Final[tuple[ModelStatus, ...]] = (VALIDATING, READY, ACTIVE, ERROR)  # in the registry
 
@@ -100,6 +101,34 @@ REPLACE_FILES: Final = Transition[ModelStatus](
     by=("client", "extractor"),
     because="another upload brought the lost files again, and the verdict is asked for anew",
 )
+DELETE: Final = Transition[ModelStatus](
+    name="delete",
+    sources=_WITH_FILES,
+    target=DELETING,
+    by=("client",),
+    because="the client deleted the model; an upload that was still open is aborted instead",
+)
+RESTORE: Final = tuple(
+    Transition[ModelStatus](
+        name="restore",
+        sources=(DELETING,),
+        target=state,
+        by=("client",),
+        because="the client wants the model back: it is what it was before",
+    )
+    for state in DELETE.sources
+    if state != ACTIVE  # nothing serves it any more
+)
+ERASE: Final = Transition[ModelStatus](
+    name="erase", sources=(DELETING,), target=None, by=("sweeper",), because="it was not restored in time"
+)
+EXPIRE: Final = Transition[ModelStatus](
+    name="expire",
+    sources=(ERROR,),
+    target=None,
+    by=("sweeper",),
+    because="it has been in error for long, and nothing that is not its client's fault keeps it there",
+)
 
 TRANSITIONS: Final[tuple[Transition[ModelStatus], ...]] = (
     CREATE,
@@ -115,4 +144,8 @@ TRANSITIONS: Final[tuple[Transition[ModelStatus], ...]] = (
     LOSE_FILES,
     *FIND_FILES,
     REPLACE_FILES,
+    DELETE,
+    *RESTORE,
+    ERASE,
+    EXPIRE,
 )

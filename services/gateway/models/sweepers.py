@@ -1,16 +1,19 @@
-"""Deadlines of models: a verdict that does not come is asked for again, and in the end given up."""
+"""Deadlines of models: verdicts that do not come are asked for again, and given up; deleted models are erased."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from libs.db import Pool, transaction
+from libs.contracts import Event
+from libs.db import Pool, Tx, transaction
 from libs.outbox import emit
 from services.gateway.config import GatewayConfig
-from services.gateway.models import registration
+from services.gateway.models import deletion, registration
 
 ASKED_AT_ONCE = 20  # models in one transaction: each question has all files of its model
+ERASED_AT_ONCE = 20  # models in one transaction, with all their files
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +22,8 @@ async def sweep(pool: Pool, config: GatewayConfig, now: datetime) -> None:
     """One round over all models."""
     await ask_verdicts_again(pool, now, timedelta(seconds=config.stale_after_s))
     await give_verdicts_up(pool, now, timedelta(seconds=config.give_up_after_s))
+    await erase_deleted(pool, now)
+    await expire_failed(pool, now, timedelta(seconds=config.retain_error_s))
 
 
 async def ask_verdicts_again(pool: Pool, now: datetime, stale_after: timedelta) -> None:
@@ -36,3 +41,32 @@ async def give_verdicts_up(pool: Pool, now: datetime, after: timedelta) -> None:
     async with transaction(pool) as tx:
         for model_id in await registration.give_up(tx, now, after):
             log.error("no verdict, given up", extra={"model_id": model_id})
+
+
+async def erase_deleted(pool: Pool, now: datetime) -> None:
+    """ERASE deleted models whose time has passed. Emits: ModelErased, ObjectDropped."""
+
+    async def erase(tx: Tx) -> tuple[int, list[Event]]:
+        return await deletion.erase(tx, now, ERASED_AT_ONCE)
+
+    await _in_batches(pool, erase)
+
+
+async def expire_failed(pool: Pool, now: datetime, after: timedelta) -> None:
+    """EXPIRE models that have been in error for longer than `after`. Emits: ModelErased, ObjectDropped."""
+
+    async def expire(tx: Tx) -> tuple[int, list[Event]]:
+        return await deletion.expire(tx, now - after, ERASED_AT_ONCE, at=now)
+
+    await _in_batches(pool, expire)
+
+
+async def _in_batches(pool: Pool, step: Callable[[Tx], Awaitable[tuple[int, list[Event]]]]) -> None:
+    """Repeat `step`, which returns how many models were due, and events, until fewer than ERASED_AT_ONCE were."""
+    due = ERASED_AT_ONCE
+    while due == ERASED_AT_ONCE:
+        async with transaction(pool) as tx:
+            due, events = await step(tx)
+            await emit(tx, events)
+        if due:
+            log.info("models erased", extra={"models": due})

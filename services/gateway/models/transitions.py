@@ -11,8 +11,8 @@ from datetime import datetime
 from libs.contracts import Event, ModelRegistered, ModelValidationRequested, ObjectDropped, StoredFile, id_of, new_id
 from libs.db import Tx
 from services.gateway.models.responses import missing_reason
+from services.gateway.models.store import deletion, missing, models
 from services.gateway.models.store import files as model_files
-from services.gateway.models.store import missing, models
 from services.gateway.models.store.validations import ValidationRow
 from services.gateway.uploads.store import uploads
 
@@ -32,9 +32,12 @@ async def reopen(tx: Tx, model_id: str) -> None:
     await models.reopen(tx, model_id)
 
 
-async def discard(tx: Tx, model_id: str) -> None:
-    """DISCARD: its upload was aborted; the newest remaining version becomes the latest of its name."""
-    await models.discard(tx, model_id)
+async def discard(tx: Tx, model_id: str) -> bool:
+    """DISCARD: its upload was aborted; the newest remaining version becomes the latest of its name.
+
+    False if it has files already, or is gone.
+    """
+    return await models.discard(tx, model_id)
 
 
 async def fail(tx: Tx, model_id: str, reason: str) -> None:
@@ -45,13 +48,13 @@ async def fail(tx: Tx, model_id: str, reason: str) -> None:
 async def lose_files(tx: Tx, project_id: str, keys: Sequence[str], *, at: datetime) -> None:
     """Storage has lost these objects: no upload shares them any more; LOSE_FILES for every model that has one."""
     contents = await model_files.mark_missing(tx, project_id, keys, at)
-    await _compare_with_storage(tx, await missing.lock_having(tx, project_id, contents), at)
+    await compare_with_storage(tx, await missing.lock_having(tx, project_id, contents), at)
 
 
 async def find_files(tx: Tx, project_id: str, keys: Sequence[str], *, at: datetime) -> None:
     """Storage has these objects again: FIND_FILES for every model that now lacks none."""
     contents = await model_files.mark_found(tx, project_id, keys, at)
-    await _compare_with_storage(tx, await missing.lock_having(tx, project_id, contents), at)
+    await compare_with_storage(tx, await missing.lock_having(tx, project_id, contents), at)
 
 
 async def replace_files(
@@ -59,18 +62,22 @@ async def replace_files(
 ) -> list[Event]:
     """Contents that storage had lost are stored anew by `upload_id`; `replaced` has their old keys by sha256.
 
-    Every model that has one refers to the new object: REPLACE_FILES where it lacks nothing else.
+    Every model that has one refers to the new object: REPLACE_FILES where it lacks nothing else. A deleted model does
+    too, and is compared with storage when it is restored.
     Emits: ModelRegistered for each, ModelValidationRequested where nothing is missing; ObjectDropped for the old keys.
     """
     if not replaced:
         return []
     model_ids = await missing.lock_having(tx, project_id, sorted(replaced))
+    deleted = await deletion.having(tx, project_id, sorted(replaced))
     lacking = await model_files.missing_of(tx, model_ids)
-    brought = await uploads.that_brought_models(tx, model_ids)
+    brought = await uploads.that_brought_models(tx, [*model_ids, *deleted])
     events: list[Event] = []
-    for model_id in model_ids:
+    for model_id in (*model_ids, *deleted):
         files = await model_files.of_model(tx, model_id)
         events.append(model_registered(project_id, model_id, files, upload_id=brought.get(model_id, upload_id), at=at))
+        if model_id in deleted:
+            continue
         if model_id in lacking:
             await missing.lose_files(tx, model_id, missing_reason(lacking[model_id]))
             continue
@@ -103,7 +110,7 @@ def validation_requested(
     )
 
 
-async def _compare_with_storage(tx: Tx, model_ids: Sequence[str], at: datetime) -> None:
+async def compare_with_storage(tx: Tx, model_ids: Sequence[str], at: datetime) -> None:
     """LOSE_FILES for those of the models that lack a file, FIND_FILES for the others."""
     lacking = await model_files.missing_of(tx, model_ids)
     for model_id in model_ids:

@@ -9,11 +9,13 @@ from typing import Final, Literal, get_args
 from libs.errors import FeatureNotEnabled, Forbidden, NotFound, ScopeRequired
 from libs.web import Principal, SecurityScheme
 
-Scope = Literal["models", "files", "batches", "inference"]
+# A scope without a colon has both halves in it, where there are any.
+Scope = Literal["models", "models:read", "models:write", "files", "files:read", "files:write", "batches", "inference"]
 Role = Literal["member", "admin"]
 Feature = Literal["model_sharing"]  # what the operator switches on for a project; off for a new one
 
 ALL_SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+WHOLE_SCOPES: Final[tuple[Scope, ...]] = tuple(scope for scope in ALL_SCOPES if ":" not in scope)
 ALL_FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 
 _IN_WORDS: Final[dict[Feature, str]] = {"model_sharing": "Model sharing"}
@@ -26,6 +28,10 @@ class ProjectKey(Principal):
     scopes: frozenset[Scope]
     role: Role = "member"  # of the key, or of its member where that is less
     features: frozenset[str] = frozenset()  # of the project; also some that only the next release knows
+
+    def has(self, scope: Scope) -> bool:
+        """Whether the key has `scope`, by itself or in the whole of which it is a half."""
+        return scope in self.scopes or scope.partition(":")[0] in self.scopes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +71,7 @@ class ProjectAccess:
             raise Forbidden("The operator's key opens /admin only; use a key of the project.", retryable=False)
         if project_id is not None and project_id != principal.project_id:
             raise NotFound
-        if self.scope is not None and self.scope not in principal.scopes:
+        if self.scope is not None and not principal.has(self.scope):
             raise ScopeRequired(f"This key lacks the scope '{self.scope}', which this route needs.", retryable=False)
         if self.feature is not None and self.feature not in principal.features:
             raise FeatureNotEnabled(
@@ -95,5 +101,7 @@ class OperatorAccess:
 
 
 MODELS: Final = ProjectAccess("models")
+READ_MODELS: Final = ProjectAccess("models:read")
+WRITE_MODELS: Final = ProjectAccess("models:write")
 SHARE_MODELS: Final = ProjectAccess("models", feature="model_sharing", role="admin")
 OPERATOR: Final = OperatorAccess()

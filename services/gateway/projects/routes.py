@@ -10,7 +10,7 @@ from libs.errors import Conflict, Invalid, WrongState
 from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
 from services.gateway.projects import responses, schemas, store
-from services.gateway.projects.access import ALL_SCOPES, OPERATOR
+from services.gateway.projects.access import ALL_SCOPES, OPERATOR, WHOLE_SCOPES
 from services.gateway.projects.identifiers import digest_of, new_key, new_key_id, new_project_id, prefix_of, slugs
 
 
@@ -71,7 +71,7 @@ async def create_key(request: Request[Dependencies]) -> schemas.Key:
             name=body.name,
             sha256=digest_of(key),
             prefix=prefix_of(key),
-            scopes=[scope for scope in ALL_SCOPES if body.scopes is None or scope in body.scopes],
+            scopes=[scope for scope in ALL_SCOPES if scope in (body.scopes or WHOLE_SCOPES)],
             role=body.role,
             expires_at=body.expires_at,
         )

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.client import Slipway
+from libs.client import AsyncClient
 from tests.integration.cli.proxy import GatewayProxy, before_gateway
 from tests.support.deployment import Deployment
 from tests.support.models import given_llama, written
@@ -72,23 +72,23 @@ async def proxy(deployment: Deployment) -> AsyncIterator[GatewayProxy]:
 
 
 @pytest.fixture
-async def operator(deployment: Deployment) -> AsyncIterator[Slipway]:
+async def operator(deployment: Deployment) -> AsyncIterator[AsyncClient]:
     """The operator's client, not by way of the proxy."""
-    async with Slipway(deployment.address, deployment.operator_key) as api:
+    async with AsyncClient(deployment.address, deployment.operator_key) as api:
         yield api
 
 
 @pytest.fixture
-async def project(operator: Slipway) -> Project:
+async def project(operator: AsyncClient) -> Project:
     made = await operator.projects.create(f"cli {secrets.token_hex(4)}")
     key = await operator.projects.create_key(made.id)
     return Project(made.id, str(key.key))
 
 
 @pytest.fixture
-async def api(deployment: Deployment, project: Project) -> AsyncIterator[Slipway]:
+async def api(deployment: Deployment, project: Project) -> AsyncIterator[AsyncClient]:
     """A client of the project that looks at what the command has done, not by way of the proxy."""
-    async with Slipway(f"{deployment.address}/{project.id}/v1", project.key) as api:
+    async with AsyncClient(f"{deployment.address}/{project.id}/v1", project.key) as api:
         yield api
 
 
@@ -192,6 +192,6 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-async def registered(api: Slipway, ran: Finished) -> dict[str, str]:
+async def registered(api: AsyncClient, ran: Finished) -> dict[str, str]:
     """The SHA-256 of each file of the model that a command has uploaded, by relative path."""
-    return {file.path: file.sha256 for file in await api.models.files(ran.json["model_id"])}
+    return {file.path: file.sha256 for file in await api.models.files(ran.json["model_id"]).all()}

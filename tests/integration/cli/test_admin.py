@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from libs.blobs import Blobs
-from libs.client import Slipway
+from libs.client import AsyncClient
 from tests.integration.cli.conftest import Command, Project, Start, finished
 from tests.integration.cli.proxy import GatewayProxy, document
 from tests.support.deployment import Deployment
@@ -61,12 +61,12 @@ async def test_a_replay_needs_to_be_told_of_what(slipway: Command, deployment: D
 
 
 async def test_an_upload_is_resumed(
-    start: Start, slipway: Command, api: Slipway, deployment: Deployment, proxy: GatewayProxy, archive: Path
+    start: Start, slipway: Command, api: AsyncClient, deployment: Deployment, proxy: GatewayProxy, archive: Path
 ) -> None:
     with deployment.frozen("extractor"):
         process = await start("upload", archive, "--name", "m")
         await proxy.until(lambda: bool(proxy.sent("complete")))
-        [session] = await api.uploads.find()
+        [session] = await api.uploads.list().all()
         resumed = await slipway("admin", "resume", "upload", session.session_id)
     ran = await finished(process)
 
@@ -75,13 +75,13 @@ async def test_an_upload_is_resumed(
 
 
 async def test_a_parked_model_is_listed_and_resumed(
-    start: Start, slipway: Command, api: Slipway, deployment: Deployment, proxy: GatewayProxy, model: Path
+    start: Start, slipway: Command, api: AsyncClient, deployment: Deployment, proxy: GatewayProxy, model: Path
 ) -> None:
     park = "UPDATE model SET status_reason = $2, parked_since = now() - interval '1 minute' WHERE id = $1"
     with deployment.frozen("validator"):
         process = await start("upload", model, "--name", "tiny")
         await proxy.until(lambda: bool(proxy.answered("200 .*models/")))
-        [waiting] = await api.models.all()
+        [waiting] = await api.models.list().all()
         await asyncio.to_thread(deployment.sql, "gateway", park, waiting.id, "Storage is away.")
         listed = await slipway("admin", "parked")
         parked = await slipway("admin", "parked", "--json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from libs.client import Slipway
+from libs.client import AsyncClient
 from tests.integration.cli.conftest import Command, Project, environment
 from tests.integration.cli.proxy import GatewayProxy
 from tests.support.plain_install import command_without_other_packages
@@ -59,7 +59,7 @@ async def test_the_command_needs_no_package_of_a_server(
     assert "● ready" in out.decode()
 
 
-async def test_uploads_get_and_abort(slipway: Command, api: Slipway) -> None:
+async def test_uploads_get_and_abort(slipway: Command, api: AsyncClient) -> None:
     opened = await api.uploads.open_archive("m", 150_000, "tar")
 
     shown = await slipway("uploads", "get", opened.session_id)
@@ -68,7 +68,7 @@ async def test_uploads_get_and_abort(slipway: Command, api: Slipway) -> None:
     assert "0 of 3" in shown.out
     assert aborted.json["status"] == "aborted"
     assert (await api.uploads.get(opened.session_id)).status == "aborted"
-    assert await api.uploads.find(status="open") == []
+    assert await api.uploads.list(status="open").all() == []
 
 
 async def test_uploads_get_counts_the_files_of_a_directory(slipway: Command, model: Path) -> None:
@@ -81,7 +81,7 @@ async def test_uploads_get_counts_the_files_of_a_directory(slipway: Command, mod
 
 
 async def test_admin_makes_and_revokes_projects_and_keys(
-    slipway: Command, operator: Slipway, proxy: GatewayProxy, project: Project
+    slipway: Command, operator: AsyncClient, proxy: GatewayProxy, project: Project
 ) -> None:
     """A key works until it is revoked; without a project in the base URL, the key names it."""
     name, any_project = f"team {project.id}", proxy.address

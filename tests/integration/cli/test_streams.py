@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from rich.filesize import decimal
 
-from libs.client import Slipway
+from libs.client import AsyncClient
 from services.gateway.uploads.part_sizes import of_stream
 from tests.integration.cli.conftest import Command, Start, digests, finished, registered
 from tests.integration.cli.proxy import Answer, Document, GatewayProxy, refusal
@@ -54,7 +54,7 @@ def hashed(ran_err: str) -> list[str]:
     return [line for line in ran_err.splitlines() if line.startswith(("hashing", "verifying")) and " MB of " in line]
 
 
-async def test_files_arrive_whole_and_unhashed(slipway: Command, api: Slipway, large_files: Path) -> None:
+async def test_files_arrive_whole_and_unhashed(slipway: Command, api: AsyncClient, large_files: Path) -> None:
     ran = await slipway("upload", large_files, "--name", "m", "--json")
 
     assert ran.code == 0, ran.err
@@ -64,7 +64,7 @@ async def test_files_arrive_whole_and_unhashed(slipway: Command, api: Slipway, l
 
 
 async def test_broken_connections_cost_a_question_each(
-    slipway: Command, api: Slipway, proxy: GatewayProxy, in_parts: Path
+    slipway: Command, api: AsyncClient, proxy: GatewayProxy, in_parts: Path
 ) -> None:
     """Three connections break; each is followed by a question, and by what the gateway lacks: a part at most."""
     proxy.cut_after = [PART_BYTES * 3 // 2, PART_BYTES // 4, PART_BYTES * 5 // 4]
@@ -106,10 +106,10 @@ async def interrupted(start: Start, proxy: GatewayProxy, folder: Path) -> str:
 
 
 async def test_an_interrupted_directory_is_resumed_where_the_gateway_is(
-    start: Start, slipway: Command, api: Slipway, proxy: GatewayProxy, in_parts: Path
+    start: Start, slipway: Command, api: AsyncClient, proxy: GatewayProxy, in_parts: Path
 ) -> None:
     said = await interrupted(start, proxy, in_parts)
-    [session] = await api.uploads.find()
+    [session] = await api.uploads.list().all()
     held = await api.uploads.ask_range(session.session_id, LARGE, IN_PARTS_BYTES)
 
     ran = await slipway("upload", in_parts, "--name", "m", "--json")
@@ -123,7 +123,7 @@ async def test_an_interrupted_directory_is_resumed_where_the_gateway_is(
 
 
 async def test_a_file_that_changed_between_two_runs_starts_again(
-    start: Start, slipway: Command, api: Slipway, proxy: GatewayProxy, in_parts: Path
+    start: Start, slipway: Command, api: AsyncClient, proxy: GatewayProxy, in_parts: Path
 ) -> None:
     """What the gateway holds of it is of other bytes, which the digest of the whole shows."""
     await interrupted(start, proxy, in_parts)
@@ -149,7 +149,7 @@ async def test_the_second_upload_hashes_and_sends_nothing(
 
 
 async def test_one_changed_file_is_sent_without_being_hashed(
-    slipway: Command, api: Slipway, proxy: GatewayProxy, large_files: Path
+    slipway: Command, api: AsyncClient, proxy: GatewayProxy, large_files: Path
 ) -> None:
     await slipway("upload", large_files, "--name", "m")
     (large_files / OTHER).write_bytes(random.Random(9).randbytes(OTHER_BYTES))
@@ -163,7 +163,7 @@ async def test_one_changed_file_is_sent_without_being_hashed(
 
 
 async def test_from_another_place_only_what_may_be_known_is_hashed(
-    slipway: Command, api: Slipway, large_files: Path, tmp_path: Path
+    slipway: Command, api: AsyncClient, large_files: Path, tmp_path: Path
 ) -> None:
     """A copy, of which this machine knows nothing: files of known sizes are hashed, and turn out to be there."""
     await slipway("upload", large_files, "--name", "m")
@@ -176,7 +176,7 @@ async def test_from_another_place_only_what_may_be_known_is_hashed(
     assert ran.code == 0, ran.err
     assert ran.json["sent_bytes"] == OTHER_BYTES - 1
     assert [f"{decimal(known)} of {decimal(known)}" in line for line in hashed(ran.err)] == [True]
-    assert [session.status for session in await api.uploads.find()] == ["completed", "aborted", "completed"]
+    assert [session.status for session in await api.uploads.list().all()] == ["completed", "aborted", "completed"]
 
 
 async def test_a_file_just_written_is_not_remembered(slipway: Command, large_files: Path) -> None:
@@ -223,7 +223,7 @@ async def test_an_older_server_is_told_apart(
 
 
 async def test_an_older_server_that_takes_the_file_all_the_same_is_checked_by_its_digest(
-    slipway: Command, api: Slipway, proxy: GatewayProxy, large_files: Path
+    slipway: Command, api: AsyncClient, proxy: GatewayProxy, large_files: Path
 ) -> None:
     proxy.set_headers("PUT", Content_Range=None)
     proxy.change("PUT", lambda stored: {name: value for name, value in stored.items() if name != "crc32"})
@@ -235,14 +235,14 @@ async def test_an_older_server_that_takes_the_file_all_the_same_is_checked_by_it
 
 
 async def test_what_the_server_waits_for_is_printed(
-    slipway: Command, start: Start, api: Slipway, deployment: Deployment, proxy: GatewayProxy, archive: Path
+    slipway: Command, start: Start, api: AsyncClient, deployment: Deployment, proxy: GatewayProxy, archive: Path
 ) -> None:
     """It keeps everything, and goes on by itself."""
     park = "UPDATE upload_stream SET waiting_for = $2, parked_at = now() WHERE upload_id = $1"
     with deployment.frozen("extractor"):
         process = await start("upload", archive, "--name", "m")
         await proxy.until(lambda: bool(proxy.sent("complete")))
-        [session] = await api.uploads.find()
+        [session] = await api.uploads.list().all()
         await asyncio.to_thread(deployment.sql, "gateway", park, session.session_id, "Object storage is full.")
         looked = len(proxy.sent(f"GET .*uploads/{session.session_id}"))
         await proxy.until(lambda: len(proxy.sent(f"GET .*uploads/{session.session_id}")) >= looked + 2)

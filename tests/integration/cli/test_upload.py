@@ -7,7 +7,7 @@ import signal
 import tarfile
 from pathlib import Path
 
-from libs.client import Slipway
+from libs.client import AsyncClient
 from tests.integration.cli.conftest import Command, Project, Start, digests, finished, packed, registered
 from tests.integration.cli.proxy import GatewayProxy, hang_up, refusal
 from tests.support.deployment import CHUNK_BYTES, Deployment
@@ -15,7 +15,7 @@ from tests.support.eventually import eventually
 from tests.support.models import given_llama, written
 
 
-async def test_archive_arrives_whole(slipway: Command, api: Slipway, archive: Path) -> None:
+async def test_archive_arrives_whole(slipway: Command, api: AsyncClient, archive: Path) -> None:
     """Parts sent in parallel are, in the order of their numbers, the file."""
     ran = await slipway("upload", archive, "--name", "m", "--json")
 
@@ -28,7 +28,7 @@ async def test_archive_arrives_whole(slipway: Command, api: Slipway, archive: Pa
     assert (session.total_chunks or 0) > 4
 
 
-async def test_directory_arrives_whole_without_junk(slipway: Command, api: Slipway, model: Path) -> None:
+async def test_directory_arrives_whole_without_junk(slipway: Command, api: AsyncClient, model: Path) -> None:
     """Names keep their spaces and percent signs, and what is no part of a model stays."""
     ran = await slipway("upload", model, "--name", "m", "--json")
 
@@ -51,7 +51,7 @@ async def test_files_that_the_project_has_are_not_sent(slipway: Command, proxy: 
 
 
 async def test_interrupted_archive_is_resumed_by_the_same_command(
-    start: Start, slipway: Command, api: Slipway, proxy: GatewayProxy, archive: Path
+    start: Start, slipway: Command, api: AsyncClient, proxy: GatewayProxy, archive: Path
 ) -> None:
     """Ctrl-C says how to go on; the second run sends only what the first did not."""
     command = ("upload", archive, "--name", "m")
@@ -76,12 +76,12 @@ async def test_interrupted_archive_is_resumed_by_the_same_command(
 
 
 async def test_session_with_other_bytes_is_left_alone(
-    slipway: Command, api: Slipway, proxy: GatewayProxy, archive: Path, tmp_path: Path
+    slipway: Command, api: AsyncClient, proxy: GatewayProxy, archive: Path, tmp_path: Path
 ) -> None:
     """An archive of the same name and size is not continued with parts of another one."""
     proxy.fail("complete", refusal(500, "internal_error", "Broken."))
     await slipway("upload", archive, "--name", "m")
-    [first] = await api.uploads.find()
+    [first] = await api.uploads.list().all()
     other = written(given_llama(seed=1), tmp_path / "other")
     size_bytes = archive.stat().st_size
     packed(other, archive)
@@ -97,7 +97,7 @@ async def test_session_with_other_bytes_is_left_alone(
 
 
 async def test_broken_connections_and_busy_servers_are_outlived(
-    slipway: Command, api: Slipway, proxy: GatewayProxy, archive: Path
+    slipway: Command, api: AsyncClient, proxy: GatewayProxy, archive: Path
 ) -> None:
     proxy.fail("part_number=1$", hang_up)
     proxy.fail("part_number=3$", refusal(503, "unavailable", "Postgres is away.", {"Retry-After": "1"}))
@@ -111,7 +111,9 @@ async def test_broken_connections_and_busy_servers_are_outlived(
     assert await registered(api, ran) == digests(archive.with_name("archived"))
 
 
-async def test_damaged_bytes_are_sent_again(slipway: Command, api: Slipway, proxy: GatewayProxy, archive: Path) -> None:
+async def test_damaged_bytes_are_sent_again(
+    slipway: Command, api: AsyncClient, proxy: GatewayProxy, archive: Path
+) -> None:
     proxy.damage("part_number=1$")
 
     ran = await slipway("upload", archive, "--name", "m", "--json")
@@ -132,7 +134,7 @@ async def test_a_server_that_stored_other_bytes_is_found_out(
     assert "stored other bytes" in ran.err
 
 
-async def test_findings_are_printed_and_the_exit_code_tells(slipway: Command, api: Slipway, model: Path) -> None:
+async def test_findings_are_printed_and_the_exit_code_tells(slipway: Command, api: AsyncClient, model: Path) -> None:
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
 
@@ -147,7 +149,7 @@ async def test_findings_are_printed_and_the_exit_code_tells(slipway: Command, ap
 
 
 async def test_refused_archive_is_one_line_and_one_document(
-    slipway: Command, api: Slipway, proxy: GatewayProxy, tmp_path: Path
+    slipway: Command, api: AsyncClient, proxy: GatewayProxy, tmp_path: Path
 ) -> None:
     """A session that failed while parts arrive answers the next part with its reason."""
     folder = written(given_llama(), tmp_path / "linked")
@@ -199,7 +201,7 @@ async def test_no_wait_returns_at_once(
 
 
 async def test_file_deleted_meanwhile_is_sent_after_all(
-    slipway: Command, api: Slipway, deployment: Deployment, project: Project, proxy: GatewayProxy, model: Path
+    slipway: Command, api: AsyncClient, deployment: Deployment, project: Project, proxy: GatewayProxy, model: Path
 ) -> None:
     """The project had a file when the upload was opened, and no longer when it is completed."""
     await slipway("upload", model, "--name", "m")
@@ -219,6 +221,6 @@ async def test_file_deleted_meanwhile_is_sent_after_all(
     assert await registered(api, ran) == digests(model)
 
 
-async def _status_is(api: Slipway, status: str) -> bool:
-    [session] = await api.uploads.find()
+async def _status_is(api: AsyncClient, status: str) -> bool:
+    [session] = await api.uploads.list().all()
     return session.status == status

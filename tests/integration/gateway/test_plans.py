@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
-from libs.contracts import ModelRegistered, ObjectUnclaimed
+from libs.contracts import ModelRegistered, ModelRestored, ObjectUnclaimed
 from libs.contracts.keys import member_key
 from libs.db import Tx, transaction
 from services.gateway.admin import store as admin
 from services.gateway.deadlines import PAUSES
-from services.gateway.models import registration, transitions
+from services.gateway.models import deletion, registration, transitions
 from services.gateway.models.handlers import drop_unclaimed
+from services.gateway.models.store import deletion as deleted_models
+from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models, validations
 from services.gateway.models.store.models import CreatedRow, ListedModelRow, ModelRow, VersionRow
 from tests.integration.gateway.harness import NOON, Uploads
@@ -25,6 +27,7 @@ from tests.integration.gateway.large import (
 from tests.support.plans import recorded, sequential_scans
 
 KEYS = [large_key(n) for n in range(50)] + [member_key(LARGE_PROJECT, "gone", 0, 1, n) for n in range(50)]
+FAILED = [large_model(n) for n in range(20, 30)]
 LATER = datetime.now(UTC) + timedelta(days=8)
 
 
@@ -36,6 +39,12 @@ async def lose_and_find(tx: Tx) -> None:
 async def answer_lifecycle(tx: Tx) -> None:
     events = await drop_unclaimed(ObjectUnclaimed(project_id=LARGE_PROJECT, keys=KEYS, at=NOON), tx)
     assert len([event for event in events if isinstance(event, ModelRegistered)]) == 50
+
+
+async def content_of(tx: Tx, model_id: str) -> str:
+    """The sha256 of the model's file."""
+    [file] = await model_files.of_model(tx, model_id)
+    return file.sha256
 
 
 async def sweep(tx: Tx) -> None:
@@ -56,7 +65,25 @@ async def look(tx: Tx) -> None:
     assert (await models.get(tx, LARGE_PROJECT, large_model(1), CreatedRow)).id == large_model(1)
 
 
-WORK: list[Callable[[Tx], Awaitable[None]]] = [answer_lifecycle, lose_and_find, sweep, look]
+async def delete_and_erase(tx: Tx) -> None:
+    gone = [large_model(n) for n in range(1, 9)]
+    for model_id in gone:
+        answer, _ = await deletion.delete(tx, LARGE_PROJECT, model_id, by="key", at=NOON, erase_at=LATER)
+        assert answer.restorable_until == LATER
+    assert len(await deleted_models.page(tx, LARGE_PROJECT, limit=100, now=NOON)) == len(gone)
+    assert len(await deleted_models.page(tx, LARGE_PROJECT, after=large_model(5), limit=100, now=NOON)) == 4
+    assert [type(each) for each in await deletion.restore(tx, LARGE_PROJECT, gone[0], at=NOON)] == [ModelRestored]
+    await transitions.replace_files(tx, LARGE_PROJECT, {await content_of(tx, gone[1]): "old"}, upload_id="u", at=NOON)
+    await tx.execute(
+        "UPDATE model SET status = 'error', updated_at = '-infinity', validated_at = now() WHERE id = ANY ($1)", FAILED
+    )
+    erased, events = await deletion.erase(tx, LATER, 20)
+    assert (erased, len(events)) == (len(gone) - 1, len(gone))
+    expired, events = await deletion.expire(tx, NOON, 20, at=NOON)
+    assert (expired, len(events)) == (len(FAILED), len(FAILED) + 1)
+
+
+WORK: list[Callable[[Tx], Awaitable[None]]] = [answer_lifecycle, lose_and_find, sweep, look, delete_and_erase]
 
 
 async def test_nothing_reads_a_large_table_from_end_to_end(uploads: Uploads) -> None:

@@ -171,3 +171,41 @@ async def claimed(tx: Tx, keys: Sequence[str]) -> set[str]:
     """Those of the keys that the registry refers to."""
     rows = await tx.fetch("SELECT key FROM blob WHERE key = ANY ($1)", list(keys))
     return {row["key"] for row in rows}
+
+
+async def hold(tx: Tx, model_ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Lock the contents of these models: no registration can share them until the transaction ends.
+
+    Waits for registrations that `claim` them. Returns (project id, sha256) of each.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT project_id, sha256 FROM blob
+         WHERE (project_id, sha256) IN (SELECT project_id, sha256 FROM model_file WHERE model_id = ANY ($1))
+         ORDER BY project_id, sha256 FOR UPDATE
+        """,
+        model_ids,
+    )
+    return [(row["project_id"], row["sha256"]) for row in rows]
+
+
+async def release(tx: Tx, held: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """Delete those of the contents that no model has any more. Returns the keys of their objects, by project.
+
+    The caller has taken `hold` in a statement before, so that this one sees the files of whoever had claimed them.
+    """
+    rows = await tx.fetch(
+        """
+        DELETE FROM blob b
+         USING unnest($1::text[], $2::text[]) AS held (project_id, sha256)
+         WHERE b.project_id = held.project_id AND b.sha256 = held.sha256
+           AND NOT EXISTS (SELECT FROM model_file f WHERE f.project_id = b.project_id AND f.sha256 = b.sha256)
+        RETURNING b.project_id, b.key
+        """,
+        [project_id for project_id, _ in held],
+        [sha256 for _, sha256 in held],
+    )
+    keys: dict[str, list[str]] = {}
+    for row in rows:
+        keys.setdefault(row["project_id"], []).append(row["key"])
+    return keys

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -11,10 +12,12 @@ from libs.contracts import MemoryNeed, ModelProperties, Report, new_id
 from libs.db import Tx, columns
 from libs.errors import Conflict, ModelNotFound
 from libs.states import Transition, sql_in
-from services.gateway.models.states import CREATE, DISCARD, FAIL, PROCESS, REOPEN, USABLE, ModelStatus
+from services.gateway.models.states import CREATE, DELETING, DISCARD, FAIL, PROCESS, REOPEN, USABLE, ModelStatus
 from services.gateway.models.versions import next_version
 
 R = TypeVar("R", bound=msgspec.Struct)
+
+NOT_DELETED: Final = f"status <> {DELETING!r}"  # as the predicates of the indexes say it
 
 
 class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,13 +87,14 @@ class CreatedRow(msgspec.Struct, frozen=True, kw_only=True):
 async def create(tx: Tx, project_id: str, name: str, version: str | None) -> tuple[str, str]:
     """Insert a new version of `name`, in CREATE's target; the first of its name is the latest at once.
 
-    Two uploads of one name take turns, so that each gets a version of its own.
+    Two uploads of one name take turns, so that each gets a version of its own. A deleted version may be given again,
+    but is not chosen: it may be restored.
     Returns: (model id, version). Raises: Conflict if the version exists.
     """
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{project_id}/{name}")
-    existing = await tx.fetch("SELECT version FROM model WHERE project_id = $1 AND name = $2", project_id, name)
-    taken = {row["version"] for row in existing}
-    chosen = version or next_version(taken)
+    existing = await tx.fetch("SELECT version, status FROM model WHERE project_id = $1 AND name = $2", project_id, name)
+    taken = {row["version"] for row in existing if row["status"] != DELETING}
+    chosen = version or next_version(row["version"] for row in existing)
     if chosen in taken:
         raise Conflict(
             f"Version {chosen} of model {name!r} exists; give another 'version', or none for the next.",
@@ -118,26 +122,30 @@ async def lock_name(tx: Tx, model_id: str) -> None:
     )
 
 
-async def discard(tx: Tx, model_id: str) -> None:
-    """DISCARD: delete a model whose upload was aborted; the newest remaining version becomes the latest."""
+async def lock_names(tx: Tx, model_ids: Sequence[str]) -> None:
+    """`lock_name` for many models, in one order."""
+    await tx.execute(
+        """
+        SELECT pg_advisory_xact_lock(name)
+          FROM (SELECT DISTINCT hashtextextended(project_id || '/' || name, 0) AS name FROM model
+                 WHERE id = ANY ($1) ORDER BY 1) AS names
+        """,
+        model_ids,
+    )
+
+
+async def discard(tx: Tx, model_id: str) -> bool:
+    """DISCARD: delete a model whose upload was aborted; the newest remaining version becomes the latest.
+
+    False if it is in none of the sources.
+    """
     await lock_name(tx, model_id)
     row = await tx.fetchrow(
-        f"""
-        DELETE FROM model WHERE id = $1 AND status {sql_in(DISCARD.sources)}
-        RETURNING project_id, name, is_latest
-        """,
-        model_id,
+        f"DELETE FROM model WHERE id = $1 AND status {sql_in(DISCARD.sources)} RETURNING project_id, name", model_id
     )
-    if row is not None and row["is_latest"]:
-        await tx.execute(
-            f"""
-            UPDATE model SET is_latest = true
-             WHERE id = (SELECT id FROM model WHERE project_id = $1 AND name = $2
-                          ORDER BY (status {sql_in(USABLE)}) DESC, serial DESC LIMIT 1)
-            """,
-            row["project_id"],
-            row["name"],
-        )
+    if row is not None:
+        await ensure_latest(tx, row["project_id"], row["name"])
+    return row is not None
 
 
 async def process(tx: Tx, model_id: str) -> None:
@@ -193,11 +201,49 @@ async def become_latest(tx: Tx, model: VersionRow) -> None:
     await tx.execute("UPDATE model SET is_latest = true WHERE id = $1", model.id)
 
 
+async def ensure_latest(tx: Tx, project_id: str, name: str) -> None:
+    """Where no version of a name is the latest, the newest usable one becomes it, or else the newest.
+
+    The caller has taken `lock_name`.
+    """
+    await tx.execute(
+        f"""
+        UPDATE model SET is_latest = true
+         WHERE id = (SELECT id FROM model WHERE project_id = $1 AND name = $2 AND {NOT_DELETED}
+                      ORDER BY (status {sql_in(USABLE)}) DESC, serial DESC LIMIT 1)
+           AND NOT EXISTS (SELECT FROM model WHERE project_id = $1 AND name = $2 AND is_latest)
+        """,
+        project_id,
+        name,
+    )
+
+
+async def pass_latest_on(tx: Tx, model: VersionRow) -> None:
+    """Move `is_latest` from a version that cannot be used to the newest one of its name that can, if there is one.
+
+    The caller has taken `lock_name`.
+    """
+    passed = await tx.fetchval(
+        f"""
+        UPDATE model SET is_latest = false
+         WHERE id = $1 AND is_latest
+           AND EXISTS (SELECT FROM model WHERE project_id = $2 AND name = $3 AND status {sql_in(USABLE)})
+        RETURNING id
+        """,
+        model.id,
+        model.project_id,
+        model.name,
+    )
+    if passed is not None:
+        await ensure_latest(tx, model.project_id, model.name)
+
+
 async def get(tx: Tx, project_id: str, id_or_name: str, row: type[R]) -> R:
     """A model by id, or the latest version of a name: the columns of `row`. Raises: ModelNotFound."""
     found = await tx.fetchrow(
         f"""
-        SELECT {columns(row)} FROM model WHERE project_id = $1 AND (id = $2 OR (name = $2 AND is_latest))
+        SELECT {columns(row)} FROM model
+         WHERE project_id = $1 AND (id = $2 OR (name = $2 AND is_latest)) AND {NOT_DELETED}
          ORDER BY (id = $2) DESC LIMIT 1
         """,
         project_id,
@@ -206,6 +252,13 @@ async def get(tx: Tx, project_id: str, id_or_name: str, row: type[R]) -> R:
     if found is None:
         raise ModelNotFound()
     return msgspec.convert(dict(found), row)
+
+
+async def exists(tx: Tx, project_id: str, model_id: str) -> bool:
+    """Whether the project has this model, deleted or not."""
+    return bool(
+        await tx.fetchval("SELECT EXISTS (SELECT FROM model WHERE id = $1 AND project_id = $2)", model_id, project_id)
+    )
 
 
 async def status_of(tx: Tx, model_id: str) -> str | None:
@@ -228,7 +281,7 @@ async def page(
     rows = await tx.fetch(
         f"""
         SELECT {columns(row)} FROM model
-         WHERE project_id = $1
+         WHERE project_id = $1 AND {NOT_DELETED}
            AND ($2::text IS NULL OR name = $2)
            AND ($3::text IS NULL OR status = $3)
            AND ($4::text IS NULL OR serial < (SELECT serial FROM model WHERE id = $4 AND project_id = $1))

@@ -57,6 +57,21 @@ async def register(
     )
 
 
+async def ask_anew(tx: Tx, model_id: str, *, validation_id: str, at: datetime) -> None:
+    """The verdict that a model waits for is now that on `validation_id`, which the caller asks for at `at`."""
+    await tx.execute(
+        f"""
+        UPDATE model
+           SET validation_id = $2, validating_since = $3, deadline_at = $3, asked = 1, parked_since = NULL,
+               status_reason = NULL, updated_at = now()
+         WHERE id = $1 AND status = {VALIDATING!r}
+        """,
+        model_id,
+        validation_id,
+        at,
+    )
+
+
 async def settle(
     tx: Tx, model_id: str, validation_id: str, report: Report, *, reason: str | None, at: datetime
 ) -> VersionRow | None:

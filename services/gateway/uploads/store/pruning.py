@@ -1,6 +1,7 @@
 """Statements that remove the rows of uploads that ended long ago.
 
-As long as its model is there, the upload stays, and of an archive its stream: what `complete` answered is answered again.
+As long as its model is there, the upload stays, and of an archive its stream: what `complete` answered is answered
+again.
 """
 
 from __future__ import annotations

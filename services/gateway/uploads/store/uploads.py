@@ -196,6 +196,14 @@ async def that_brought_models(tx: Tx, model_ids: Sequence[str]) -> dict[str, str
     return {row["model_id"]: row["id"] for row in rows}
 
 
+async def live_of_model(tx: Tx, model_id: str) -> str | None:
+    """The id of the upload of this model, if that has not ended."""
+    upload_id: str | None = await tx.fetchval(
+        f"SELECT id FROM upload WHERE model_id = $1 AND status {sql_in(LIVE)} LIMIT 1", model_id
+    )
+    return upload_id
+
+
 async def live_among(tx: Tx, upload_ids: list[str]) -> set[str]:
     """Which of these uploads have not ended: objects may still be stored for them."""
     rows = await tx.fetch(f"SELECT id FROM upload WHERE id = ANY ($1) AND status {sql_in(LIVE)}", upload_ids)

@@ -18,14 +18,14 @@ from libs.contracts import (
     ObjectMissing,
     StoredFile,
 )
-from libs.db import connection, transaction
+from libs.db import transaction
 from services.gateway.models import registration, transitions
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store.files import Claimed
 from services.gateway.models.sweepers import ask_verdicts_again
 from tests.integration.gateway.harness import FILES, NOON, PROJECT, STALE_AFTER, Uploads
+from tests.integration.gateway.models.locks import someone_waits_for_a_lock
 from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, report
-from tests.support.eventually import eventually
 
 LATER = NOON + timedelta(hours=1)
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -225,20 +225,3 @@ async def test_a_registration_that_finds_the_object_being_lost_brings_its_own(up
         claiming = asyncio.create_task(claim())
         await someone_waits_for_a_lock(uploads)
     assert await claiming == Claimed(keys={file.sha256: "new"}, replaced={file.sha256: lost})
-
-
-async def someone_waits_for_a_lock(uploads: Uploads) -> None:
-    """Return once a statement of this test's schema waits for another's transaction."""
-
-    async def waits() -> bool:
-        async with connection(uploads.pool) as tx:
-            return bool(
-                await tx.fetchval(
-                    """
-                    SELECT EXISTS (SELECT FROM pg_stat_activity
-                                    WHERE application_name = current_schema() AND wait_event_type = 'Lock')
-                    """
-                )
-            )
-
-    await eventually(waits)

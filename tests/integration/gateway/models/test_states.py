@@ -12,8 +12,8 @@ import pytest
 from libs.db import Pool, Tx, transaction
 from libs.states import Transition
 from services.gateway.models import states
-from services.gateway.models.states import CREATE, FIND_FILES, STATES, ModelStatus
-from services.gateway.models.store import missing, models, validations
+from services.gateway.models.states import CREATE, FIND_FILES, RESTORE, STATES, ModelStatus
+from services.gateway.models.store import deletion, missing, models, validations
 from tests.integration.gateway.models.verdicts import report
 from tests.support.fixtures import PoolFor
 
@@ -22,6 +22,13 @@ NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 NEXT_YEAR = NOW + timedelta(days=365)
 
 Statement = Callable[[Tx], Awaitable[Any]]
+
+
+async def expire(tx: Tx) -> None:
+    """EXPIRE, of a model that has its verdict."""
+    await tx.execute("UPDATE model SET validated_at = $1", NOW)
+    await deletion.expire(tx, [MODEL], NEXT_YEAR)
+
 
 STATEMENTS: dict[str, Statement] = {
     "process": lambda tx: models.process(tx, MODEL),
@@ -36,6 +43,9 @@ STATEMENTS: dict[str, Statement] = {
     "give_up": lambda tx: validations.give_up(tx, NEXT_YEAR, 0, "given up: %s", "silence", 10),
     "resume": lambda tx: validations.resume(tx, MODEL, NOW),
     "lose_files": lambda tx: missing.lose_files(tx, MODEL, "files are lost"),
+    "delete": lambda tx: deletion.delete(tx, MODEL, by="key", at=NOW, erase_at=NEXT_YEAR),
+    "erase": lambda tx: deletion.erase(tx, [MODEL], NEXT_YEAR),
+    "expire": expire,
     "replace_files": lambda tx: missing.replace_files(tx, MODEL, validation_id=VALIDATION, at=NOW),
 }
 
@@ -48,14 +58,16 @@ async def pool(pool_for: PoolFor) -> Pool:
     return pool
 
 
-async def given_model(tx: Tx, state: ModelStatus, before_missing: ModelStatus | None = None) -> None:
+async def given_model(
+    tx: Tx, state: ModelStatus, before_missing: ModelStatus | None = None, before_deleting: ModelStatus | None = None
+) -> None:
     """The one model, in this state."""
     await tx.execute("DELETE FROM model")
     await tx.execute(
         """
         INSERT INTO model (id, project_id, name, version, status, status_reason, validation_id, deadline_at,
-                           status_before_missing, reason_before_missing)
-        VALUES ($1, $2, 'tiny', '1.0.0', $3, 'a reason', $4, $5, $6, 'a reason')
+                           status_before_missing, reason_before_missing, status_before_deleting, erase_at)
+        VALUES ($1, $2, 'tiny', '1.0.0', $3, 'a reason', $4, $5, $6, 'a reason', $7, $5::timestamptz + '1 hour')
         """,
         MODEL,
         PROJECT,
@@ -63,6 +75,7 @@ async def given_model(tx: Tx, state: ModelStatus, before_missing: ModelStatus | 
         VALIDATION,
         NOW,
         before_missing,
+        before_deleting,
     )
 
 
@@ -93,8 +106,27 @@ async def test_a_model_whose_files_are_found_is_what_it_was(pool: Pool, transiti
     assert after == {state: transition.target if state in transition.sources else state for state in STATES}
 
 
+@pytest.mark.parametrize("transition", RESTORE, ids=lambda each: str(each.target))
+async def test_a_restored_model_is_what_it_was(pool: Pool, transition: Transition[ModelStatus]) -> None:
+    after = {}
+    for state in STATES:
+        async with transaction(pool) as tx:
+            await given_model(tx, state, before_deleting=transition.target)
+            await deletion.restore(tx, MODEL, NOW)
+            after[state] = await state_of(tx)
+    assert after == {state: transition.target if state in transition.sources else state for state in STATES}
+
+
+async def test_a_deleted_model_that_was_active_is_ready_when_it_is_restored(pool: Pool) -> None:
+    async with transaction(pool) as tx:
+        await given_model(tx, "active")
+        await deletion.delete(tx, MODEL, by="key", at=NOW, erase_at=NEXT_YEAR)
+        await deletion.restore(tx, MODEL, NOW)
+        assert await state_of(tx) == "ready"
+
+
 def test_every_transition_of_an_existing_model_has_its_statement_here() -> None:
-    assert {*STATEMENTS, "create", "find_files"} == {each.name for each in states.TRANSITIONS}
+    assert {*STATEMENTS, "create", "find_files", "restore"} == {each.name for each in states.TRANSITIONS}
 
 
 async def test_the_check_constraint_knows_the_states_of_the_table(pool: Pool) -> None:

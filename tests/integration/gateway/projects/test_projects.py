@@ -117,6 +117,8 @@ async def test_a_key_is_a_members_with_every_scope_unless_asked_otherwise(operat
     project = await operator.given_project()
     everything = await operator.given_key(project)
     assert (everything["scopes"], everything["role"]) == (["models", "files", "batches", "inference"], "member")
+    half = await operator.given_key(project, scopes=["models:write", "models:read"])
+    assert half["scopes"] == ["models:read", "models:write"]
     narrow = await operator.given_key(project, scopes=["files", "models", "files"], role="admin")
     assert (narrow["scopes"], narrow["role"]) == (["models", "files"], "admin")
     status, who = await operator.request("GET", "/v1/whoami", narrow["key"])

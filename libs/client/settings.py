@@ -1,4 +1,4 @@
-"""Where Slipway is and with which key: flags before environment before the credentials file."""
+"""Where Slipway is and with which key: what is given before the environment, and that before the credentials file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from libs.errors import Invalid
+from libs.client.errors import LocalProblem
 
 DEFAULT_FILE = Path(".slipway") / "credentials.json"  # as `slipway up` writes it
 
@@ -18,12 +18,12 @@ _WHERE = {
 }
 
 
-class SettingMissing(Invalid):
-    """A setting was not given by flag, environment or file."""
+class SettingMissing(LocalProblem):
+    """A setting was not given by argument, environment or file."""
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the credentials file holds, completed or replaced by environment and flags."""
+    """What the credentials file holds, completed or replaced by environment and arguments."""
 
     base_url: str | None = None
     project_id: str | None = None
@@ -45,19 +45,19 @@ class Settings(msgspec.Struct, frozen=True):
         )
 
 
-def find_settings(flags: Mapping[str, str], environ: Mapping[str, str], folder: Path) -> Settings:
-    """Gather the settings; `flags` has the keys of Settings and `credentials`, `folder` is the current directory.
+def find_settings(given: Mapping[str, str], environ: Mapping[str, str], folder: Path) -> Settings:
+    """Gather the settings; `given` has the keys of Settings and `credentials`, `folder` is the current directory.
 
-    Raises: Invalid if a credentials file was named and is not there, or any is not readable.
+    Raises: LocalProblem if a credentials file was named and is not there, or any is not readable.
     """
-    named = flags.get("credentials") or environ.get("SLIPWAY_CREDENTIALS")
+    named = given.get("credentials") or environ.get("SLIPWAY_CREDENTIALS")
     found = _read(folder / named) if named else _read_default(folder / DEFAULT_FILE)
-    given: dict[str, str] = {}
+    replaced: dict[str, str] = {}
     for name, (_, variable, _) in _WHERE.items():
-        value = flags.get(name) or environ.get(variable)
+        value = given.get(name) or environ.get(variable)
         if value:
-            given[name] = value
-    return msgspec.structs.replace(found, **given)
+            replaced[name] = value
+    return msgspec.structs.replace(found, **replaced)
 
 
 def _read_default(path: Path) -> Settings:
@@ -69,6 +69,6 @@ def _read(path: Path) -> Settings:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Settings)
     except OSError as error:
-        raise Invalid(f"Cannot read the credentials file {path}: {error.strerror}.") from error
+        raise LocalProblem(f"Cannot read the credentials file {path}: {error.strerror}.") from error
     except msgspec.DecodeError as error:
-        raise Invalid(f"The credentials file {path} is not what `slipway up` writes: {error}.") from error
+        raise LocalProblem(f"The credentials file {path} is not what `slipway up` writes: {error}.") from error

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from libs.cli.settings import DEFAULT_FILE, SettingMissing, Settings, find_settings
-from libs.errors import Invalid
+from libs.client.errors import LocalProblem
+from libs.client.settings import DEFAULT_FILE, SettingMissing, Settings, find_settings
 
 FROM_FILE = '{"base_url": "http://file/v1", "project_id": "proj_F", "api_key": "file", "operator_key": "file"}'
 
@@ -51,7 +51,7 @@ def test_named_credentials_have_to_be_readable(tmp_path: Path, content: str | No
     if content is not None:
         (tmp_path / "c.json").write_text(content)
 
-    with pytest.raises(Invalid, match=words):
+    with pytest.raises(LocalProblem, match=words):
         find_settings({"credentials": "c.json"}, {}, tmp_path)
 
 
