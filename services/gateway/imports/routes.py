@@ -15,6 +15,7 @@ from libs.web import Request, Response, Route
 from services.gateway.dependencies import Dependencies
 from services.gateway.imports import schemas, transitions
 from services.gateway.imports.listing import Listing, list_source
+from services.gateway.limits.quotas import demand
 from services.gateway.projects.access import MODELS
 from services.gateway.secrets import store as secrets
 from services.gateway.uploads import responses
@@ -27,14 +28,15 @@ async def open_import(request: Request[Dependencies]) -> Response:
 
     The source is listed before anything is recorded, and nothing is copied that lacks what a model needs.
     Emits: UploadOpened for each file, UploadCompleted.
-    Raises: Invalid; PathRejected; FilesMissing; Conflict if the version exists.
+    Raises: Invalid; PathRejected; FilesMissing; QuotaExceeded; Conflict if the version exists.
     """
     body: schemas.CreateImport = request.body
     begun = await answered_before(request, schemas.ImportBegun)
     if begun is None:
         location = parse(body.source, body.endpoint, body.region)
         listing = await _listed(request, location)
-        require_fit(listing.size_bytes, request.dependencies.config.max_model_bytes, param="source")
+        wanted = demand(request.principal, listing.size_bytes)
+        require_fit(wanted, request.dependencies.config.max_model_bytes, param="source")
 
         async def open_upload(tx: Tx) -> schemas.ImportBegun:
             now = datetime.now(UTC)
@@ -43,7 +45,9 @@ async def open_import(request: Request[Dependencies]) -> Response:
             ):
                 raise _no_secret(body.secret)
             chunk_size = request.dependencies.config.chunk_size_bytes
-            upload = await begin(request, tx, body.model_name, body.version, kind="import", chunk_size=chunk_size)
+            upload = await begin(
+                request, tx, body.model_name, body.version, wanted, kind="import", chunk_size=chunk_size
+            )
             await emit(tx, await transitions.begin(tx, upload, listing, source=body.source, secret=body.secret, at=now))
             return _begun(upload, body.source, listing)
 

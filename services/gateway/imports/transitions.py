@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from libs.contracts import Event, Part, PartStream, UploadOpened
+from libs.contracts import Event
 from libs.db import Tx
 from services.gateway.imports.listing import Listing
 from services.gateway.uploads import transitions as upload_transitions
@@ -31,7 +31,7 @@ async def begin(
         due_at=at,
     )
     completed = await upload_transitions.complete(tx, upload, at=at)
-    return [*[_asked(stream, at) for stream in await sources.unfinished(tx, [upload.id])], *completed]
+    return [*upload_transitions.fetch(await sources.unfinished(tx, [upload.id]), at=at), *completed]
 
 
 async def renew(tx: Tx, project_id: str, secret: str, *, at: datetime) -> list[Event]:
@@ -40,8 +40,4 @@ async def renew(tx: Tx, project_id: str, secret: str, *, at: datetime) -> list[E
     Emits: UploadOpened for each file that is not copied.
     """
     upload_ids = await sources.live_of_secret(tx, project_id, secret)
-    return [_asked(stream, at) for stream in await sources.unfinished(tx, upload_ids)]
-
-
-def _asked(stream: PartStream, at: datetime) -> UploadOpened:
-    return UploadOpened(stream=stream, parts=[Part(number=0, attempt="", size_bytes=stream.size_bytes)], at=at)
+    return upload_transitions.fetch(await sources.unfinished(tx, upload_ids), at=at)

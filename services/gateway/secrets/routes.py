@@ -67,7 +67,7 @@ async def delete_secret(request: Request[Dependencies]) -> schemas.SecretDeleted
     Emits: UploadOpened, for the files of those imports.
     Raises: NotFound.
     """
-    project_id, name = request.principal.project_id, request.params["name"]
+    project_id, name = request.principal.project_id, request.params["secret_name"]
     async with transaction(request.dependencies.pool) as tx:
         if not await store.delete(tx, project_id, name):
             raise NotFound(f"There is no secret '{name}' in this project.")
@@ -129,7 +129,7 @@ ROUTES = [
     Route("GET", "secrets", list_secrets, summary="List secrets", access=MODELS, returns=schemas.SecretList),
     Route(
         "DELETE",
-        "secrets/{name}",
+        "secrets/{secret_name}",
         delete_secret,
         summary="Delete a secret",
         access=MODELS,

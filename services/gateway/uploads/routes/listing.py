@@ -27,7 +27,7 @@ async def list_uploads(request: Request[Dependencies]) -> schemas.SessionList:
         shown = page[: query.limit]
         sequences = await streams.of_uploads(tx, [upload.id for upload in shown])
         counts = await files.counts(tx, [upload.id for upload in shown])
-        origins = await sources.of_uploads(tx, [upload.id for upload in shown])
+        origins = await sources.of_uploads(tx, [upload.id for upload in shown if upload.kind == "import"])
     data = [
         responses.show_upload(
             request,
@@ -59,5 +59,5 @@ async def get_upload(request: Request[Dependencies]) -> schemas.Session:
         manifest = await files.of_upload(tx, upload.id)
         described = responses.file_states(request, upload, manifest, sent)
         counts = await files.counts(tx, [upload.id])
-        origins = await sources.of_uploads(tx, [upload.id])
+        origins = await sources.of_uploads(tx, [upload.id] if upload.kind == "import" else [])
         return respond(counts=counts.get(upload.id, (0, 0)), files=described, source=origins.get(upload.id))

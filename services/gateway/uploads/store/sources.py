@@ -44,6 +44,8 @@ async def insert(tx: Tx, upload: Upload, location: Location, *, source: str, sec
 
 async def of_uploads(tx: Tx, upload_ids: Sequence[str]) -> dict[str, str]:
     """The source of each of these uploads that has one, as its client wrote it."""
+    if not upload_ids:
+        return {}
     rows = await tx.fetch("SELECT upload_id, source FROM upload_source WHERE upload_id = ANY ($1)", upload_ids)
     return {row["upload_id"]: row["source"] for row in rows}
 

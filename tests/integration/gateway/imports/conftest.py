@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from libs.sealing import new_key
 from services.gateway.dependencies import Dependencies
 from tests.integration.gateway.harness import FILES, Uploads
 from tests.integration.gateway.serving import any_key, serving
@@ -27,9 +26,9 @@ async def source(stack: Stack, namespace: str) -> AsyncIterator[Source]:
 
 @pytest.fixture
 async def gateway(uploads: Uploads, source: Source) -> AsyncIterator[Uploads]:
-    """A gateway that keeps secrets, and may read the source's server."""
+    """A gateway that may read the source's server."""
     shared = uploads.dependencies
-    config = msgspec.structs.replace(shared.config, secrets_key=new_key(), import_endpoints=source.endpoint)
+    config = msgspec.structs.replace(shared.config, import_endpoints=source.endpoint)
     dependencies = Dependencies(shared.pool, shared.signals, shared.blobs, shared.bus, config)
     async with serving(dependencies, token="any", authenticate=any_key) as client:
         yield Uploads(client, dependencies)

@@ -19,43 +19,43 @@ S3 = {"name": "at-s3", "type": "s3", "access_key_id": "AKIA", "secret_access_key
 AZURE = {"name": "at-azure", "type": "azure", "account_key": "QS1WQUxVRQ=="}
 
 
-async def test_a_secret_is_listed_without_its_value(gateway: Uploads) -> None:
+async def test_a_secret_is_listed_without_its_value(uploads: Uploads) -> None:
     for body in (S3, AZURE):
-        shown = await gateway.call("POST", "secrets", 201, json=body)
+        shown = await uploads.call("POST", "secrets", 201, json=body)
         assert shown.keys() == {"name", "type", "created_at", "last_used_at", "object"}
-    listed = await gateway.call("GET", "secrets")
+    listed = await uploads.call("GET", "secrets")
     assert [(each["name"], each["type"], each["last_used_at"]) for each in listed["data"]] == [
         ("at-azure", "azure", None),
         ("at-s3", "s3", None),
     ]
 
 
-async def test_the_database_has_it_encrypted_for_its_project_and_name(gateway: Uploads) -> None:
-    await gateway.call("POST", "secrets", 201, json=S3)
-    row = await gateway.pool.fetchrow("SELECT * FROM secret")
+async def test_the_database_has_it_encrypted_for_its_project_and_name(uploads: Uploads) -> None:
+    await uploads.call("POST", "secrets", 201, json=S3)
+    row = await uploads.pool.fetchrow("SELECT * FROM secret")
     assert VALUE not in str(row)
-    keys = Keys.parse(gateway.dependencies.config.secrets_key)
+    keys = Keys.parse(uploads.dependencies.config.secrets_key)
     assert VALUE.encode() in keys.unseal(row["sealed"], about=f"secret/{PROJECT}/at-s3")
     for other in (f"secret/{PROJECT}/other", "secret/proj_OTHER/at-s3"):
         with pytest.raises(CannotUnseal):
             keys.unseal(row["sealed"], about=other)
 
 
-async def test_the_same_name_again_replaces_it(gateway: Uploads) -> None:
-    await gateway.call("POST", "secrets", 201, json=S3)
-    before = await gateway.pool.fetchval("SELECT sealed FROM secret")
-    await gateway.call("POST", "secrets", 200, json=AZURE | {"name": "at-s3"})
-    assert await gateway.pool.fetchval("SELECT sealed FROM secret") != before
-    [only] = (await gateway.call("GET", "secrets"))["data"]
+async def test_the_same_name_again_replaces_it(uploads: Uploads) -> None:
+    await uploads.call("POST", "secrets", 201, json=S3)
+    before = await uploads.pool.fetchval("SELECT sealed FROM secret")
+    await uploads.call("POST", "secrets", 200, json=AZURE | {"name": "at-s3"})
+    assert await uploads.pool.fetchval("SELECT sealed FROM secret") != before
+    [only] = (await uploads.call("GET", "secrets"))["data"]
     assert only["type"] == "azure"
 
 
-async def test_a_deleted_secret_is_gone(gateway: Uploads) -> None:
-    await gateway.call("POST", "secrets", 201, json=S3)
-    deleted = await gateway.call("DELETE", "secrets/at-s3")
+async def test_a_deleted_secret_is_gone(uploads: Uploads) -> None:
+    await uploads.call("POST", "secrets", 201, json=S3)
+    deleted = await uploads.call("DELETE", "secrets/at-s3")
     assert (deleted["name"], deleted["deleted"]) == ("at-s3", True)
-    assert (await gateway.call("GET", "secrets"))["data"] == []
-    await gateway.call("DELETE", "secrets/at-s3", 404)
+    assert (await uploads.call("GET", "secrets"))["data"] == []
+    await uploads.call("DELETE", "secrets/at-s3", 404)
 
 
 @pytest.mark.parametrize(
@@ -74,30 +74,34 @@ async def test_a_deleted_secret_is_gone(gateway: Uploads) -> None:
     ],
 )
 async def test_what_cannot_be_a_secret_is_refused_without_showing_it(
-    gateway: Uploads, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+    uploads: Uploads, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    answer = await gateway.call("POST", "secrets", 400, json=S3 | changes)
+    answer = await uploads.call("POST", "secrets", 400, json=S3 | changes)
     assert VALUE not in str(answer)
     assert VALUE not in caplog.text
-    assert (await gateway.call("GET", "secrets"))["data"] == []
+    assert (await uploads.call("GET", "secrets"))["data"] == []
 
 
 async def test_without_a_key_the_operator_is_told_which_setting(uploads: Uploads) -> None:
-    answer = await uploads.call("POST", "secrets", 403, json=S3)
+    shared = uploads.dependencies
+    config = msgspec.structs.replace(shared.config, secrets_key=None)
+    dependencies = Dependencies(shared.pool, shared.signals, shared.blobs, shared.bus, config)
+    async with serving(dependencies, token="any", authenticate=any_key) as client:
+        answer = await Uploads(client, dependencies).call("POST", "secrets", 403, json=S3)
     assert answer["error"]["code"] == "feature_not_enabled"
     assert "SLIPWAY_SECRETS_KEY" in answer["error"]["message"]
 
 
-async def test_another_key_before_the_old_one_reads_both(gateway: Uploads) -> None:
-    await gateway.call("POST", "secrets", 201, json=S3)
-    shared = gateway.dependencies
+async def test_another_key_before_the_old_one_reads_both(uploads: Uploads) -> None:
+    await uploads.call("POST", "secrets", 201, json=S3)
+    shared = uploads.dependencies
     rotated = f"{new_key()},{shared.config.secrets_key}"
     config = msgspec.structs.replace(shared.config, secrets_key=rotated)
     dependencies = Dependencies(shared.pool, shared.signals, shared.blobs, shared.bus, config)
     async with serving(dependencies, token="any", authenticate=any_key) as client:
         await Uploads(client, dependencies).call("POST", "secrets", 201, json=S3 | {"name": "newer"})
-    rows = await gateway.pool.fetch("SELECT name, sealed FROM secret")
+    rows = await uploads.pool.fetch("SELECT name, sealed FROM secret")
     both, old = Keys.parse(rotated), Keys.parse(shared.config.secrets_key)
     for row in rows:
         assert VALUE.encode() in both.unseal(row["sealed"], about=f"secret/{PROJECT}/{row['name']}")
