@@ -70,7 +70,7 @@ async def delete_secret(request: Request[Dependencies]) -> schemas.SecretDeleted
     project_id, name = request.principal.project_id, request.params["secret_name"]
     async with transaction(request.dependencies.pool) as tx:
         if not await store.delete(tx, project_id, name):
-            raise NotFound(f"There is no secret '{name}' in this project.")
+            raise NotFound("There is no such secret in this project.")
         await emit(tx, await imports.renew(tx, project_id, name, at=datetime.now(UTC)))
     return schemas.SecretDeleted(name=name)
 

@@ -40,7 +40,7 @@ NOBODYS = "00000000-1111-4000-8111-000000000000"  # an id that nothing has
 # What a route with this body may be sent: valid, so that nothing but the key decides.
 BODIES: Mapping[str, dict[str, Any]] = {
     "CreateArchive": {"model_name": "theirs", "archive_size": 10, "archive_format": "tar"},
-    "CreateImport": {"model_name": "theirs", "source": "s3://models/theirs", "secret": "secret-secret"},
+    "CreateImport": {"model_name": "theirs", "source": "s3://models/theirs", "secret": "theirs"},
     "CreateSecret": {"name": "their-secret", "type": "s3", "access_key_id": "id", "secret_access_key": "key"},
     "CreateDirectory": {"model_name": "theirs", "files": [{"relative_path": "config.json", "size": 2}]},
 }
@@ -224,7 +224,7 @@ async def test_a_key_of_another_project_finds_nothing(owned: Owned) -> None:
 
 
 async def test_lists_of_another_project_name_nothing_of_this_one(owned: Owned) -> None:
-    names = {name for values in owned.params.values() for name in values} - {"config.json"} | {PROJECT, "secret"}
+    names = {name for values in owned.params.values() for name in values} - {"config.json"} | {PROJECT, "secret-"}
     wrong = []
     for route in of_projects():
         if named(route) or route.stream:
