@@ -20,6 +20,7 @@ from libs.client import (
     Client,
     ClientError,
     ConflictError,
+    DeletedModel,
     Finding,
     Items,
     LocalProblem,
@@ -36,6 +37,7 @@ from libs.client import (
     RejectedError,
     ServerError,
     Session,
+    Sharing,
     Unreachable,
 )
 
@@ -48,6 +50,7 @@ __all__ = [
     "Client",
     "ClientError",
     "ConflictError",
+    "DeletedModel",
     "Finding",
     "Items",
     "LocalProblem",
@@ -64,5 +67,6 @@ __all__ = [
     "RejectedError",
     "ServerError",
     "Session",
+    "Sharing",
     "Unreachable",
 ]

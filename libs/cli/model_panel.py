@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
 from rich.panel import Panel
 from rich.table import Table
@@ -27,6 +27,14 @@ def model_panel(model: Model, files: Sequence[ModelFile], report: ModelReport | 
         parts += [Text(), _verdict(report)]
     detail = f"{model.version or ''}{'  latest' if model.is_latest else ''}"
     return panel(model.name, detail, model.status, *parts)
+
+
+def show_report(console: Console, report: ModelReport) -> None:
+    """The verdict on a model by itself."""
+    status = Text.assemble(state(report.status), f"  {report.status_reason}" if report.status_reason else "")
+    console.print(status)
+    if report.validated_at or report.findings:
+        console.print(_verdict(report))
 
 
 def _facts(model: Model) -> Table:

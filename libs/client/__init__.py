@@ -34,6 +34,7 @@ from libs.client.paging import AsyncItems
 from libs.client.progress import Progress, ProgressCallback, Silent, Step
 from libs.client.responses import (
     Completed,
+    DeletedModel,
     Key,
     Model,
     ModelFile,
@@ -41,6 +42,7 @@ from libs.client.responses import (
     ModelSummary,
     Project,
     Session,
+    Sharing,
 )
 from libs.contracts import Finding, MemoryNeed
 
@@ -55,6 +57,7 @@ __all__ = [
     "ClientError",
     "Completed",
     "ConflictError",
+    "DeletedModel",
     "DigestCache",
     "FileSlice",
     "Finding",
@@ -81,6 +84,7 @@ __all__ = [
     "RejectedError",
     "ServerError",
     "Session",
+    "Sharing",
     "Silent",
     "Slipway",
     "Step",

@@ -184,6 +184,8 @@ class ModelSummary(msgspec.Struct, frozen=True, rename="camel"):
     created_at: str | None = None
     version: str | None = None
     is_latest: bool | None = None
+    deleted_at: str | None = None  # this and the next only in the list of deleted models
+    restorable_until: str | None = None
 
 
 class ModelPage(msgspec.Struct, frozen=True):
@@ -232,6 +234,24 @@ class Model(msgspec.Struct, frozen=True):
     catalog_role: str | None = None
     created_at: str | None = None
     updated_at: str | None = None
+
+
+class DeletedModel(msgspec.Struct, frozen=True):
+    """A model that was deleted, one version of its name."""
+
+    id: str
+    deleted: bool = True
+    version: str | None = None
+    restorable_until: str | None = None  # None: nothing is left to restore
+
+
+class Sharing(msgspec.Struct, frozen=True, rename="camel"):
+    """Whether a model is in the catalog, and since when it is, or is not."""
+
+    model_id: str
+    shared: bool
+    shared_at: str | None = None
+    unshared_at: str | None = None
 
 
 class ModelFile(msgspec.Struct, frozen=True):
