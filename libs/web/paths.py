@@ -13,6 +13,9 @@ from libs.web.errors import ENVELOPE, ErrorShape
 from libs.web.route import Route
 
 PROJECT = "project_id"  # the parameter of the path that names the project
+COMPARED = 3  # segments of a path, by whose literals the resources that it may be of are looked up
+
+_Literals = tuple[tuple[int, str], ...]
 
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
@@ -36,9 +39,16 @@ class WrongMethod:
 class _Resource:
     """One path with all its methods."""
 
+    rank: int  # of several that fit, the first one wins
     template: str
     pattern: re.Pattern[str]
     routes: dict[str, Route[Any]]
+
+    @property
+    def literals(self) -> _Literals:
+        """The first segments of its template that are no parameters, by their positions."""
+        first = self.template.split("/")[1 : COMPARED + 1]
+        return tuple((at, segment) for at, segment in enumerate(first) if "{" not in segment)
 
 
 class PathTable:
@@ -60,10 +70,11 @@ class PathTable:
             if route.errors is not ENVELOPE:
                 shapes |= dict.fromkeys(_stems(route), route.errors)
         self._shapes = [(re.compile(_pattern(stem).pattern + "(?:/.*)?", re.DOTALL), shapes[stem]) for stem in shapes]
-        self._resources: Sequence[_Resource] = [
-            _Resource(template, _pattern(template), by_template[template])
-            for template in sorted(by_template, key=_specificity)
-        ]
+        self._resources: dict[_Literals, list[_Resource]] = {}
+        for rank, template in enumerate(sorted(by_template, key=_specificity)):
+            resource = _Resource(rank, template, _pattern(template), by_template[template])
+            self._resources.setdefault(resource.literals, []).append(resource)
+        self._positions = {tuple(at for at, _ in literals) for literals in self._resources}
 
     def errors_at(self, raw_path: str) -> ErrorShape:
         """The shape of errors at a path, whether there is a route or not."""
@@ -75,7 +86,7 @@ class PathTable:
         Raises: Invalid if the path is not percent-encoded UTF-8, or has a NUL in it.
         """
         allowed: list[str] = []
-        for resource in self._resources:
+        for resource in self._candidates(raw_path):
             found = resource.pattern.fullmatch(raw_path)
             if found is None:
                 continue
@@ -84,6 +95,15 @@ class PathTable:
                 return Match(route, {name: _decode(value) for name, value in found.groupdict().items()})
             allowed += resource.routes
         return WrongMethod(tuple(sorted(set(allowed)))) if allowed else None
+
+    def _candidates(self, raw_path: str) -> Sequence[_Resource]:
+        """The resources whose first literals the path has, in their order: a few of all that there are."""
+        segments = raw_path.split("/", COMPARED + 1)[1:]
+        found: list[_Resource] = []
+        for positions in self._positions:
+            if not positions or positions[-1] < len(segments):
+                found += self._resources.get(tuple((at, segments[at]) for at in positions), ())
+        return sorted(found, key=lambda resource: resource.rank)
 
 
 def templates(route: Route[Any]) -> tuple[str, ...]:

@@ -121,3 +121,10 @@ def test_a_path_that_is_no_text_is_invalid(raw: str) -> None:
 def test_two_routes_for_the_same_are_refused_at_start() -> None:
     with pytest.raises(ValueError, match="two routes for GET"):
         PathTable([route("GET", "models"), route("GET", "/models/")])
+
+
+def test_a_path_is_compared_only_with_resources_that_begin_like_it() -> None:
+    """What a request costs does not grow with the API."""
+    table = PathTable(route("GET", f"resource{number}/{{id}}") for number in range(200))
+    assert len(table._candidates("/proj_A/v1/resource7/x")) == 1
+    assert isinstance(table.find("GET", "/proj_A/v1/resource7/x"), Match)
