@@ -21,12 +21,14 @@ RESOURCES: dict[tuple[str, str], Collection[str]] = {
         "restore",
         "share",
         "unshare",
+        "catalog_info",
         "versions",
         "files",
         "report",
         "wait",
         "download",
     ),
+    ("catalog", "Catalog"): ("list", "get"),
     ("uploads", "Uploads"): ("list", "get", "abort"),
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from libs.cli.admin import admin
+from libs.cli.catalog import catalog
 from libs.cli.context import Context, print_json, shared_options
 from libs.cli.model_changes import CHANGES
 from libs.cli.models import models
@@ -95,7 +96,7 @@ def slipway() -> None:
 
 for _change in CHANGES:
     models.add_command(_change)
-for _command in (upload, models, uploads, admin):
+for _command in (upload, models, uploads, catalog, admin):
     slipway.add_command(_command)
 
 

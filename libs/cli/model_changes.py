@@ -80,7 +80,7 @@ async def _deleted_id(api: AsyncClient, model: str) -> str:
 def share_model(shared: Context, model: str) -> None:
     """Put a model into the catalog, where every project may deploy it; needs an admin's key."""
     done = shared.with_api(lambda api: api.models.share(model))
-    shared.print_result(done, _saying(f"Shared. See: slipway models get {model}"))
+    shared.print_result(done, _saying(f"Shared. See: slipway models catalog-info {model}"))
 
 
 @click.command("unshare")
@@ -93,8 +93,19 @@ def unshare_model(shared: Context, model: str) -> None:
     shared.print_result(done, _saying("No longer shared; endpoints that use it go on."))
 
 
+@click.command("catalog-info")
+@named_model
+@shared_options
+@pass_context
+def catalog_info(shared: Context, model: str) -> None:
+    """Show what a shared model is in the catalog, and how often it is deployed."""
+    found = shared.with_api(lambda api: api.models.catalog_info(model))
+    deployed = f"deployed {found.deployment_count} times"
+    shared.print_result(found, _saying(f"{found.catalog_role or 'shared'}, {deployed}, since {found.shared_at}"))
+
+
 def _saying(sentence: str) -> Callable[[Console], None]:
     return lambda console: console.print(sentence, markup=False, soft_wrap=True)
 
 
-CHANGES = (delete_model, restore_model, share_model, unshare_model)
+CHANGES = (delete_model, restore_model, share_model, unshare_model, catalog_info)

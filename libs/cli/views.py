@@ -13,7 +13,7 @@ from rich.text import Text
 from libs.cli.formatting import ago, colour, state, until
 from libs.cli.model_panel import findings, model_panel
 from libs.cli.panels import fact_table, panel
-from libs.client import Key, Model, ModelFile, ModelReport, ModelSummary, Outcome, Project, Session
+from libs.client import CatalogModel, Key, Model, ModelFile, ModelReport, ModelSummary, Outcome, Project, Session
 
 Justify = Literal["left", "right"]
 
@@ -50,6 +50,25 @@ def show_versions(console: Console, versions: Sequence[Model]) -> None:
         for v in versions
     )
     table(console, ("version", "", "status", ">size", "created", "id"), rows, "No versions.")
+
+
+def show_catalog(console: Console, models: Sequence[CatalogModel]) -> None:
+    """The models of the catalog, a line each."""
+    rows = (
+        (
+            m.name,
+            m.version or "",
+            m.owner or "",
+            m.architecture or "",
+            m.workload_type or "",
+            m.quantization or "",
+            _size(m.size_bytes),
+            m.id,
+        )
+        for m in models
+    )
+    columns = ("name", "version", "owner", "architecture", "workload", "quantization", ">size", "id")
+    table(console, columns, rows, "Nothing is shared, or nothing like that.")
 
 
 def show_files(console: Console, files: Sequence[ModelFile]) -> None:

@@ -4,7 +4,7 @@ async with AsyncClient("http://127.0.0.1:8080/proj_ABC123/v1", "xero_…") as cl
     model = await client.upload("./Qwen3-0.6B", name="Qwen3-0.6B")
     print(model.status)
 
-api        AsyncClient; its resources are in models, uploads, projects, operator
+api        AsyncClient; its resources are in models, catalog, uploads, projects, operator
 blocking/  Client, the same without an event loop
 transport  HTTP: repeats, errors
 """
@@ -33,6 +33,8 @@ from libs.client.model_upload import PARALLEL, ModelUpload, Outcome
 from libs.client.paging import AsyncItems
 from libs.client.progress import Progress, ProgressCallback, Silent, Step
 from libs.client.responses import (
+    CatalogInfo,
+    CatalogModel,
     Completed,
     DeletedModel,
     Key,
@@ -53,6 +55,8 @@ __all__ = [
     "AsyncItems",
     "AuthenticationError",
     "BadRequestError",
+    "CatalogInfo",
+    "CatalogModel",
     "Client",
     "ClientError",
     "Completed",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from libs.client.catalog import Catalog
 from libs.client.digests import DigestCache
 from libs.client.errors import ModelRejectedError
 from libs.client.local import inspect
@@ -33,7 +34,7 @@ class AsyncClient:
     Requests that may safely be sent again are, with growing pauses and as `Retry-After` asks, for `patience_s` seconds
     while the server is busy or gone; `on_retry` is called with a sentence each time. Transfers have more patience.
 
-    `models` and `uploads` take a key of the project; `projects` and `operator` the operator key as `api_key`.
+    `models`, `uploads` and `catalog` take a key of the project, `projects` and `operator` the operator's.
 
     Raises: LocalProblem if there is no base URL or no key; Unreachable if the base URL is none.
     """
@@ -56,6 +57,7 @@ class AsyncClient:
             self._transport.on_retry = on_retry
         self.uploads = Uploads(self._transport)
         self.models = Models(self._transport)
+        self.catalog = Catalog(self._transport)
         self.projects = Projects(self._transport)
         self.operator = Operator(self._transport)
 

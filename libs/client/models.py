@@ -14,7 +14,17 @@ from libs.client.downloads import Download
 from libs.client.errors import ApiError, LocalProblem, ModelRejectedError
 from libs.client.paging import AsyncItems
 from libs.client.progress import Progress, ProgressCallback, reported
-from libs.client.responses import DeletedModel, Model, ModelFile, ModelPage, ModelReport, ModelSummary, Page, Sharing
+from libs.client.responses import (
+    CatalogInfo,
+    DeletedModel,
+    Model,
+    ModelFile,
+    ModelPage,
+    ModelReport,
+    ModelSummary,
+    Page,
+    Sharing,
+)
 
 if TYPE_CHECKING:
     from libs.client.transport import Sink, Transport
@@ -80,6 +90,13 @@ class Models:
         Raises: PermissionDeniedError without an admin's key.
         """
         return await self._transport.call("POST", f"{_path(model)}/unshare", Sharing)
+
+    async def catalog_info(self, model: str) -> CatalogInfo:
+        """What a shared model is in the catalog: its role and how often it is deployed.
+
+        Raises: NotFoundError if it is not shared.
+        """
+        return await self._transport.call("GET", f"{_path(model)}/catalog-info", CatalogInfo)
 
     def versions(self, model: str) -> AsyncItems[Model]:
         """Every version of the model's name, newest first."""

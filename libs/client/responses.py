@@ -254,6 +254,43 @@ class Sharing(msgspec.Struct, frozen=True, rename="camel"):
     unshared_at: str | None = None
 
 
+class CatalogInfo(msgspec.Struct, frozen=True):
+    """What a shared model is in the catalog."""
+
+    id: str
+    catalog_role: str | None = None
+    deployment_count: int = 0
+    is_on_shared_agents: bool = False
+    is_public: bool = False
+    featured: bool = False
+    shared_at: str | None = None
+
+
+class CatalogModel(msgspec.Struct, frozen=True):
+    """A model of the catalog; `owner` is the slug of the project that shares it."""
+
+    id: str
+    name: str
+    object: str = "model"
+    version: str | None = None
+    owner: str | None = None
+    description: str | None = None
+    license: str | None = None
+    architecture: str | None = None
+    quantization: str | None = None
+    format: str | None = None
+    context_length: int | None = None
+    parameter_count: int | None = None
+    workload_type: str | None = None
+    size_bytes: int | None = None
+    size_formatted: str | None = None
+    memory: MemoryNeed | None = None
+    catalog_role: str | None = None
+    deployment_count: int = 0
+    featured: bool = False
+    shared_at: str | None = None
+
+
 class ModelFile(msgspec.Struct, frozen=True):
     """One file of a model."""
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from libs.client.api import PATIENCE_S, AsyncClient
 from libs.client.blocking.loop import LoopThread
-from libs.client.blocking.resources import SyncModels, SyncUploads
+from libs.client.blocking.resources import SyncCatalog, SyncModels, SyncUploads
 from libs.client.model_upload import PARALLEL
 from libs.client.progress import ProgressCallback
 from libs.client.responses import Model
@@ -40,6 +40,7 @@ class Client:
         self._close = weakref.finalize(self, _close, self._loop, self._client)
         self.uploads = SyncUploads(self._loop, self._client.uploads)
         self.models = SyncModels(self._loop, self._client.models)
+        self.catalog = SyncCatalog(self._loop, self._client.catalog)
 
     def __enter__(self) -> Self:
         return self

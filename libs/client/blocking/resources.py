@@ -7,9 +7,20 @@ from collections.abc import Collection
 from pathlib import Path
 
 from libs.client.blocking.loop import Items, LoopThread
+from libs.client.catalog import Catalog
 from libs.client.models import PARALLEL_FILES, Models
 from libs.client.progress import ProgressCallback
-from libs.client.responses import DeletedModel, Model, ModelFile, ModelReport, ModelSummary, Session, Sharing
+from libs.client.responses import (
+    CatalogInfo,
+    CatalogModel,
+    DeletedModel,
+    Model,
+    ModelFile,
+    ModelReport,
+    ModelSummary,
+    Session,
+    Sharing,
+)
 from libs.client.uploads import Uploads
 
 
@@ -62,6 +73,13 @@ class SyncModels:
         """
         return self._loop.run(self._resource.unshare(model))
 
+    def catalog_info(self, model: str) -> CatalogInfo:
+        """What a shared model is in the catalog: its role and how often it is deployed.
+
+        Raises: NotFoundError if it is not shared.
+        """
+        return self._loop.run(self._resource.catalog_info(model))
+
     def versions(self, model: str) -> Items[Model]:
         """Every version of the model's name, newest first."""
         return Items(self._loop, self._resource.versions(model))
@@ -99,6 +117,45 @@ class SyncModels:
         Raises: LocalProblem if the model has not one of `files`, or a file cannot be written.
         """
         return self._loop.run(self._resource.download(model, to, files=files, progress=progress, parallel=parallel))
+
+
+class SyncCatalog:
+    """`catalog` of the public API: models that their projects share. Every call raises ApiError or Unreachable."""
+
+    def __init__(self, loop: LoopThread, resource: Catalog) -> None:
+        self._loop = loop
+        self._resource = resource
+
+    def list(
+        self,
+        q: str | None = None,
+        *,
+        architecture: str | None = None,
+        workload_type: str | None = None,
+        format: str | None = None,
+        quantization: str | None = None,
+        owner: str | None = None,
+    ) -> Items[CatalogModel]:
+        """The shared models, the last shared first.
+
+        `q` is looked for in name, architecture and description, in any case; the others are compared as a whole.
+        `owner` is the slug of a project.
+        """
+        return Items(
+            self._loop,
+            self._resource.list(
+                q,
+                architecture=architecture,
+                workload_type=workload_type,
+                format=format,
+                quantization=quantization,
+                owner=owner,
+            ),
+        )
+
+    def get(self, model_id: str) -> CatalogModel:
+        """One shared model, by its id. Raises: NotFoundError if it is not shared."""
+        return self._loop.run(self._resource.get(model_id))
 
 
 class SyncUploads:

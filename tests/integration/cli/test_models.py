@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.client import AsyncClient, PermissionDeniedError
+from libs.client import AsyncClient, NotFoundError, PermissionDeniedError
 from tests.integration.cli.conftest import Command, Project, Start, digests, finished
 from tests.integration.cli.proxy import GatewayProxy
 from tests.support.deployment import Deployment
@@ -105,7 +105,7 @@ async def test_deleted_model_is_listed_and_restored_by_its_name(slipway: Command
     assert f"slipway models restore {uploaded}" in deleted.out
     assert (gone.code, "slipway models list --deleted" in gone.err) == (1, True)
     assert [each["id"] for each in listed.json["models"]] == [uploaded]
-    assert listed.json["models"][0]["restorable_until"]
+    assert listed.json["models"][0]["restorableUntil"]
     assert "restorable until" in shown.out
     assert (restored.json["id"], restored.json["status"]) == (uploaded, "ready")
     assert again.code == 0
@@ -135,12 +135,21 @@ async def test_admins_share_and_unshare(
     await operator.operator.enable_feature(project.id, "model_sharing")
     refused = await slipway("models", "share", "m")
     shared = await slipway("models", "share", "m", "--json", "--api-key", str(admin.key))
-    known = await api.models.get("m")
+    known, info = await api.models.get("m"), await slipway("models", "catalog-info", "m", "--json")
+    entry = await slipway("catalog", "get", uploaded)
+    listed = await slipway("catalog", "list", "--owner", str(known.owned_by))
+    found = [each.id async for each in api.catalog.list("llama", workload_type="chat", owner=known.owned_by)]
     unshared = await slipway("models", "unshare", "m", "--json", "--api-key", str(admin.key))
 
     assert refused.code == 1
-    assert (shared.json["shared"], shared.json["model_id"]) == (True, uploaded)
+    assert (shared.json["shared"], shared.json["modelId"]) == (True, uploaded)
     assert known.is_shared is True
+    assert (info.json["id"], info.json["deployment_count"]) == (uploaded, 0)
+    assert found == [uploaded]
+    assert "LlamaForCausalLM" in entry.out
+    assert uploaded in listed.out
     assert unshared.json["shared"] is False
+    with pytest.raises(NotFoundError):
+        await api.models.catalog_info("m")
     with pytest.raises(PermissionDeniedError):
         await api.models.share("m")
