@@ -25,6 +25,7 @@ from libs.client import (
     DeletedModel,
     Finding,
     Items,
+    LimitUse,
     LocalProblem,
     MemoryNeed,
     Model,
@@ -41,6 +42,7 @@ from libs.client import (
     Session,
     Sharing,
     Unreachable,
+    Usage,
 )
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "DeletedModel",
     "Finding",
     "Items",
+    "LimitUse",
     "LocalProblem",
     "MemoryNeed",
     "Model",
@@ -73,4 +76,5 @@ __all__ = [
     "Session",
     "Sharing",
     "Unreachable",
+    "Usage",
 ]

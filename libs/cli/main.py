@@ -15,6 +15,7 @@ from libs.cli.context import Context, print_json, shared_options
 from libs.cli.model_changes import CHANGES
 from libs.cli.models import models
 from libs.cli.uploads import upload, uploads
+from libs.cli.usage import usage
 from libs.client import ApiError
 from libs.errors import SlipwayError
 
@@ -96,7 +97,7 @@ def slipway() -> None:
 
 for _change in CHANGES:
     models.add_command(_change)
-for _command in (upload, models, uploads, catalog, admin):
+for _command in (upload, models, uploads, catalog, usage, admin):
     slipway.add_command(_command)
 
 

@@ -38,6 +38,7 @@ from libs.client.responses import (
     Completed,
     DeletedModel,
     Key,
+    LimitUse,
     Model,
     ModelFile,
     ModelReport,
@@ -45,6 +46,7 @@ from libs.client.responses import (
     Project,
     Session,
     Sharing,
+    Usage,
 )
 from libs.contracts import Finding, MemoryNeed
 
@@ -67,6 +69,7 @@ __all__ = [
     "Finding",
     "Items",
     "Key",
+    "LimitUse",
     "LocalArchive",
     "LocalDirectory",
     "LocalFile",
@@ -93,5 +96,6 @@ __all__ = [
     "Slipway",
     "Step",
     "Unreachable",
+    "Usage",
     "inspect",
 ]

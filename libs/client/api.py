@@ -17,7 +17,7 @@ from libs.client.models import Models
 from libs.client.operator import Operator
 from libs.client.progress import Progress, ProgressCallback, reported
 from libs.client.projects import Projects
-from libs.client.responses import Model
+from libs.client.responses import Model, Usage
 from libs.client.settings import find_settings
 from libs.client.uploads import Uploads
 
@@ -70,6 +70,10 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections; whatever is under way breaks off."""
         await self._transport.close()
+
+    async def usage(self) -> Usage:
+        """What the project uses, and its limits."""
+        return await self._transport.call("GET", "usage", Usage)
 
     async def upload(
         self,

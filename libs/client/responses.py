@@ -314,6 +314,31 @@ class ModelReport(msgspec.Struct, frozen=True):
     validated_at: str | None = None
 
 
+# Limits
+
+
+class LimitUse(msgspec.Struct, frozen=True):
+    """How much of one limit is used; `limit` is None where there is none."""
+
+    used: int
+    limit: int | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a project uses, and its limits by name; `key` has those of the calling key, where it has any."""
+
+    project_id: str
+    stored_bytes: int = 0  # each content once
+    reserved_bytes: int = 0  # for uploads that have not ended
+    objects: int = 0
+    models: int = 0  # versions
+    validating: int = 0
+    restorable_models: int = 0  # of `models`, those that were deleted and can still be restored
+    restorable_bytes: int = 0
+    limits: dict[str, LimitUse] = {}
+    key: dict[str, LimitUse] = {}
+
+
 # Operator
 
 

@@ -12,7 +12,7 @@ from libs.client.blocking.loop import LoopThread
 from libs.client.blocking.resources import SyncCatalog, SyncModels, SyncUploads
 from libs.client.model_upload import PARALLEL
 from libs.client.progress import ProgressCallback
-from libs.client.responses import Model
+from libs.client.responses import Model, Usage
 
 
 class Client:
@@ -51,6 +51,10 @@ class Client:
     def close(self) -> None:
         """Close the connections and end the thread; whatever is under way breaks off."""
         self._close()
+
+    def usage(self) -> Usage:
+        """What the project uses, and its limits."""
+        return self._loop.run(self._client.usage())
 
     def upload(
         self,

@@ -59,6 +59,21 @@ async def test_the_command_needs_no_package_of_a_server(
     assert "● ready" in out.decode()
 
 
+async def test_usage_shows_what_is_used_and_the_limits(
+    slipway: Command, operator: AsyncClient, api: AsyncClient, project: Project, model: Path
+) -> None:
+    await operator.operator.set_limits(project.id, {"models": 1})
+    await slipway("upload", model, "--name", "m")
+
+    shown, document = await slipway("usage"), await slipway("usage", "--json")
+    refused = await slipway("upload", model, "--name", "m")
+
+    assert document.json["limits"]["models"] == {"used": 1, "limit": 1}
+    assert document.json["stored_bytes"] == (await api.usage()).stored_bytes > 0
+    assert shown.out.startswith("1 models, ")
+    assert (refused.code, "slipway usage" in refused.err) == (1, True)
+
+
 async def test_uploads_get_and_abort(slipway: Command, api: AsyncClient) -> None:
     opened = await api.uploads.open_archive("m", 150_000, "tar")
 
