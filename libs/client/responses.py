@@ -362,6 +362,7 @@ class Key(msgspec.Struct, frozen=True):
     prefix: str | None = None
     scopes: list[str] | None = None
     role: str | None = None
+    member_id: str | None = None
     created_at: str | None = None
     expires_at: str | None = None
     revoked_at: str | None = None

@@ -164,3 +164,26 @@ async def test_help_needs_no_settings(slipway: Command) -> None:
     assert ran.code == 0
     for command in ("upload", "models", "uploads", "admin", "up"):
         assert command in ran.out
+
+
+async def test_admin_switches_features_and_manages_members(slipway: Command, project: Project) -> None:
+    """A member's key counts as theirs, and goes with them."""
+    on = await slipway("admin", "features", "enable", project.id, "model_sharing", "--json")
+    shown = await slipway("admin", "features", "list", project.id)
+    off = await slipway("admin", "features", "disable", project.id, "model_sharing", "--json")
+    nothing = await slipway("admin", "features", "enable", project.id, "telepathy")
+    added = await slipway("admin", "members", "add", project.id, "Ann", "--role", "admin", "--json")
+    ann = added.json["id"]
+    key = await slipway("admin", "key", "create", "--project", project.id, "--member", ann, "--role", "admin", "--json")
+    changed = await slipway("admin", "members", "role", project.id, ann, "member", "--json")
+    before = await slipway("models", "list", "--api-key", key.json["key"])
+    removed = await slipway("admin", "members", "remove", project.id, ann)
+    refused = await slipway("models", "list", "--api-key", key.json["key"])
+    listed = await slipway("admin", "members", "list", project.id, "--json")
+
+    assert (on.json["enabled"], off.json["enabled"], "model_sharing" in shown.out) == (True, False, True)
+    assert (nothing.code, "model_sharing" in nothing.err) == (1, True)
+    assert (added.json["role"], key.json["member_id"], changed.json["role"]) == ("admin", ann, "member")
+    assert (before.code, removed.code, refused.code) == (0, 0, 1)
+    assert "removed" in removed.out
+    assert [(each["id"], each["role"]) for each in listed.json["members"]] == [(ann, "member")]
