@@ -14,6 +14,8 @@ from typing import Final
 
 RESOURCES: Final = (
     "uploads",
+    "imports",
+    "secrets",
     "models",
     "catalog",
     "fireworks",

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from libs.db import Tx
 from libs.errors import Conflict, PartSizeMismatch, PartsMissing
 from services.gateway.uploads.ranges import missing_ranges
-from services.gateway.uploads.states import DIRECTORIES
 from services.gateway.uploads.store import files, parts, streams
 from services.gateway.uploads.store.parts import StoredPart
 from services.gateway.uploads.store.streams import Stream
@@ -22,10 +21,10 @@ async def require_everything(tx: Tx, upload: Upload) -> list[Stream]:
     Raises: PartsMissing, which names the missing parts or files.
     """
     all_streams = await streams.of_upload(tx, upload.id)
-    if upload.kind in DIRECTORIES:
-        await _require_files(tx, upload, all_streams)
-    else:
+    if upload.kind == "archive":
         await _require_parts(tx, all_streams[0])
+    else:
+        await _require_files(tx, upload, all_streams)
     return all_streams
 
 

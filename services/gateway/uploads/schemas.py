@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from libs.contracts import ArchiveFormat
 from libs.contracts.limits import MAX_PARTS
 from services.gateway.patterns import NAME, SHA256, VERSION
-from services.gateway.uploads.states import UploadStatus
+from services.gateway.uploads.states import UploadKind, UploadStatus
 
 ModelName = Annotated[
     str,
@@ -229,12 +229,12 @@ class Session(Struct, frozen=True, kw_only=True):
     """What a client needs to go on with an upload, from any machine; lists leave `parts` and `files` out."""
 
     session_id: str
-    kind: Literal["archive", "directory", "signed"]
+    kind: UploadKind
     model_id: str
     model_name: str
     version: str
     status: UploadStatus
-    progress: float  # percent of bytes (archive) or files (directory)
+    progress: float  # percent of bytes (archive, import) or files (directory)
     created_at: str
     expires_at: str
     upload_url: str
@@ -252,6 +252,7 @@ class Session(Struct, frozen=True, kw_only=True):
     uploaded_file_count: int | UnsetType = UNSET
     expected_file_count: int | UnsetType = UNSET
     files: list[FileState] | UnsetType = UNSET
+    source: str | UnsetType = UNSET  # of an import
 
 
 class SessionList(Struct, frozen=True, kw_only=True):

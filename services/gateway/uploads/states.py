@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 from libs.errors import Conflict, Rejected, SlipwayError, WrongState
 from libs.states import Transition
 
+UploadKind = Literal["archive", "directory", "import", "signed"]
 UploadStatus = Literal["open", "processing", "completed", "failed", "aborted", "expired"]
 
 STATES: Final[tuple[UploadStatus, ...]] = get_args(UploadStatus)
@@ -72,12 +73,15 @@ _CLOSED: Final[dict[UploadStatus, str]] = {
 }
 
 
+_TO_SEND: Final = {"archive": "parts to /parts.", "import": "nothing, since its files are read from their source."}
+
+
 class HasStatus(Protocol):
     """What is asked of a row of `upload` here."""
 
     @property
     def kind(self) -> str:
-        """archive, directory, signed or import."""
+        """archive, directory, import or signed."""
 
     @property
     def status(self) -> UploadStatus:
@@ -97,7 +101,7 @@ def require_open(upload: HasStatus, *, kind: Collection[str] | None = None) -> N
     if kind is not None and upload.kind not in kind:
         raise Conflict(
             f"This upload is of the kind {upload.kind!r}; send "
-            + ("parts to /parts." if upload.kind == "archive" else "files to /files/{relative_path}."),
+            + _TO_SEND.get(upload.kind, "files to /files/{relative_path}."),
             retryable=False,
         )
     if upload.status != OPEN:

@@ -181,6 +181,19 @@ async def _have_read(tx: Tx, sequences: Sequence[PartStream], at: datetime) -> l
     ]
 
 
+def fetch(sources: Sequence[PartStream], *, at: datetime) -> list[Event]:
+    """Ask the extractor for files that are in another store, each of which is all there.
+
+    Emits: UploadOpened.
+    """
+    return [UploadOpened(stream=stream, parts=_whole(stream), at=at) for stream in sources]
+
+
+def _whole(stream: PartStream) -> list[Part]:
+    """The one part of a stream that is one file."""
+    return [Part(number=0, attempt="", size_bytes=stream.size_bytes)]
+
+
 # Completing
 
 

@@ -42,6 +42,8 @@ BODIES: Mapping[str, dict[str, Any]] = {
     "CreateArchive": {"model_name": "theirs", "archive_size": 10, "archive_format": "tar"},
     "CreateAccountModel": {"modelId": "theirs"},
     "GetUploadEndpoint": {"filenameToSize": {"config.json": 2}},
+    "CreateImport": {"model_name": "theirs", "source": "s3://models/theirs", "secret": "theirs"},
+    "CreateSecret": {"name": "their-secret", "type": "s3", "access_key_id": "id", "secret_access_key": "key"},
     "CreateDirectory": {"model_name": "theirs", "files": [{"relative_path": "config.json", "size": 2}]},
 }
 QUERIES = {"PartQuery": "?part_number=0"}
@@ -72,6 +74,8 @@ async def owned(uploads: Uploads) -> AsyncIterator[Owned]:
                 digest_of(token),
                 scopes.strip("{}").split(","),
             )
+    secret = {"name": "secret-secret", "type": "s3", "access_key_id": "id", "secret_access_key": "key"}
+    await uploads.call("POST", "secrets", 201, json=secret)
     done = await uploads.upload_directory(FILES, name="secret-model")
     await uploads.validate(done["model_id"])
     archive = (await uploads.open_archive(10, name="secret-archive"))["session_id"]
@@ -84,6 +88,7 @@ async def owned(uploads: Uploads) -> AsyncIterator[Owned]:
         "path": ["config.json"],
         "account": [PROJECT, "test"],
         "model": ["secret-model", "secret-archive"],
+        "secret_name": ["secret-secret"],
     }
     async with serving(uploads.dependencies) as client:
         yield Owned(uploads, client, params)
@@ -229,10 +234,8 @@ async def test_a_key_of_another_project_finds_nothing(owned: Owned) -> None:
 
 
 async def test_lists_of_another_project_name_nothing_of_this_one(owned: Owned) -> None:
-    names = {name for values in owned.params.values() for name in values} - {"config.json", "test"} | {
-        PROJECT,
-        "secret",
-    }
+    names = {name for values in owned.params.values() for name in values} - {"config.json", "test"}
+    names |= {PROJECT, "secret-"}
     wrong = []
     for route in of_projects():
         if named(route) or route.stream:

@@ -16,6 +16,7 @@ from services.gateway.uploads.states import (
     LIVE,
     OPEN,
     PROCESSING,
+    UploadKind,
     UploadStatus,
     UploadTransition,
     require_open,
@@ -32,7 +33,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str
     model_name: str
     model_version: str
-    kind: str
+    kind: UploadKind
     status: UploadStatus
     chunk_size_bytes: int
     declared_bytes: int  # reserved until it ends
