@@ -59,6 +59,21 @@ async def test_the_command_needs_no_package_of_a_server(
     assert "● ready" in out.decode()
 
 
+async def test_usage_shows_what_is_used_and_the_limits(
+    slipway: Command, operator: AsyncClient, api: AsyncClient, project: Project, model: Path
+) -> None:
+    await operator.operator.set_limits(project.id, {"models": 1})
+    await slipway("upload", model, "--name", "m")
+
+    shown, document = await slipway("usage"), await slipway("usage", "--json")
+    refused = await slipway("upload", model, "--name", "m")
+
+    assert document.json["limits"]["models"] == {"used": 1, "limit": 1}
+    assert document.json["stored_bytes"] == (await api.usage()).stored_bytes > 0
+    assert shown.out.startswith("1 models, ")
+    assert (refused.code, "slipway usage" in refused.err) == (1, True)
+
+
 async def test_uploads_get_and_abort(slipway: Command, api: AsyncClient) -> None:
     opened = await api.uploads.open_archive("m", 150_000, "tar")
 
@@ -108,12 +123,15 @@ async def test_admin_makes_and_revokes_projects_and_keys(
     assert [each["revoked_at"] is not None for each in projects.json["projects"] if each["id"] == project_id] == [True]
 
 
-async def test_refusals_are_one_line(slipway: Command) -> None:
+async def test_refusals_are_one_line_and_the_next_step(slipway: Command) -> None:
     ran = await slipway("models", "get", "nothing")
 
     assert ran.code == 1
     assert ran.out == ""
-    assert ran.err == "Error: The specified model does not exist or you do not have access to it.\n"
+    assert ran.err == (
+        "Error: The specified model does not exist or you do not have access to it.\n"
+        "See: slipway models list, and slipway models list --deleted\n"
+    )
 
 
 async def test_refusals_are_one_document_with_json(slipway: Command) -> None:
@@ -129,7 +147,7 @@ async def test_flags_win_over_the_credentials_file_on_either_side(slipway: Comma
 
     assert before.err == after.err
     assert before.err.startswith("Error: Invalid API key.")
-    assert before.err.count("\n") == 1
+    assert "--api-key" in before.err.splitlines()[1]
 
 
 async def test_nobody_listening_is_said_so(slipway: Command) -> None:
