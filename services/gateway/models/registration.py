@@ -20,7 +20,6 @@ from libs.contracts import (
     ModelValidationParked,
     ModelValidationRequested,
     StoredFile,
-    new_id,
 )
 from libs.db import Tx
 from libs.signals import notify
@@ -28,7 +27,6 @@ from services.gateway.deadlines import PAUSES
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models, validations
 from services.gateway.models.store.channels import MODEL_CHANGED
-from services.gateway.models.store.validations import ValidationRow
 from services.gateway.models.transitions import model_registered, replace_files, validation_requested
 
 GIVEN_UP_AT_ONCE = 100  # models in one statement
@@ -48,7 +46,7 @@ async def register(
     kept = [msgspec.structs.replace(file, key=claimed.keys[file.sha256]) for file in files]
     replaced = await replace_files(tx, project_id, claimed.replaced, upload_id=upload_id, at=at)
     await model_files.insert(tx, model_id, project_id, kept)
-    first = ValidationRow(id=model_id, project_id=project_id, validation_id=new_id(), asked=1)
+    first = await validations.question(tx, model_id, project_id)
     await validations.register(
         tx,
         model_id,
