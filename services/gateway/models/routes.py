@@ -9,9 +9,10 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET
 
 from libs.db import Tx, connection, transaction
-from libs.errors import FileMissing, Invalid, NotFound, ObjectNotFound
+from libs.errors import FileMissing, Invalid, ModelNotFound, NotFound, ObjectNotFound
 from libs.outbox import emit
 from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
@@ -21,7 +22,7 @@ from services.gateway.models.store import deletion as deleted_models
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.models.store.models import CreatedRow, ListedModelRow, ModelRow, ReportRow, VersionRow
-from services.gateway.projects.access import MODELS
+from services.gateway.projects.access import READ_MODELS, WRITE_MODELS
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -73,6 +74,18 @@ async def get_model(request: Request[Dependencies]) -> schemas.Standard:
     if request.query.extended:
         return responses.extended(await _model(request, ModelRow), owner)
     return responses.standard(await _model(request, CreatedRow), owner)
+
+
+async def update_model(request: Request[Dependencies]) -> schemas.Extended:
+    """Set what a client says of a model; what later verdicts find does not replace it. Raises: ModelNotFound."""
+    principal = request.principal
+    values = {name: value for name, value in msgspec.structs.asdict(request.body).items() if value is not UNSET}
+    async with transaction(request.dependencies.pool) as tx:
+        found = await models.get(tx, principal.project_id, request.params["model_id"], ModelRow)
+        model = await models.edit(tx, found.id, values) if values else found
+    if model is None:
+        raise ModelNotFound
+    return responses.extended(model, principal.project_slug)
 
 
 async def delete_model(request: Request[Dependencies]) -> schemas.Deleted:
@@ -158,7 +171,7 @@ async def _model(request: Request[Dependencies], row: type[R]) -> R:
         return await models.get(tx, request.principal.project_id, request.params["model_id"], row)
 
 
-_get = partial(Route, "GET", access=MODELS)
+_get = partial(Route, "GET", access=READ_MODELS)
 
 ROUTES = [
     _get("models", list_models, summary="List models", query=schemas.ListModels, returns=schemas.ModelList),
@@ -171,11 +184,20 @@ ROUTES = [
         also={200: schemas.Standard},
     ),
     Route(
+        "PATCH",
+        "models/{model_id}",
+        update_model,
+        summary="Set what is said of a model; only the fields that are given change",
+        access=WRITE_MODELS,
+        body=schemas.UpdateModel,
+        returns=schemas.Extended,
+    ),
+    Route(
         "DELETE",
         "models/{model_id}",
         delete_model,
         summary="Delete a model; it can be restored for a while",
-        access=MODELS,
+        access=WRITE_MODELS,
         returns=schemas.Deleted,
     ),
     Route(
@@ -183,7 +205,7 @@ ROUTES = [
         "models/{model_id}/restore",
         restore_model,
         summary="Bring a deleted model back",
-        access=MODELS,
+        access=WRITE_MODELS,
         returns=schemas.Extended,
     ),
     _get("models/{model_id}/versions", list_versions, summary="All versions", returns=schemas.VersionList),

@@ -41,6 +41,7 @@ NOBODYS = "00000000-1111-4000-8111-000000000000"  # an id that nothing has
 BODIES: Mapping[str, dict[str, Any]] = {
     "CreateArchive": {"model_name": "theirs", "archive_size": 10, "archive_format": "tar"},
     "CreateDirectory": {"model_name": "theirs", "files": [{"relative_path": "config.json", "size": 2}]},
+    "UpdateModel": {"description": "theirs"},
 }
 QUERIES = {"PartQuery": "?part_number=0"}
 

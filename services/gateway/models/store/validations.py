@@ -26,10 +26,15 @@ class ValidationRow(msgspec.Struct, frozen=True, kw_only=True):
     asked: int  # how often, counting this time
 
 
+def _unless_edited(column: str, value: str) -> str:
+    """Assigns a found value to a column, unless a client has set that."""
+    return f"{column} = CASE WHEN {column!r} = ANY (edited) THEN {column} ELSE {value} END"
+
+
 _VALIDATION = columns(ValidationRow)
 _VERSION = columns(VersionRow)
 _PROPERTIES = ModelProperties.__struct_fields__
-_SET_PROPERTIES = ", ".join(f"{name} = ${number}" for number, name in enumerate(_PROPERTIES, start=11))
+_SET_PROPERTIES = ", ".join(_unless_edited(name, f"${number}") for number, name in enumerate(_PROPERTIES, start=11))
 
 
 async def register(
@@ -82,8 +87,9 @@ async def settle(
         UPDATE model
            SET status = CASE WHEN $3::text IS NULL THEN {ACCEPT.target!r} ELSE {REJECT.target!r} END,
                status_reason = $3, report = $4, validated_at = $5, deadline_at = NULL, parked_since = NULL,
-               updated_at = now(), license = coalesce(license, $6), workload_type = $7, memory = $8, deployable = $9,
-               deployable_reason = $10, {_SET_PROPERTIES}
+               updated_at = now(), {_unless_edited("license", "coalesce(license, $6)")},
+               {_unless_edited("workload_type", "$7")}, memory = $8, deployable = $9, deployable_reason = $10,
+               {_SET_PROPERTIES}
          WHERE id = $1 AND validation_id = $2 AND status {sql_in(ACCEPT.sources)}
         RETURNING {_VERSION}
         """,
