@@ -30,7 +30,7 @@ ALTER TABLE model
     ADD CONSTRAINT model_shared_check CHECK (NOT is_shared OR shared_at IS NOT NULL);
 CREATE INDEX model_catalog ON model (shared_at DESC, serial DESC) WHERE is_shared AND status IN ('ready', 'active');
 
--- What a search of the catalog finds a model by: its properties, and every two and three characters in a row of its
+-- What a search of the catalog finds a model by: its properties, and every one, two and three characters in a row of its
 -- texts, so that an index finds text at any position without an extension, which not every Postgres has. It uses only
 -- what is built in, so that it works under any search_path. Statements of services/gateway/catalog/store.py rely on it.
 CREATE FUNCTION catalog_terms(
@@ -40,7 +40,7 @@ CREATE FUNCTION catalog_terms(
                  'format=' || format, 'quantization=' || quantization]
         || ARRAY(SELECT substr(words, start, size)
                    FROM (SELECT lower(concat_ws(E'\n', name, architecture, left(description, 1000))) AS words) AS texts,
-                        generate_series(2, 3) AS size, generate_series(1, length(words) + 1 - size) AS start)
+                        generate_series(1, 3) AS size, generate_series(1, length(words) + 1 - size) AS start)
 $$;
 CREATE INDEX model_catalog_terms ON model
     USING gin (catalog_terms(project_id, architecture, workload_type, format, quantization, name, description))

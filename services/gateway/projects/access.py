@@ -103,5 +103,5 @@ class OperatorAccess:
 MODELS: Final = ProjectAccess("models")
 READ_MODELS: Final = ProjectAccess("models:read")
 WRITE_MODELS: Final = ProjectAccess("models:write")
-SHARE_MODELS: Final = ProjectAccess("models", feature="model_sharing", role="admin")
+SHARE_MODELS: Final = ProjectAccess("models:write", feature="model_sharing", role="admin")
 OPERATOR: Final = OperatorAccess()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from libs.db import transaction
 from services.gateway.models.states import STATES, USABLE
+from services.gateway.models.store import deletion
 from tests.integration.gateway.installation import Installation
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -119,3 +122,27 @@ async def test_a_refusal_says_who_can_help(installation: Installation) -> None:
     role = await installation.refused(key, "POST", "models/m1/share", 403)
     assert f"slipway admin features enable {project['id']} model_sharing" in feature["message"]
     assert "role 'admin'" in role["message"]
+
+
+async def test_a_deleted_model_is_unshared_and_stays_so_when_it_is_restored(installation: Installation) -> None:
+    project = await installation.given_project("mine")
+    key = await installation.given_key(project)
+    await installation.given_model(project, "m1")
+    await installation.call(key, "POST", "models/m1/share")
+    await installation.turn("m1", "active")
+    async with transaction(installation.pool) as tx:
+        now = datetime.now(UTC)
+        await deletion.delete(tx, "m1", by="key", at=now, erase_at=now + timedelta(days=7))
+    deleted = [
+        await installation.refused(key, method, path, 404)
+        for method, path in (
+            ("POST", "models/m1/share"),
+            ("POST", "models/m1/unshare"),
+            ("GET", "models/m1/catalog-info"),
+            ("GET", "catalog/m1"),
+        )
+    ]
+    await installation.turn("m1", "ready")
+    assert deleted == [deleted[0]] * 4
+    assert deleted[0]["code"] == "model_not_found"
+    assert (await installation.call(key, "GET", "catalog"))["data"] == []

@@ -50,4 +50,4 @@ def test_a_key_opens_what_its_scopes_and_project_say(
 
 def test_a_scope_is_what_the_documentation_shows() -> None:
     assert (list(BATCHES.scopes), list(ANY_KEY.scopes), list(OPERATOR.scopes)) == (["batches"], [], [])
-    assert list(SHARE_MODELS.scopes) == ["models", "feature:model_sharing", "role:admin"]
+    assert list(SHARE_MODELS.scopes) == ["models:write", "feature:model_sharing", "role:admin"]
