@@ -25,6 +25,7 @@ class Slots:
         self.per_tenant = total if per_tenant is None else min(per_tenant, total)
         self._wait_s = wait_s
         self._held: Counter[str] = Counter()
+        self._at_most: dict[str, int] = {}  # of tenants that hold or wait for slots and have a limit of their own
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # has no empty queues
 
     @property
@@ -37,11 +38,16 @@ class Slots:
         return self._held[tenant]
 
     @asynccontextmanager
-    async def take(self, tenant: str = "") -> AsyncIterator[None]:
+    async def take(self, tenant: str = "", at_most: int | None = None) -> AsyncIterator[None]:
         """Hold a slot within the block.
 
+        at_most: what the tenant may hold instead of `per_tenant`; what was said last counts.
         Raises: Overloaded (an Unavailable, with Retry-After) if none becomes free in time.
         """
+        if at_most is None:
+            self._at_most.pop(tenant, None)
+        else:
+            self._at_most[tenant] = at_most
         if self._may_take(tenant):
             self._held[tenant] += 1
         else:
@@ -52,7 +58,7 @@ class Slots:
             self._give_back(tenant)
 
     def _may_take(self, tenant: str) -> bool:
-        return self.taken < self.total and self._held[tenant] < self.per_tenant
+        return self.taken < self.total and self._held[tenant] < self._at_most.get(tenant, self.per_tenant)
 
     async def _wait(self, tenant: str) -> None:
         """Return holding a slot. Raises: Overloaded."""
@@ -80,6 +86,8 @@ class Slots:
         self._held[tenant] -= 1
         if not self._held[tenant]:
             del self._held[tenant]
+            if tenant not in self._waiting:
+                self._at_most.pop(tenant, None)
         while able := [each for each in self._waiting if self._may_take(each)]:
             chosen = min(able, key=lambda each: self._held[each])
             turn = self._waiting[chosen].popleft()

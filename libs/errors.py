@@ -124,6 +124,15 @@ class FeatureNotEnabled(Forbidden):
     code = "feature_not_enabled"
 
 
+# Leaves: limits
+
+
+class QuotaExceeded(RateLimited):
+    """That is more than this project may use."""
+
+    code = "quota_exceeded"
+
+
 # Leaves: requests
 
 

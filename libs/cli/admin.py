@@ -7,6 +7,7 @@ import click
 from libs.cli.admin_access import features
 from libs.cli.admin_views import show_audit, show_parked, show_refused, show_republished, show_resumed, show_status
 from libs.cli.context import Context, pass_context, shared_options
+from libs.cli.limits import limits
 from libs.cli.views import show_key, show_keys, show_projects
 
 
@@ -16,6 +17,7 @@ def admin() -> None:
 
 
 admin.add_command(features)
+admin.add_command(limits)
 
 
 @admin.group()

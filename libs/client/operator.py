@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -112,6 +112,22 @@ class ProjectFeature(msgspec.Struct, frozen=True):
     enabled_at: str | None = None
 
 
+class Limit(msgspec.Struct, frozen=True):
+    """One limit of a project or a key: its own, the installation's, and the one that holds; None: no limit."""
+
+    own: int | str | None = None  # "none": no limit; None: it has none of its own
+    default: int | None = None
+    maximum: int | None = None
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The limits of a project, or those that one of its keys has beside them, by name."""
+
+    project_id: str
+    key_id: str | None = None
+    limits: dict[str, Limit] = {}
+
+
 class Operator:
     """`/admin/v1` except projects and keys; needs the operator key. Every call raises ApiError or Unreachable."""
 
@@ -146,6 +162,16 @@ class Operator:
     async def parked(self) -> list[Parked]:
         """The uploads and models that wait for something that their clients cannot do."""
         return (await self._transport.call("GET", f"{_ROOT}/parked", Page[Parked])).data
+
+    async def limits(self, project_id: str, key_id: str | None = None) -> Limits:
+        """The limits of a project, or of one of its keys."""
+        return await self._transport.call("GET", _limits_path(project_id, key_id), Limits)
+
+    async def set_limits(
+        self, project_id: str, changes: Mapping[str, int | str | None], key_id: str | None = None
+    ) -> Limits:
+        """Change limits: a number, "none" for no limit, None for the installation's default."""
+        return await self._transport.call("PATCH", _limits_path(project_id, key_id), Limits, json=dict(changes))
 
     async def audits(self) -> list[Audit]:
         """The last audits, the newest first."""
@@ -183,3 +209,8 @@ class Operator:
 
 def _project(project_id: str) -> str:
     return f"{_ROOT}/projects/{quote(project_id, safe='')}"
+
+
+def _limits_path(project_id: str, key_id: str | None) -> str:
+    of_key = f"/keys/{quote(key_id, safe='')}" if key_id else ""
+    return f"{_project(project_id)}{of_key}/limits"

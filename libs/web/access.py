@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from libs.errors import SlipwayError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +46,11 @@ class Access(Protocol):
 
         Raises: Forbidden or another error of `libs.errors` if not.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether a request is let through beside what its route requires, and what its response says about that."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    refusal: SlipwayError | None = None  # raised before the route is asked, and before any of the body is read

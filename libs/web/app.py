@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from libs.errors import NotFound, TooLarge, Unauthenticated, UnsupportedMedia
-from libs.web.access import ANONYMOUS, PUBLIC
+from libs.web.access import ANONYMOUS, PUBLIC, Admission, Principal
 from libs.web.body import DEFAULT_LIMITS, Body, BodyLimits
 from libs.web.decoding import decode_body, decode_query
 from libs.web.errors import JSON, MethodNotAllowed
@@ -19,13 +19,18 @@ from libs.web.openapi import openapi_document
 from libs.web.paths import PROJECT, Match, PathTable, WrongMethod, templates
 from libs.web.request import Request, continue_if_expected
 from libs.web.response import encode
-from libs.web.route import Authenticate, Route
+from libs.web.route import Admit, Authenticate, Route
 
 D = TypeVar("D")
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+_ADMITTED = Admission()
+
+
+async def _admit_all(_: Principal) -> Admission:
+    return _ADMITTED
 
 
 def make_app(
@@ -35,11 +40,13 @@ def make_app(
     dependencies: D,
     title: str,
     limits: BodyLimits = DEFAULT_LIMITS,
+    admit: Admit = _admit_all,
 ) -> web.Application:
     """An application that serves `routes`, and their description at `/openapi.json`.
 
     `authenticate` returns the principal of a bearer token, or raises Unauthenticated. Every handler is given
-    `dependencies`. `limits` hold for the bodies of requests and of responses.
+    `dependencies`. `limits` hold for the bodies of requests and of responses. `admit` is asked about every request with
+    a token before anything else is done about it; its headers are added to the response, whatever that is.
     Raises: ValueError if two routes claim the same method and path.
     """
     document = msgspec.json.encode(openapi_document(routes, title))
@@ -48,7 +55,7 @@ def make_app(
         return web.Response(body=document, content_type=JSON)
 
     description = Route("GET", "/openapi.json", openapi, summary="This description.", access=PUBLIC, base="root")
-    dispatcher = _Dispatcher(PathTable([*routes, description]), authenticate, dependencies, limits)
+    dispatcher = _Dispatcher(PathTable([*routes, description]), authenticate, admit, dependencies, limits)
     app = web.Application(middlewares=[make_middleware(dispatcher.dispatch, limits)])
     app.on_response_prepare.append(set_headers)
     app.router.add_route("*", "/{anything:.*}", _never, expect_handler=_later)
@@ -61,6 +68,7 @@ class _Dispatcher(Generic[D]):
 
     table: PathTable
     authenticate: Authenticate
+    admit: Admit
     dependencies: D
     limits: BodyLimits
 
@@ -77,6 +85,10 @@ class _Dispatcher(Generic[D]):
         record.quiet = record.route in _QUIET
         if route.access is not PUBLIC:
             record.principal = await self.authenticate(_bearer_token(http))
+            admission = await self.admit(record.principal)
+            record.headers = admission.headers
+            if admission.refusal is not None:
+                raise admission.refusal
             route.access.authorize(record.principal, match.params.get(PROJECT))
         request = Request(
             http=http,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -52,6 +52,7 @@ class RequestRecord:
     errors: ErrorShape = ENVELOPE  # what its errors look like
     quiet: bool = False  # sent every few seconds by a machine; logged at debug level
     principal: Principal | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)  # further ones of the response, whatever it is
     response: web.StreamResponse | None = None  # as soon as its headers are on their way
     status: int = CLIENT_GONE  # until there is a response
     too_slow: bool = False  # the client did not keep the limits; nothing more is waited for
@@ -96,7 +97,7 @@ def make_middleware(inner: Inner, limits: BodyLimits) -> Middleware:
 
 
 async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the request's id to the headers of a response, just before they are sent.
+    """Add the request's id and the record's headers to those of a response, just before they are sent.
 
     For a client that still holds its body back (`Expect: 100-continue`), add that the connection is closed: nobody
     could know whether the next bytes on it are that body or another request.
@@ -104,6 +105,7 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
     record = request[RECORD]
     record.response = response
     response.headers["x-request-id"] = record.request_id
+    response.headers.update(record.headers)
     if awaits_continue(request) and not request.content.is_eof():
         response.force_close()
         response.headers["Connection"] = "close"

@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 from aiohttp import web
 
-from libs.web.access import Access, Principal
+from libs.web.access import Access, Admission, Principal
 from libs.web.errors import ENVELOPE, ErrorShape
 from libs.web.request import Request
 from libs.web.response import Response
@@ -19,6 +19,7 @@ D = TypeVar("D")
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 Handler = Callable[[Request[D]], Awaitable[msgspec.Struct | Response | web.StreamResponse]]
 Authenticate = Callable[[str], Awaitable[Principal]]  # a bearer token -> who that is; raises Unauthenticated
+Admit = Callable[[Principal], Awaitable[Admission]]  # asked about every request of a principal, for any path
 
 
 @dataclass(frozen=True, slots=True)

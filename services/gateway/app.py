@@ -10,6 +10,8 @@ from libs.web import BodyLimits, make_app
 from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
 from services.gateway.handlers import handlers
+from services.gateway.limits.rate import Rates
+from services.gateway.limits.terms import default_limits
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.routes import ROUTES
 from services.gateway.sweepers import sweep
@@ -31,9 +33,10 @@ async def build(config: GatewayConfig, service: Service) -> None:
     service.serve(
         make_app(
             [*ROUTES, *service.health_routes()],
-            authenticate=authenticate_by(shared.pool, config.operator_key),
+            authenticate=authenticate_by(shared.pool, config.operator_key, default_limits(config)),
             dependencies=dependencies,
             title="Slipway",
             limits=BodyLimits(idle_s=config.body_idle_s, min_rate_bytes_per_s=config.body_min_rate_bytes_per_s),
+            admit=Rates(shared.pool).admit,
         )
     )

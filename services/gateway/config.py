@@ -30,6 +30,10 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     downloads_at_once_per_project: Count = 64  # the same for one project
     uploads_at_once: Count = 128  # the same for bodies that come in
     uploads_at_once_per_project: Count = 64  # the same for one project
+    requests_per_second_per_project: Count | None = None  # over all gateways; a project may have a limit of its own
+    open_uploads_per_project: Count | None = None  # that have not ended; likewise
+    stored_bytes_per_project: Count | None = None  # stored, and reserved for such uploads; likewise
+    models_per_project: Count | None = None  # versions of models; likewise
     body_idle_s: Seconds = 60  # after which a client that sends or takes nothing of a body is ended
     body_min_rate_bytes_per_s: Count = 16 * 1024  # averaged over a minute in which we waited for nothing else
     sweep_interval_s: Seconds = 5  # between two looks for deadlines that have passed

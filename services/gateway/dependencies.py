@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from libs.admission import Slots
 from libs.blobs import Blobs
 from libs.bus import Bus
 from libs.db import Pool
 from libs.signals import Signals
 from services.gateway.config import GatewayConfig
+from services.gateway.limits.bodies import Bodies
 from services.gateway.uploads.running_digests import RunningDigests
 
 
@@ -25,13 +25,13 @@ class Dependencies:
     config: GatewayConfig
     stop: asyncio.Event = field(default_factory=asyncio.Event)  # set when this process is to end: stop waiting
     digests: RunningDigests = field(default_factory=RunningDigests)
-    downloads: Slots = field(init=False)  # bodies being sent, by project
-    incoming: Slots = field(init=False)  # bodies being received, by project
+    downloads: Bodies = field(init=False)  # that are being sent
+    incoming: Bodies = field(init=False)  # that are being received
 
     def __post_init__(self) -> None:
         """Make the slots that the settings say."""
         config = self.config
-        downloads = Slots(config.downloads_at_once, config.downloads_at_once_per_project)
-        incoming = Slots(config.uploads_at_once, config.uploads_at_once_per_project)
+        downloads = Bodies(config.downloads_at_once, config.downloads_at_once_per_project)
+        incoming = Bodies(config.uploads_at_once, config.uploads_at_once_per_project)
         object.__setattr__(self, "downloads", downloads)  # the class is frozen
         object.__setattr__(self, "incoming", incoming)

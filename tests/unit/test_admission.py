@@ -37,6 +37,20 @@ async def test_one_tenant_leaves_room_for_others() -> None:
             assert slots.taken == 4
 
 
+async def test_a_tenant_with_a_limit_of_its_own_has_that_instead() -> None:
+    slots = Slots(4, 3, wait_s=SOON_S)
+    async with slots.take("small", 1):
+        with pytest.raises(Overloaded):
+            await slots.take("small", 1).__aenter__()
+    async with AsyncExitStack() as held:
+        for _ in range(4):
+            await held.enter_async_context(slots.take("large", 4))
+        assert slots.held_by("large") == 4
+    async with slots.take("small"), slots.take("small"):  # it has no limit of its own any more
+        assert slots.held_by("small") == 2
+    assert slots._at_most == {}
+
+
 async def test_the_tenant_that_holds_the_fewest_is_next() -> None:
     """However many of the other's wait, and had waited before."""
     slots = Slots(2, 2, wait_s=LONG_S)

@@ -10,7 +10,7 @@ import pytest
 from deploy.docs.pages import DOCS, PAGES
 
 ROOT = DOCS.parent
-PLACEHOLDERS = re.compile(r"[A-Z]{2}|/limits")  # NAME, 00NN; the example of docs/recipes/resource.md
+PLACEHOLDERS = re.compile(r"[A-Z]{2}|/bounds")  # NAME, 00NN; the example of docs/recipes/resource.md
 GENERATED = [path for path in PAGES if path.suffix == ".md"]
 WRITTEN = sorted(path for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")] if path not in PAGES)
 

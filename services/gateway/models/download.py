@@ -66,7 +66,7 @@ async def _send_body(
     dependencies = request.dependencies
     pace = Pace(request.limits)
     async with (
-        dependencies.downloads.take(request.principal.project_id),
+        dependencies.downloads.take(request.principal),
         aclosing(dependencies.blobs.get(key, start, length)) as body,
     ):
         first = await anext(body, b"")

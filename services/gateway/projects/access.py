@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 
 from libs.errors import FeatureNotEnabled, Forbidden, NotFound, ScopeRequired
 from libs.web import Principal, SecurityScheme
+from services.gateway.limits.terms import UNLIMITED, Limits
 
 # A scope without a colon has both halves in it, where there are any.
 Scope = Literal["models", "models:read", "models:write", "files", "files:read", "files:write", "batches", "inference"]
@@ -28,6 +29,8 @@ class ProjectKey(Principal):
     scopes: frozenset[Scope]
     role: Role = "member"  # of the key, or of its member where that is less
     features: frozenset[str] = frozenset()  # of the project; also some that only the next release knows
+    limits: Limits = UNLIMITED  # of the project
+    key_limits: Limits = UNLIMITED  # of the key, beside those
 
     def has(self, scope: Scope) -> bool:
         """Whether the key has `scope`, by itself or in the whole of which it is a half."""
@@ -104,4 +107,5 @@ MODELS: Final = ProjectAccess("models")
 READ_MODELS: Final = ProjectAccess("models:read")
 WRITE_MODELS: Final = ProjectAccess("models:write")
 SHARE_MODELS: Final = ProjectAccess("models:write", feature="model_sharing", role="admin")
+ANY_KEY: Final = ProjectAccess(None)
 OPERATOR: Final = OperatorAccess()

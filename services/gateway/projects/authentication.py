@@ -8,13 +8,14 @@ import hmac
 from libs.db import Pool, connection
 from libs.errors import Unauthenticated
 from libs.web import Authenticate, Principal
+from services.gateway.limits.terms import UNLIMITED, Limits, with_own
 from services.gateway.projects import store
 from services.gateway.projects.access import Operator, ProjectKey
 from services.gateway.projects.identifiers import digest_of
 
 
-def authenticate_by(pool: Pool, operator_key: str) -> Authenticate:
-    """The check that every route with a key goes through.
+def authenticate_by(pool: Pool, operator_key: str, default_limits: Limits = UNLIMITED) -> Authenticate:
+    """The check that every route with a key goes through. `default_limits` are those of a project without its own.
 
     No cache: a key that is revoked is refused from the next request on. What is compared are digests, so that the time
     it takes tells nothing of a key.
@@ -37,6 +38,8 @@ def authenticate_by(pool: Pool, operator_key: str) -> Authenticate:
             scopes=frozenset(holder.scopes),
             role=holder.role,
             features=frozenset(holder.features),
+            limits=with_own(default_limits, holder.limits),
+            key_limits=with_own(UNLIMITED, holder.key_limits),
         )
 
     return authenticate

@@ -10,6 +10,7 @@ import msgspec
 
 from libs.db import Tx, columns
 from libs.errors import NotFound
+from services.gateway.limits.terms import OwnLimits
 from services.gateway.projects.access import Role, Scope
 
 
@@ -46,6 +47,8 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[Scope]
     role: Role  # the lesser of the key's and its member's
     features: list[str]  # of the project
+    limits: OwnLimits  # of the project
+    key_limits: OwnLimits
 
 
 _PROJECT = columns(ProjectRow)
@@ -156,7 +159,8 @@ async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
         """
         SELECT api_key.sha256, api_key.id AS key_id, project.id AS project_id, project.slug, api_key.scopes,
                CASE WHEN member.role = 'member' THEN 'member' ELSE api_key.role END AS role,
-               ARRAY(SELECT feature FROM project_feature WHERE project_feature.project_id = project.id) AS features
+               ARRAY(SELECT feature FROM project_feature WHERE project_feature.project_id = project.id) AS features,
+               project.limits, api_key.limits AS key_limits
           FROM api_key
           JOIN project ON project.id = api_key.project_id
           LEFT JOIN member ON member.id = api_key.member_id
@@ -176,6 +180,8 @@ async def holders(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, Holder]:
             scopes=row["scopes"],
             role=row["role"],
             features=row["features"],
+            limits=row["limits"],
+            key_limits=row["key_limits"],
         )
         for row in rows
     }

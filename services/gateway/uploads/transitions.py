@@ -32,9 +32,10 @@ from libs.contracts import (
 )
 from libs.contracts.keys import part_key
 from libs.db import Tx
-from libs.errors import ArchiveRejected, FilesMissing, WrongState
+from libs.errors import ArchiveRejected, FilesMissing, QuotaExceeded, WrongState
 from libs.modelfiles.required import missing_files
 from libs.signals import notify
+from services.gateway.limits.quotas import Demand, require_room, too_much
 from services.gateway.models import registration
 from services.gateway.models import transitions as model_transitions
 from services.gateway.uploads import states
@@ -57,12 +58,21 @@ VANISHED = "The stored copy that this file was to share was deleted, or lost by 
 
 
 async def begin(
-    tx: Tx, project_id: str, name: str, version: str | None, *, kind: str, chunk_size_bytes: int, expires_at: datetime
+    tx: Tx,
+    project_id: str,
+    name: str,
+    version: str | None,
+    *,
+    kind: str,
+    chunk_size_bytes: int,
+    expires_at: datetime,
+    wanted: Demand,
 ) -> Upload:
-    """Open an upload for a new version of the model `name`: -> open.
+    """Open an upload for a new version of the model `name`: -> open. What is `wanted` is reserved until it ends.
 
-    Raises: Conflict if the version exists.
+    Raises: QuotaExceeded; Conflict if the version exists.
     """
+    await require_room(tx, project_id, wanted)
     model_id, chosen = await model_transitions.create(tx, project_id, name, version)
     upload_id = new_id()
     await uploads.insert(
@@ -75,6 +85,9 @@ async def begin(
         kind=kind,
         chunk_size_bytes=chunk_size_bytes,
         expires_at=expires_at,
+        declared_bytes=wanted.new_bytes,
+        stored_limit=wanted.limits.stored_bytes,
+        key_id=wanted.key_id,
     )
     return await uploads.get(tx, project_id, upload_id)
 
@@ -192,7 +205,8 @@ async def register(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     processing -> completed; or -> open, where the stored copy that a file was to share is gone; or -> failed.
     Models that had lost a file which this upload brings are whole again.
     Emits: ModelRegistered, ModelValidationRequested, for each of them too, and ObjectDropped for what was lost; or
-    UploadFailed, if files are missing without which no model is; nothing for an upload that is open again.
+    UploadFailed, if files are missing without which no model is, or if an archive became larger than its project may
+    store; nothing for an upload that is open again.
     """
     if await files.unmark_vanished(tx, upload.id, upload.project_id, VANISHED):
         await reopen(tx, upload)
@@ -206,6 +220,12 @@ async def register(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
     if findings:
         code = ArchiveRejected.code if upload.kind == "archive" else FilesMissing.code
         return await fail(tx, upload, findings[0], code=code, at=at)
+    if upload.stored_limit is not None:
+        contents = {file.sha256: file.size_bytes for file in brought}
+        new_bytes = sum(contents.values()) - await files.stored_before(tx, upload.project_id, list(contents.items()))
+        beyond = await too_much(tx, upload.project_id, upload.stored_limit, new_bytes - upload.declared_bytes)
+        if beyond is not None:
+            return await fail(tx, upload, beyond, code=QuotaExceeded.code, at=at)
     events = await registration.register(tx, upload.project_id, upload.model_id, brought, upload_id=upload.id, at=at)
     await uploads.move(tx, upload.id, states.REGISTER)
     await notify(tx, UPLOAD_CHANGED, upload.id)

@@ -11,6 +11,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from libs.db import connection
 from libs.web import Authenticate, Principal, Route, make_app
 from services.gateway.dependencies import Dependencies
+from services.gateway.limits.rate import Rates
+from services.gateway.limits.terms import UNLIMITED, Limits
 from services.gateway.projects.access import ProjectKey
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.identifiers import digest_of
@@ -28,11 +30,19 @@ async def any_key(_token: str) -> Principal:
 
 @asynccontextmanager
 async def serving(
-    dependencies: Dependencies, *more: Route[Any], token: str | None = None, authenticate: Authenticate | None = None
+    dependencies: Dependencies,
+    *more: Route[Any],
+    token: str | None = None,
+    authenticate: Authenticate | None = None,
+    limits: Limits = UNLIMITED,
 ) -> AsyncIterator[TestClient[Any, Any]]:
-    """A client of all routes and some `more`, which sends `token`; without `authenticate`, keys are really checked."""
-    check = authenticate or authenticate_by(dependencies.pool, OPERATOR_KEY)
-    app = make_app([*ROUTES, *more], authenticate=check, dependencies=dependencies, title="test")
+    """A client of all routes and some `more`, which sends `token`; without `authenticate`, keys are really checked.
+
+    limits: of projects that have none of their own.
+    """
+    check = authenticate or authenticate_by(dependencies.pool, OPERATOR_KEY, limits)
+    admit = Rates(dependencies.pool).admit
+    app = make_app([*ROUTES, *more], authenticate=check, dependencies=dependencies, title="test", admit=admit)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with TestClient(TestServer(app), headers=headers) as client:
         yield client

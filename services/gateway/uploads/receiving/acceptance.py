@@ -125,7 +125,7 @@ async def accept(request: Request[Dependencies], expected: Expected, destination
         expected.require_same(declared, destination.sha256)
     size_bytes = request.http.content_length if expected.size_bytes is None else expected.size_bytes
     digest = Digest(_measured(request, expected))
-    async with request.dependencies.incoming.take(request.principal.project_id):
+    async with request.dependencies.incoming.take(request.principal):
         s3_number, etag = await destination.put(
             request.dependencies.blobs, _verified(digest, expected.what, declared), size_bytes
         )

@@ -158,7 +158,7 @@ class _FileRequest:
     async def _append(self, held: int, span: Span) -> schemas.FileReceived | Response:
         old = self._target.transfer if held else None
         body = DividedBody(self._request, span.size_bytes)
-        async with self._dependencies.incoming.take(self._upload.project_id):
+        async with self._dependencies.incoming.take(self._request.principal):
             transfer = await next_fence(self._dependencies, self._upload, self._file, old, self._declared)
             turn = Turn(self._dependencies, self._upload, self._file, transfer)
             await turn.append(body, span.size_bytes)

@@ -14,6 +14,7 @@ from libs.db import Tx, transaction
 from libs.errors import Conflict, Invalid, Unavailable
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
+from services.gateway.limits.quotas import Demand, demand
 from services.gateway.uploads import responses, schemas, transitions
 from services.gateway.uploads.deadlines import IDEMPOTENCY_KEY_KEPT
 from services.gateway.uploads.part_sizes import of_archive
@@ -26,15 +27,16 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 async def open_archive(request: Request[Dependencies]) -> schemas.ArchiveCreated:
-    """Open an upload of an archive. Raises: Invalid; Conflict if the version exists."""
+    """Open an upload of an archive. Raises: Invalid; QuotaExceeded; Conflict if the version exists."""
     body: schemas.CreateArchive = request.body
     dependencies = request.dependencies
-    _require_fit(body.archive_size, dependencies.config.max_model_bytes, param="archive_size")
+    wanted = demand(request.principal, body.archive_size)
+    _require_fit(wanted, dependencies.config.max_model_bytes, param="archive_size")
     chunk_size = of_archive(body.archive_size, dependencies.config.chunk_size_bytes)
     total = -(-body.archive_size // chunk_size)
 
     async def open_upload(tx: Tx) -> schemas.ArchiveCreated:
-        upload = await _begin(request, tx, body.model_name, body.version, kind="archive", chunk_size=chunk_size)
+        upload = await _begin(request, tx, body.model_name, body.version, wanted, kind="archive", chunk_size=chunk_size)
         await streams.insert(
             tx,
             stream_id=streams.stream_id(upload.id, 0),
@@ -53,19 +55,23 @@ async def open_archive(request: Request[Dependencies]) -> schemas.ArchiveCreated
 async def open_directory(request: Request[Dependencies]) -> schemas.DirectoryCreated:
     """Open an upload of a directory; files that the project has already need not be sent.
 
-    Raises: Invalid, for a path that may not be, repeats or collides; Conflict if the version exists.
+    Raises: Invalid, for a path that may not be, repeats or collides; QuotaExceeded; Conflict if the version exists.
     """
     body: schemas.CreateDirectory = request.body
     dependencies = request.dependencies
-    _require_fit(sum(file.size for file in body.files), dependencies.config.max_model_bytes, param="files")
+    wanted = demand(request.principal, sum(file.size for file in body.files))
+    _require_fit(wanted, dependencies.config.max_model_bytes, param="files")
     manifest = _manifest(body.files)
+    declared = [(sha256, size) for _, size, sha256 in manifest if sha256 is not None]
 
     async def open_upload(tx: Tx) -> schemas.DirectoryCreated:
+        present = await files.stored_before(tx, request.principal.project_id, declared) if declared else 0
         upload = await _begin(
             request,
             tx,
             body.model_name,
             body.version,
+            msgspec.structs.replace(wanted, new_bytes=wanted.size_bytes - present),
             kind="directory",
             chunk_size=dependencies.config.chunk_size_bytes,
         )
@@ -119,17 +125,25 @@ def _manifest(listed: list[schemas.ManifestFile]) -> list[tuple[str, int, str | 
     return manifest
 
 
-def _require_fit(size_bytes: int, max_bytes: int, *, param: str) -> None:
-    if size_bytes > max_bytes:
+def _require_fit(wanted: Demand, max_bytes: int, *, param: str) -> None:
+    """Raises: Invalid, for a model that is too large, unless its project has a limit of its own."""
+    if wanted.limits.upload_bytes is None and wanted.size_bytes > max_bytes:
         raise Invalid(
-            f"The model has {size_bytes} bytes, more than the {max_bytes} that this installation takes. Ask its "
+            f"The model has {wanted.size_bytes} bytes, more than the {max_bytes} that this installation takes. Ask its "
             "operator to raise SLIPWAY_MAX_MODEL_BYTES.",
             param=param,
         )
 
 
 async def _begin(
-    request: Request[Dependencies], tx: Tx, name: str, version: str | None, *, kind: str, chunk_size: int
+    request: Request[Dependencies],
+    tx: Tx,
+    name: str,
+    version: str | None,
+    wanted: Demand,
+    *,
+    kind: str,
+    chunk_size: int,
 ) -> Upload:
     return await transitions.begin(
         tx,
@@ -139,4 +153,5 @@ async def _begin(
         kind=kind,
         chunk_size_bytes=chunk_size,
         expires_at=datetime.now(UTC) + timedelta(seconds=request.dependencies.config.session_ttl_s),
+        wanted=wanted,
     )

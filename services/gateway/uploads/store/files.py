@@ -44,6 +44,22 @@ async def insert_manifest(tx: Tx, upload_id: str, files: Sequence[tuple[str, int
     )
 
 
+async def stored_before(tx: Tx, project_id: str, files: Sequence[tuple[str, int]]) -> int:
+    """How many bytes of these files (declared SHA-256 and size) the project already stores."""
+    present: int = await tx.fetchval(
+        """
+        SELECT coalesce(sum(b.size_bytes), 0)::bigint
+          FROM unnest($2::text[], $3::bigint[]) AS f (sha256, size_bytes)
+          JOIN blob b ON b.project_id = $1 AND b.sha256 = f.sha256 AND b.size_bytes = f.size_bytes
+         WHERE b.missing_since IS NULL
+        """,
+        project_id,
+        [sha256 for sha256, _ in files],
+        [size_bytes for _, size_bytes in files],
+    )
+    return present
+
+
 async def mark_present(tx: Tx, upload_id: str, project_id: str) -> None:
     """Files whose declared sha256 and size the project already stores need not be sent."""
     await tx.execute(

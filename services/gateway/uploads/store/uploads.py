@@ -34,6 +34,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     status: UploadStatus
     chunk_size_bytes: int
+    declared_bytes: int  # reserved until it ends
+    stored_limit: int | None  # of its project, in bytes, when it was opened
     error: dict[str, Any] | None
     created_at: datetime
     expires_at: datetime
@@ -53,12 +55,16 @@ async def insert(
     kind: str,
     chunk_size_bytes: int,
     expires_at: datetime,
+    declared_bytes: int = 0,
+    stored_limit: int | None = None,
+    key_id: str | None = None,
 ) -> None:
-    """Open an upload."""
+    """Open an upload, with the key `key_id`, for which `declared_bytes` are reserved until it ends."""
     await tx.execute(
         """
-        INSERT INTO upload (id, project_id, model_id, model_name, model_version, kind, chunk_size_bytes, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        INSERT INTO upload (id, project_id, model_id, model_name, model_version, kind, chunk_size_bytes, expires_at,
+                            declared_bytes, stored_limit, key_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         """,
         upload_id,
         project_id,
@@ -68,6 +74,9 @@ async def insert(
         kind,
         chunk_size_bytes,
         expires_at,
+        declared_bytes,
+        stored_limit,
+        key_id,
     )
 
 

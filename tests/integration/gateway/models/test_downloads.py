@@ -53,7 +53,7 @@ async def gateway(blobs: Blobs, limits: BodyLimits) -> AsyncIterator[tuple[str, 
     app = make_app([route], authenticate=authenticate, dependencies=dependencies, title="test", limits=limits)
     await blobs.put_bytes(FILE.key, CONTENT)
     async with serve(app, "127.0.0.1", 0, drain_s=0.2) as port:
-        yield f"http://127.0.0.1:{port}/v1/file", dependencies.downloads
+        yield f"http://127.0.0.1:{port}/v1/file", dependencies.downloads.slots
 
 
 @asynccontextmanager

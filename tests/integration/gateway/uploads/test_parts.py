@@ -185,7 +185,7 @@ async def test_an_archive_without_what_a_model_needs_fails_at_complete(uploads: 
 
 async def test_a_body_for_which_there_is_no_slot_is_refused_before_it_is_read(uploads: Uploads) -> None:
     session = (await uploads.open_archive(2 * CHUNK))["session_id"]
-    slots = uploads.dependencies.incoming
+    slots = uploads.dependencies.incoming.slots
     slots._wait_s = 0.01
 
     async def body() -> AsyncIterator[bytes]:
