@@ -16,7 +16,7 @@ from libs.errors import FileMissing, Invalid, ModelNotFound, NotFound, ObjectNot
 from libs.outbox import emit
 from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
-from services.gateway.models import deletion, responses, schemas
+from services.gateway.models import deletion, registration, responses, schemas
 from services.gateway.models.download import send_object
 from services.gateway.models.store import deletion as deleted_models
 from services.gateway.models.store import files as model_files
@@ -120,6 +120,19 @@ async def restore_model(request: Request[Dependencies]) -> schemas.Extended:
     return responses.extended(model, principal.project_slug)
 
 
+async def revalidate_model(request: Request[Dependencies]) -> schemas.Revalidated:
+    """Have a model checked anew. Emits: ModelValidationRequested.
+
+    Raises: ModelNotFound; InvalidModelStatus, unless the model is ready or in error, and has all its files.
+    """
+    async with transaction(request.dependencies.pool) as tx:
+        question = await registration.revalidate(
+            tx, request.principal.project_id, request.params["model_id"], at=datetime.now(UTC)
+        )
+        await emit(tx, [question])
+    return schemas.Revalidated(id=question.model_id)
+
+
 async def list_versions(request: Request[Dependencies]) -> schemas.VersionList:
     """Every version of the model's name. Raises: ModelNotFound."""
     dependencies = request.dependencies
@@ -207,6 +220,14 @@ ROUTES = [
         summary="Bring a deleted model back",
         access=WRITE_MODELS,
         returns=schemas.Extended,
+    ),
+    Route(
+        "POST",
+        "models/{model_id}/revalidate",
+        revalidate_model,
+        summary="Check a model anew",
+        access=WRITE_MODELS,
+        returns=schemas.Revalidated,
     ),
     _get("models/{model_id}/versions", list_versions, summary="All versions", returns=schemas.VersionList),
     _get("models/{model_id}/files", list_files, summary="The files of a model", returns=schemas.FileList),

@@ -133,6 +133,14 @@ class Deleted(Struct, frozen=True, kw_only=True):
     object: Literal["model"] = "model"
 
 
+class Revalidated(Struct, frozen=True, kw_only=True):
+    """The model is checked anew; its report is the last one until that is done."""
+
+    id: str
+    status: Literal["validating"] = "validating"
+    message: str = "Model validation queued"
+
+
 class VersionList(Struct, frozen=True, kw_only=True):
     """Every version of a model's name, newest first."""
 
