@@ -47,6 +47,16 @@ class Address:
             credentials=Credentials(unquote(url.username), unquote(url.password)),
         )
 
+    def is_beside(self, other: Address) -> bool:
+        """Whether both buckets are on one server, for the same credentials, so that it can copy between them."""
+
+        def server(address: Address) -> tuple[str, str, str, str]:
+            url = urlsplit(address.sign("HEAD", None, {}, 1))
+            keys = address.credentials
+            return url.scheme, url.netloc.removeprefix(f"{address.bucket}."), keys.access_key, keys.secret_key
+
+        return server(self) == server(other)
+
     def sign(self, method: str, key: str | None, query: Mapping[str, str], expires_s: int) -> str:
         """The presigned URL of a request to the object `key`, or to the bucket where it is None.
 

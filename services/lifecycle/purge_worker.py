@@ -107,9 +107,10 @@ class PurgeWorker:
             for keys in in_groups(purge.keys or []):
                 yield keys
             return
-        async with aclosing(grouped(self._blobs.list(purge.prefix))) as found:
-            async for infos in found:
-                yield [info.key for info in infos]
+        for bucket in self._blobs.tiers.values():
+            async with aclosing(grouped(bucket.list(purge.prefix))) as found:
+                async for infos in found:
+                    yield [info.key for info in infos]
         after = ""
         while dropped := await self._dropped_under(purge.prefix, after):
             yield dropped

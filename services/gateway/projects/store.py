@@ -33,6 +33,7 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     scopes: list[Scope]
     role: Role
+    member_id: str | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -107,13 +108,14 @@ async def insert_key(
     prefix: str,
     scopes: list[Scope],
     role: Role,
+    member_id: str | None,
     expires_at: datetime | None,
 ) -> KeyRow | None:
     """Insert a key of a project; None if there is no such project, or it is revoked."""
     row = await tx.fetchrow(
         f"""
-        INSERT INTO api_key (id, project_id, name, sha256, prefix, scopes, role, expires_at)
-        SELECT $1, id, $3, $4, $5, $6, $7, $8
+        INSERT INTO api_key (id, project_id, name, sha256, prefix, scopes, role, member_id, expires_at)
+        SELECT $1, id, $3, $4, $5, $6, $7, $8, $9
           FROM project
          WHERE id = $2 AND revoked_at IS NULL
         RETURNING {_KEY}
@@ -125,6 +127,7 @@ async def insert_key(
         prefix,
         scopes,
         role,
+        member_id,
         expires_at,
     )
     return KeyRow(**row) if row else None
