@@ -222,12 +222,12 @@ class Session(Struct, frozen=True, kw_only=True):
     """What a client needs to go on with an upload, from any machine; lists leave `parts` and `files` out."""
 
     session_id: str
-    kind: Literal["archive", "directory"]
+    kind: Literal["archive", "directory", "import"]
     model_id: str
     model_name: str
     version: str
     status: UploadStatus
-    progress: float  # percent of bytes (archive) or files (directory)
+    progress: float  # percent of bytes (archive, import) or files (directory)
     created_at: str
     expires_at: str
     upload_url: str
@@ -245,6 +245,7 @@ class Session(Struct, frozen=True, kw_only=True):
     uploaded_file_count: int | UnsetType = UNSET
     expected_file_count: int | UnsetType = UNSET
     files: list[FileState] | UnsetType = UNSET
+    source: str | UnsetType = UNSET  # of an import
 
 
 class SessionList(Struct, frozen=True, kw_only=True):

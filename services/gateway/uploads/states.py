@@ -71,12 +71,15 @@ _CLOSED: Final[dict[UploadStatus, str]] = {
 }
 
 
+_TO_SEND: Final = {"archive": "parts to /parts.", "import": "nothing, since its files are read from their source."}
+
+
 class HasStatus(Protocol):
     """What is asked of a row of `upload` here."""
 
     @property
     def kind(self) -> str:
-        """archive or directory."""
+        """archive, directory, import …"""
 
     @property
     def status(self) -> UploadStatus:
@@ -92,7 +95,7 @@ def require_open(upload: HasStatus, *, kind: str | None = None) -> None:
     if kind is not None and upload.kind != kind:
         raise Conflict(
             f"This upload is of the kind {upload.kind!r}; send "
-            + ("parts to /parts." if upload.kind == "archive" else "files to /files/{relative_path}."),
+            + _TO_SEND.get(upload.kind, "files to /files/{relative_path}."),
             retryable=False,
         )
     if upload.status != OPEN:

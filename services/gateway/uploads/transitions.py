@@ -153,6 +153,19 @@ async def hand_over(tx: Tx, upload: Upload, file: UploadFile, transfer: Transfer
     return [UploadOpened(stream=stream, parts=[Part(number=0, attempt="", size_bytes=file.size_bytes)], at=at)]
 
 
+def fetch(sources: Sequence[PartStream], *, at: datetime) -> list[Event]:
+    """Ask the extractor for files that are in another store, each of which is all there.
+
+    Emits: UploadOpened.
+    """
+    return [UploadOpened(stream=stream, parts=_whole(stream), at=at) for stream in sources]
+
+
+def _whole(stream: PartStream) -> list[Part]:
+    """The one part of a stream that is one file."""
+    return [Part(number=0, attempt="", size_bytes=stream.size_bytes)]
+
+
 # Completing
 
 

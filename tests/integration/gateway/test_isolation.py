@@ -40,6 +40,8 @@ NOBODYS = "00000000-1111-4000-8111-000000000000"  # an id that nothing has
 # What a route with this body may be sent: valid, so that nothing but the key decides.
 BODIES: Mapping[str, dict[str, Any]] = {
     "CreateArchive": {"model_name": "theirs", "archive_size": 10, "archive_format": "tar"},
+    "CreateImport": {"model_name": "theirs", "source": "s3://models/theirs", "secret": "theirs"},
+    "CreateSecret": {"name": "their-secret", "type": "s3", "access_key_id": "id", "secret_access_key": "key"},
     "CreateDirectory": {"model_name": "theirs", "files": [{"relative_path": "config.json", "size": 2}]},
     "UpdateModel": {"description": "theirs"},
 }
@@ -71,6 +73,8 @@ async def owned(uploads: Uploads) -> AsyncIterator[Owned]:
                 digest_of(token),
                 scopes.strip("{}").split(","),
             )
+    secret = {"name": "secret-secret", "type": "s3", "access_key_id": "id", "secret_access_key": "key"}
+    await uploads.call("POST", "secrets", 201, json=secret)
     done = await uploads.upload_directory(FILES, name="secret-model")
     await uploads.validate(done["model_id"])
     archive = (await uploads.open_archive(10, name="secret-archive"))["session_id"]
@@ -81,6 +85,7 @@ async def owned(uploads: Uploads) -> AsyncIterator[Owned]:
         "model_id": [done["model_id"], "secret-model"],
         "upload_id": [archive, directory],
         "path": ["config.json"],
+        "secret_name": ["secret-secret"],
     }
     async with serving(uploads.dependencies) as client:
         yield Owned(uploads, client, params)
@@ -220,7 +225,7 @@ async def test_a_key_of_another_project_finds_nothing(owned: Owned) -> None:
 
 
 async def test_lists_of_another_project_name_nothing_of_this_one(owned: Owned) -> None:
-    names = {name for values in owned.params.values() for name in values} - {"config.json"} | {PROJECT, "secret"}
+    names = {name for values in owned.params.values() for name in values} - {"config.json"} | {PROJECT, "secret-"}
     wrong = []
     for route in of_projects():
         if named(route) or route.stream:

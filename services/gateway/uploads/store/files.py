@@ -285,8 +285,8 @@ async def counts(tx: Tx, upload_ids: Sequence[str]) -> dict[str, tuple[int, int]
     """
     rows = await tx.fetch(
         """
-        SELECT f.upload_id, count(*) FILTER (WHERE f.key IS NOT NULL OR s.parts_stored = s.total_parts) AS arrived,
-               count(*) AS expected
+        SELECT f.upload_id, count(*) AS expected, count(*) FILTER (
+                   WHERE f.key IS NOT NULL OR (s.parts_stored = s.total_parts AND s.format <> 'remote')) AS arrived
           FROM upload_file f LEFT JOIN upload_stream s ON s.upload_id = f.upload_id AND s.number = f.number
          WHERE f.upload_id = ANY ($1) GROUP BY f.upload_id
         """,
