@@ -24,10 +24,12 @@ from libs.contracts import (
 )
 from libs.db import Tx
 from libs.errors import InvalidModelStatus, ModelNotFound
+from libs.signals import notify
 from services.gateway.deadlines import PAUSES
 from services.gateway.models.states import REVALIDATE
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models, validations
+from services.gateway.models.store.channels import MODEL_CHANGED
 from services.gateway.models.store.models import VersionRow
 from services.gateway.models.store.validations import CheckableRow, ValidationRow
 from services.gateway.models.transitions import model_registered, replace_files, validation_requested
@@ -79,6 +81,7 @@ async def settle(tx: Tx, event: ModelValidated | ModelRejected) -> None:
     model = await validations.settle(tx, event.model_id, event.validation_id, event.report, reason=reason, at=event.at)
     if model is None:
         return
+    await notify(tx, MODEL_CHANGED, model.id)
     if reason is None:
         await models.become_latest(tx, model)
     else:
