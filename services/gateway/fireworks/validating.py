@@ -12,7 +12,7 @@ import msgspec
 from libs.contracts import ValidationOptions
 from libs.contracts.rules import WEIGHTS_MISSING
 from libs.db import connection, transaction
-from libs.errors import Invalid
+from libs.errors import Invalid, InvalidModelStatus
 from libs.modelfiles.required import missing_files
 from libs.outbox import emit
 from libs.signals import Subscription
@@ -23,6 +23,7 @@ from services.gateway.fireworks import schemas, store
 from services.gateway.fireworks.account import account_of
 from services.gateway.fireworks.errors import FailedPrecondition
 from services.gateway.fireworks.store import AccountModelRow
+from services.gateway.models import registration
 from services.gateway.models.states import ERROR, UPLOADING, USABLE, VALIDATING
 from services.gateway.models.store import validations
 from services.gateway.models.store.channels import MODEL_CHANGED
@@ -43,7 +44,7 @@ AGAIN = "Call validateUpload again."
 async def validate_upload(request: Request[Dependencies]) -> schemas.Nothing:
     """Make a model READY whose files have arrived: {} once it is; waits for that for some time (`Prefer: wait=N`).
 
-    Emits: UploadOpened, UploadCompleted; or what `register` does.
+    Emits: UploadOpened, UploadCompleted, or what `register` does; ModelValidationRequested.
     Raises: NotFound; ModelNotFound; FailedPrecondition, while files are missing or being checked, with which ones;
     Invalid for a file of another size than announced, and for a model that was refused.
     """
@@ -58,7 +59,7 @@ async def validate_upload(request: Request[Dependencies]) -> schemas.Nothing:
         if model.status == UPLOADING:
             await _begin(request, model, upload)
         elif model.status not in USABLE:
-            _require_same(model, options_of(request.query))
+            await _take_options(request, model)
         return await _verdict(request, changed)
 
 
@@ -71,15 +72,30 @@ def options_of(query: schemas.ValidateQuery) -> ValidationOptions:
     )
 
 
-def _require_same(model: AccountModelRow, options: ValidationOptions) -> None:
-    """Options count from the call that begins the check; a later one may leave them out, and not say others."""
-    if options not in (ValidationOptions(), msgspec.convert(model.validation_options or {}, ValidationOptions)):
+async def _take_options(request: Request[Dependencies], model: AccountModelRow) -> None:
+    """Options count from the call that begins the check; a later one may leave them out.
+
+    A model that was refused is checked anew with other ones.
+    Emits: ModelValidationRequested.
+    Raises: Invalid for other options while the check is under way.
+    """
+    options = options_of(request.query)
+    if options in (ValidationOptions(), msgspec.convert(model.validation_options or {}, ValidationOptions)):
+        return
+    if model.status != ERROR:
         raise Invalid(
             f"The check of model {model.name!r} has begun with other parameters, which are not changed under way. Go "
-            "on without any; or, once it has failed, ask getUploadEndpoint to begin anew.",
+            "on without any until it has ended.",
             code="already_begun",
             retryable=False,
         )
+    try:
+        async with transaction(request.dependencies.pool) as tx:
+            await validations.set_options(tx, model.id, options)
+            project_id = request.principal.project_id
+            await emit(tx, [await registration.revalidate(tx, project_id, model.id, at=datetime.now(UTC))])
+    except InvalidModelStatus:
+        return  # it has no files: `_verdict` says why
 
 
 async def _model(request: Request[Dependencies]) -> AccountModelRow:

@@ -45,6 +45,7 @@ BODIES: Mapping[str, dict[str, Any]] = {
     "CreateImport": {"model_name": "theirs", "source": "s3://models/theirs", "secret": "theirs"},
     "CreateSecret": {"name": "their-secret", "type": "s3", "access_key_id": "id", "secret_access_key": "key"},
     "CreateDirectory": {"model_name": "theirs", "files": [{"relative_path": "config.json", "size": 2}]},
+    "UpdateModel": {"description": "theirs"},
 }
 QUERIES = {"PartQuery": "?part_number=0"}
 

@@ -13,6 +13,7 @@ from libs.contracts import (
     ModelValidationRequested,
     Report,
     UploadOpened,
+    ValidationOptions,
     findings,
 )
 from libs.db import connection
@@ -186,6 +187,13 @@ async def test_a_refused_model_says_why_and_begins_anew(fireworks: Fireworks) ->
     assert "model.safetensors: Bytes 8 to 16 belong to no tensor. Save it again." in error["message"]
     shown = await fireworks.call("GET", "/tiny")
     assert (shown["state"], shown["status"]["code"]) == ("UPLOADING", "INVALID_ARGUMENT")
+    error = await fireworks.validate(status=400, query="?trustRemoteCode=true")
+    assert error["status"] == "FAILED_PRECONDITION"  # checked anew, since it was not asked like this before
+    asked = (await fireworks.uploads.emitted(ModelValidationRequested))[-1]
+    assert asked.options == ValidationOptions(trust_remote_code=True)
+    await fireworks.deliver(
+        ModelRejected(model_id=asked.model_id, validation_id=asked.validation_id, report=report, at=now())
+    )
     again = await fireworks.create()
     assert again["status"]["code"] == "ALREADY_EXISTS"
     assert "begins its upload anew" in again["status"]["message"]
