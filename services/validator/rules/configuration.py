@@ -10,7 +10,8 @@ from libs.modelfiles.hfconfig import ModelConfig
 from libs.modelfiles.unreadable import Unreadable
 from services.validator.model import Model
 
-UNKNOWN, REMOTE_CODE = "architecture-unknown", "remote-code"
+UNKNOWN = "architecture-unknown"
+REMOTE_CODE = "remote-code"
 
 # Small files that vLLM or Transformers parse at every start
 _PARSED = ("tokenizer_config.json", quantization.HF_QUANT_CONFIG)
