@@ -77,6 +77,23 @@ def test_a_shared_model_has_catalog_info(client: Client, admin: Client, model_id
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_metadata_is_updated(client: Client, model_id: str, language: Language) -> None:
+    updated = run(MANAGEMENT, "Update Model Metadata", language, client, model_id)
+
+    assert language == "sh" or updated == f"Updated: {NAME}"
+    model = client.model(model_id)
+    assert (model["description"], model["context_length"]) == ("Fine-tuned for code generation tasks", 32768)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_model_is_revalidated(client: Client, model_id: str, language: Language) -> None:
+    queued = run(MANAGEMENT, "Revalidate Model", language, client, model_id)
+
+    assert language == "sh" or queued == "Status: validating - Model validation queued"
+    client.settled(model_id)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_model_is_deleted(client: Client, model_id: str, language: Language) -> None:
     deleted = run(MANAGEMENT, "Delete Model", language, client, model_id)
     again = run(MANAGEMENT, "Delete Model", language, client, model_id)
