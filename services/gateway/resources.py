@@ -18,6 +18,7 @@ RESOURCES: Final = (
     "secrets",
     "models",
     "catalog",
+    "fireworks",
     "projects",
     "features",
     "members",

@@ -226,7 +226,7 @@ def show_upload(
     shown: dict[str, Any] = {} if files is None else {"files": files}
     is_import = upload.kind == "import"
     return Session(
-        kind="import" if is_import else "directory",
+        kind=upload.kind,
         upload_url=f"{_base_url(request)}/uploads/{upload.id}/files",
         progress=_copied(streams, upload) if is_import else percent(arrived, expected),
         source=UNSET if source is None else source,
