@@ -40,7 +40,7 @@ def source(stack: Stack) -> Iterator[Source]:
 def same_files(client: Client, model_id: str, files: dict[str, bytes]) -> None:
     """The model consists of these files, byte for byte."""
     listed = answered(client.get(f"models/{model_id}/files"))["data"]
-    assert {each["path"]: each["size"] for each in listed} == {path: len(c) for path, c in files.items()}
+    assert {each["path"]: each["size_bytes"] for each in listed} == {path: len(c) for path, c in files.items()}
     for path, content in files.items():
         assert client.get(f"models/{model_id}/files/{path}").content == content
 
