@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from libs.client.errors import ApiError, Unreachable, class_of
+from libs.client.errors import ApiError, FieldError, Unreachable, class_of
 from libs.contracts import Finding
 from libs.errors import SlipwayError
 
@@ -55,6 +55,7 @@ class _Refusal(msgspec.Struct, frozen=True):
     code: str | None = None
     param: str | None = None
     finding: Finding | None = None
+    errors: list[FieldError] = []
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -186,7 +187,10 @@ class Transport:
         headers = {"Accept-Encoding": "identity"}
         if sink.position:
             headers |= {"Range": f"bytes={sink.position}-", "If-Range": sink.etag}
-        reading = self._session.get(url, headers=self._signed(headers), allow_redirects=False)
+        # a large buffer, so that bytes arrive while those before them are hashed and written
+        reading = self._session.get(
+            url, headers=self._signed(headers), allow_redirects=False, read_bufsize=_CHUNK_BYTES
+        )
         try:
             async with reading as response:
                 if response.status >= 300:
@@ -269,6 +273,7 @@ def _refused(response: aiohttp.ClientResponse, raw: bytes) -> ApiError:
         param=error.param,
         request_id=request_id,
         finding=error.finding,
+        errors=error.errors,
     )
 
 
