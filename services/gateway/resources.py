@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Final
 
-RESOURCES: Final = ("uploads", "models", "catalog", "projects", "features", "limits", "admin")
+RESOURCES: Final = ("uploads", "models", "catalog", "projects", "features", "limits", "deletions", "admin")
 
 
 def modules(name: str) -> Iterator[ModuleType]:

@@ -1,7 +1,8 @@
 """Lifecycle: owns every stored object, and is the only service that deletes any.
 
-Consumes: model.registered, object.audit_requested, object.dropped, upload.aborted, upload.expired, upload.failed.
-Emits: object.audited, object.deleted, object.found, object.missing, object.unclaimed.
+Consumes: model.registered, object.audit_requested, object.dropped, project.deleted, upload.aborted, upload.expired,
+upload.failed.
+Emits: object.audited, object.deleted, object.found, object.missing, object.unclaimed, project.purged.
 Tables: installation, object, project, purge, reconciliation, reference, unclaimed.
 Owns: objects and the models that have them; purges; audits, which compare both with storage; the bucket's mark.
 object.deleted names each key once, and object.audited ends each audit.
@@ -29,6 +30,11 @@ Why no live object is deleted, in whatever order events arrive:
 - A model whose lost file was uploaded again is registered with the new key. That key is live from then on, or since the
   registration of the upload that brought it; the old key is dropped. In any order of the three events, only the old key
   is deleted.
+
+- A project that was deleted has nothing live any more: project.deleted says that the registry has no model and no
+  object of it, and never will. Its purge drops what is still live of it, only where that event was recorded; later
+  registrations of the project make nothing live. It ends, and says project.purged, when storage lists nothing under the
+  project's prefix.
 
 Why nothing is deleted that this database does not know:
 
