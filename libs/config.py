@@ -34,6 +34,7 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     database_prepared: bool = False  # whether that pooler keeps prepared statements (pgbouncer 1.21 and later can)
     nats_url: str  # nats://host:port[,host:port…]
     s3_url: str  # http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]
+    s3_cold_url: str | None = None  # of the same form: the bucket for what is not read; the same for all services
     namespace: str = ""  # prefix of streams, consumers and schemas, where installations share NATS and Postgres
     http_host: str = "0.0.0.0"  # noqa: S104  # the address to listen on; a service listens to its cluster
     http_port: Port = 8080  # API (gateway), /livez, /readyz, /metrics (all)

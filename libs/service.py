@@ -158,8 +158,14 @@ class Connections:
 
 
 def open_blobs(config: ServiceConfig) -> AbstractAsyncContextManager[Blobs]:
-    """A client of object storage, with the numbers of connections of the settings."""
-    return Blobs.open(config.s3_url, uploads=config.s3_uploads, downloads=config.s3_downloads, calls=config.s3_calls)
+    """A client of object storage, of one tier or two, with the numbers of connections of the settings."""
+    return Blobs.open(
+        config.s3_url,
+        cold_url=config.s3_cold_url,
+        uploads=config.s3_uploads,
+        downloads=config.s3_downloads,
+        calls=config.s3_calls,
+    )
 
 
 async def connect(service: Service, migrations: Path, handlers: Handlers | None = None) -> Connections:

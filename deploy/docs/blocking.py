@@ -14,7 +14,21 @@ BLOCKING = _CLIENT / "blocking" / "resources.py"
 
 # The resources by module and class, each with those of its calls that the blocking client has.
 RESOURCES: dict[tuple[str, str], Collection[str]] = {
-    ("models", "Models"): ("list", "get", "versions", "files", "report", "wait", "download"),
+    ("models", "Models"): (
+        "list",
+        "get",
+        "delete",
+        "restore",
+        "share",
+        "unshare",
+        "catalog_info",
+        "versions",
+        "files",
+        "report",
+        "wait",
+        "download",
+    ),
+    ("catalog", "Catalog"): ("list", "get"),
     ("uploads", "Uploads"): ("list", "get", "abort"),
 }
 

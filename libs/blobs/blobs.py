@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import cached_property
 
 from libs.blobs import copying, listing, multipart
 from libs.blobs.address import Address
 from libs.blobs.listing import ObjectInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
 from libs.blobs.pools import Sizes
-from libs.blobs.reading import head, ranged
+from libs.blobs.reading import find, ranged
+from libs.blobs.removal import Removal, remove
 from libs.blobs.transport import Refused, Transport
 from libs.blobs.writer import Writer
+from libs.contracts import Tier
 from libs.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -26,10 +29,16 @@ DELETES_AT_ONCE = 16
 
 
 class Blobs:
-    """One bucket. Keys are opaque. An object becomes visible as a whole, or not at all."""
+    """One bucket, or a hot and a cold one. Keys are opaque. An object becomes visible as a whole, or not at all.
 
-    def __init__(self, transport: Transport) -> None:
+    Readers do not know in which of two buckets an object is. What is written or listed is in the hot one; what is
+    deleted goes from both. `tiers` gives each as a Blobs of its own.
+    """
+
+    def __init__(self, transport: Transport, cold: Transport | None = None) -> None:
         self._transport = transport
+        self._cold = cold
+        self._transports = (transport,) if cold is None else (transport, cold)
 
     @classmethod
     @asynccontextmanager
@@ -37,6 +46,7 @@ class Blobs:
         cls,
         s3_url: str,
         *,
+        cold_url: str | None = None,
         uploads: int = Sizes.uploads,
         downloads: int = Sizes.downloads,
         calls: int = Sizes.calls,
@@ -47,15 +57,25 @@ class Blobs:
         Creates the bucket if it is missing; now if the store answers, else before the first write. A transfer may take
         as long as it likes, but not pause for `stall_s`. `uploads`, `downloads` and `calls` are how many bodies go to
         the store at a time, come from it, and how many small requests there are; one more waits for some seconds, then
-        is Overloaded (an Unavailable).
+        is Overloaded (an Unavailable). `cold_url` is the bucket of the cold tier, on the same server or another one.
         Raises: ValueError for a URL of another form.
         """
-        address, sizes = Address.parse(s3_url), Sizes(uploads, downloads, calls)
-        async with Transport.to(address, sizes, stall_s=stall_s) as transport:
-            blobs = cls(transport)
+        sizes = Sizes(uploads, downloads, calls)
+        addresses = [Address.parse(url) for url in (s3_url, cold_url) if url is not None]
+        async with AsyncExitStack() as stack:
+            transports = [
+                await stack.enter_async_context(Transport.to(address, sizes, stall_s=stall_s)) for address in addresses
+            ]
+            blobs = cls(*transports)
             if not await blobs.ping():
                 log.warning("object storage does not answer yet; starting without it")
             yield blobs
+
+    @cached_property
+    def tiers(self) -> Mapping[Tier, Blobs]:
+        """Each tier as a bucket of its own; only "hot" where there is no cold one."""
+        hot: Mapping[Tier, Blobs] = {"hot": self if self._cold is None else Blobs(self._transport)}
+        return hot if self._cold is None else {**hot, "cold": Blobs(self._cold)}
 
     async def put(self, key: str, body: AsyncIterable[Buffer], size_bytes: int | None) -> None:
         """Store a body while it arrives, in about 2 MiB of memory (two parts if it is above 5 GiB or of unknown size).
@@ -152,6 +172,23 @@ class Blobs:
         source = self._transport if source_bucket is None else self._transport.of_bucket(source_bucket)
         await copying.copy(source, source_key, self._transport, key, size_bytes)
 
+    async def copy_from(self, source: Blobs, key: str, size_bytes: int) -> bool:
+        """Have the store copy an object of another bucket to the same key here, as `copy` does.
+
+        Returns False where it cannot: the buckets are on two servers, or the server does not copy.
+        Raises: ObjectNotFound; Invalid if the source is of another size; Unavailable.
+        """
+        if not self._transport.address.is_beside(source._transport.address):
+            return False
+        try:
+            await copying.copy(source._transport, key, self._transport, key, size_bytes)
+        except Refused as refused:
+            if refused.status not in (400, 403, 405, 501):
+                raise
+            log.info("%s The object is copied byte by byte.", refused)
+            return False
+        return True
+
     def get(self, key: str, start: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes from `start`, `length` of them or all; fewer if the object ends before.
 
@@ -159,7 +196,7 @@ class Blobs:
         early closes it (`contextlib.aclosing`), else the connection stays open until it is collected as garbage.
         Raises: ObjectNotFound; Unavailable.
         """
-        return ranged(self._transport, key, start, length)
+        return ranged(self._transports, key, start, length)
 
     async def read(self, key: str, start: int, length: int) -> bytes:
         """Read a range into memory; it is shorter if the object ends before.
@@ -174,9 +211,9 @@ class Blobs:
 
         Raises: Unavailable.
         """
-        return await head(self._transport, key)
+        return await find(self._transports, key)
 
-    async def list(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
+    async def list(self, prefix: str = "", *, after: str = "") -> AsyncGenerator[ObjectInfo, None]:
         """Yield the objects with this prefix and a key above `after`, in order of keys, from pages of up to 1,000.
 
         Raises: Unavailable.
@@ -216,41 +253,42 @@ class Blobs:
         raise Unavailable(str(trouble.exceptions[0])) from trouble
 
     async def _delete(self, key: str) -> None:
-        try:
-            await self._transport.call("DELETE", key)
-        except Refused as refused:
-            if refused.status != 404:
-                raise
-
-    async def abort_multiparts(self, prefix: str) -> int:
-        """Abort every multipart upload under the prefix. Returns how many; 0 if the server does not list them.
-
-        Raises: Unavailable.
-        """
-        query = {"uploads": "", "prefix": prefix}
-        aborted = 0
-        while True:
+        for transport in self._transports:
             try:
-                answer = await self._transport.call("GET", None, query)
+                await transport.call("DELETE", key)
             except Refused as refused:
-                if refused.s3_code == "NoSuchUpload":  # the answer of some servers when there are none
-                    return aborted
-                if refused.status in (400, 403, 405, 501):
-                    log.debug("this object store does not let us list multipart uploads; it has to expire them itself")
-                    return aborted
-                raise
-            listed, markers = listing.multiparts(answer.body)
-            found = [each for each in listed if each[0].startswith(prefix)]  # nanio ignores the prefix
-            for key, upload_id in found:
-                await multipart.abort(self._transport, key, upload_id)
-            aborted += len(found)
-            if markers is None:
-                return aborted
-            query["key-marker"], query["upload-id-marker"] = markers
+                if refused.status != 404:
+                    raise
 
-    def presign(self, method: str, key: str, expires_s: int) -> str:
-        """A URL by which anyone may do `method` to the object for `expires_s` (at most seven days)."""
-        return self._transport.address.sign(method, key, {}, expires_s)
+    def removal(self, key: str, *, valid_s: int) -> Removal:
+        """The deletion of an object, to be sent with `remove` within `valid_s` seconds; later the store refuses it.
+
+        For whoever makes sure that the object may go after asking for this: however long the process is paused between
+        that and `remove`, nothing is deleted that was stored under the key much later. Of one tier only.
+        """
+        return Removal(key, self._transport.address.sign("DELETE", key, {}, valid_s))
+
+    async def remove(self, removal: Removal) -> None:
+        """Delete an object; nothing if there is none.
+
+        Raises: Unavailable, also where the time is over.
+        """
+        await remove(self._transport, removal)
+
+    async def abort_multiparts(self, prefix: str, *, whole_key: bool = False) -> int:
+        """Abort every multipart upload under the prefix, or of the object of that name (`whole_key`).
+
+        Returns how many; 0 if the server does not list them. Raises: Unavailable.
+        """
+        return sum([await multipart.abort_all(each, prefix, whole_key=whole_key) for each in self._transports])
+
+    def presign(self, method: str, key: str, expires_s: int, *, origin: str | None = None) -> str:
+        """A URL by which anyone may do `method` to the object for `expires_s` (at most seven days).
+
+        `origin`: scheme://host[:port] by which others reach the server, if that is not the one of these connections.
+        """
+        address = self._transport.address
+        return (address if origin is None else address.reached_at(origin)).sign(method, key, {}, expires_s)
 
     async def ping(self) -> bool:
         """Whether the store answers and has the bucket, which is created if it is missing."""

@@ -7,6 +7,7 @@ Source: Amazon S3 API reference, CreateMultipartUpload, UploadPart, CompleteMult
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable, Sequence
 
 from libs.blobs import listing
@@ -14,6 +15,8 @@ from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
 from libs.blobs.reading import head
 from libs.blobs.transport import Answer, Refused, Transport
 from libs.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
 MIN_PART_BYTES = 5 * MIB  # of every part but the last
@@ -119,6 +122,34 @@ async def abort(transport: Transport, key: str, upload_id: str) -> None:
     except Refused as refused:
         if refused.status != 404:
             raise
+
+
+async def abort_all(transport: Transport, prefix: str, *, whole_key: bool = False) -> int:
+    """Discard every multipart upload under the prefix, or of the object of that name (`whole_key`).
+
+    Returns how many; 0 if the server does not list them. Raises: Unavailable.
+    """
+    query = {"uploads": "", "prefix": prefix}
+    aborted = 0
+    while True:
+        try:
+            answer = await transport.call("GET", None, query)
+        except Refused as refused:
+            if refused.s3_code == "NoSuchUpload":  # the answer of some servers when there are none
+                return aborted
+            if refused.status in (400, 403, 405, 501):
+                log.debug("this object store does not let us list multipart uploads; it has to expire them itself")
+                return aborted
+            raise
+        listed, markers = listing.multiparts(answer.body)
+        # nanio ignores the prefix
+        found = [each for each in listed if each[0] == prefix or (each[0].startswith(prefix) and not whole_key)]
+        for key, upload_id in found:
+            await abort(transport, key, upload_id)
+        aborted += len(found)
+        if markers is None:
+            return aborted
+        query["key-marker"], query["upload-id-marker"] = markers
 
 
 def _part(upload_id: str, number: int) -> dict[str, str]:

@@ -111,6 +111,18 @@ class Transport:
 
         return await self.repeatedly(attempt)
 
+    async def call_signed(self, method: str, key: str, url: str) -> Answer:
+        """Send a request that was signed before (`Address.sign`), and repeat it as `call` does, as long as it is valid.
+
+        Raises: Unavailable (Refused where the server answered, with 403 once the signature has expired).
+        """
+
+        async def attempt() -> Answer:
+            async with self.open(method, key, url=url) as response:
+                return Answer(response.status, response.headers, await response.read())
+
+        return await self.repeatedly(attempt)
+
     async def once(self, method: str, key: str | None, query: Mapping[str, str], body: Buffer = b"") -> Answer:
         """Send a request once, and read the whole answer.
 
@@ -148,15 +160,19 @@ class Transport:
         body: Buffer | Pipe | None = None,
         pool: Pool | None = None,
         once: bool = False,
+        url: str | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request once, and give the answer with its body still to be read.
 
         `signed`: headers that the signature has to cover, of a request for an object that has no body.
-        `pool`: whose connection it takes, that of small calls if None; `once`: it cannot be repeated.
+        `pool`: whose connection it takes, that of small calls if None; `once`: it cannot be repeated; `url`: where it
+        was signed before.
         Raises: Overloaded; Unavailable (Refused for any status but 2xx), also for what breaks while the body is read.
         """
         async with (pool or self.pools.calls).connection(new=once) as session:
-            if signed is None or key is None:
+            if url is not None:
+                address = url
+            elif signed is None or key is None:
                 address = self.address.sign(method, key, query or {}, SIGNED_FOR_S)
             else:
                 address, headers = self.address.sign_headers(method, key, query or {}, signed)

@@ -4,7 +4,7 @@ async with AsyncClient("http://127.0.0.1:8080/proj_ABC123/v1", "xero_…") as cl
     model = await client.upload("./Qwen3-0.6B", name="Qwen3-0.6B")
     print(model.status)
 
-api        AsyncClient; its resources are in models, uploads, projects, operator
+api        AsyncClient; its resources are in models, catalog, uploads, projects, operator
 blocking/  Client, the same without an event loop
 transport  HTTP: repeats, errors
 """
@@ -33,14 +33,20 @@ from libs.client.model_upload import PARALLEL, ModelUpload, Outcome
 from libs.client.paging import AsyncItems
 from libs.client.progress import Progress, ProgressCallback, Silent, Step
 from libs.client.responses import (
+    CatalogInfo,
+    CatalogModel,
     Completed,
+    DeletedModel,
     Key,
+    LimitUse,
     Model,
     ModelFile,
     ModelReport,
     ModelSummary,
     Project,
     Session,
+    Sharing,
+    Usage,
 )
 from libs.contracts import Finding, MemoryNeed
 
@@ -51,15 +57,19 @@ __all__ = [
     "AsyncItems",
     "AuthenticationError",
     "BadRequestError",
+    "CatalogInfo",
+    "CatalogModel",
     "Client",
     "ClientError",
     "Completed",
     "ConflictError",
+    "DeletedModel",
     "DigestCache",
     "FileSlice",
     "Finding",
     "Items",
     "Key",
+    "LimitUse",
     "LocalArchive",
     "LocalDirectory",
     "LocalFile",
@@ -81,9 +91,11 @@ __all__ = [
     "RejectedError",
     "ServerError",
     "Session",
+    "Sharing",
     "Silent",
     "Slipway",
     "Step",
     "Unreachable",
+    "Usage",
     "inspect",
 ]

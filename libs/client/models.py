@@ -14,7 +14,17 @@ from libs.client.downloads import Download
 from libs.client.errors import ApiError, LocalProblem, ModelRejectedError
 from libs.client.paging import AsyncItems
 from libs.client.progress import Progress, ProgressCallback, reported
-from libs.client.responses import Model, ModelFile, ModelPage, ModelReport, ModelSummary, Page
+from libs.client.responses import (
+    CatalogInfo,
+    DeletedModel,
+    Model,
+    ModelFile,
+    ModelPage,
+    ModelReport,
+    ModelSummary,
+    Page,
+    Sharing,
+)
 
 if TYPE_CHECKING:
     from libs.client.transport import Sink, Transport
@@ -35,17 +45,58 @@ class Models:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def list(self, *, name: str | None = None, status: str | None = None) -> AsyncItems[ModelSummary]:
-        """The project's models, every version, newest first; only those of a name, or in a status."""
+    def list(
+        self, *, name: str | None = None, status: str | None = None, deleted: bool = False
+    ) -> AsyncItems[ModelSummary]:
+        """The project's models, every version, newest first; only those of a name, or in a status.
+
+        With `deleted`, those that were deleted and can be restored instead.
+        """
 
         async def fetch(query: Mapping[str, str]) -> ModelPage:
             return await self._transport.call("GET", "models", ModelPage, query=query)
 
-        return AsyncItems(fetch, lambda model: model.id, name=name, status=status)
+        gone = "true" if deleted else None
+        return AsyncItems(fetch, lambda model: model.id, name=name, status=status, deleted=gone)
 
     async def get(self, model: str) -> Model:
         """One model with everything that the registry knows."""
         return await self._transport.call("GET", _path(model), Model, query={"extended": "true"}, patience_s=PATIENCE_S)
+
+    async def delete(self, model: str) -> DeletedModel:
+        """Delete one version: that of the id, or the latest of the name. Until `restorable_until`, `restore` undoes it.
+
+        It is not repeated once the server may have done it, since a name then means the version before.
+        """
+        return await self._transport.call("DELETE", _path(model), DeletedModel, repeatable=False)
+
+    async def restore(self, model_id: str) -> Model:
+        """Bring a deleted model back, by its id; `list(deleted=True)` has it.
+
+        Raises: NotFoundError when its time has passed; ConflictError if its version was uploaded anew.
+        """
+        return await self._transport.call("POST", f"{_path(model_id)}/restore", Model)
+
+    async def share(self, model: str) -> Sharing:
+        """Put a model that is ready into the catalog, where every project may deploy it.
+
+        Raises: PermissionDeniedError without an admin's key, or where the project may not share.
+        """
+        return await self._transport.call("POST", f"{_path(model)}/share", Sharing)
+
+    async def unshare(self, model: str) -> Sharing:
+        """Take a model out of the catalog; endpoints that use it go on.
+
+        Raises: PermissionDeniedError without an admin's key.
+        """
+        return await self._transport.call("POST", f"{_path(model)}/unshare", Sharing)
+
+    async def catalog_info(self, model: str) -> CatalogInfo:
+        """What a shared model is in the catalog: its role and how often it is deployed.
+
+        Raises: NotFoundError if it is not shared.
+        """
+        return await self._transport.call("GET", f"{_path(model)}/catalog-info", CatalogInfo)
 
     def versions(self, model: str) -> AsyncItems[Model]:
         """Every version of the model's name, newest first."""

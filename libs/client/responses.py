@@ -184,6 +184,8 @@ class ModelSummary(msgspec.Struct, frozen=True, rename="camel"):
     created_at: str | None = None
     version: str | None = None
     is_latest: bool | None = None
+    deleted_at: str | None = None  # this and the next only in the list of deleted models
+    restorable_until: str | None = None
 
 
 class ModelPage(msgspec.Struct, frozen=True):
@@ -234,6 +236,61 @@ class Model(msgspec.Struct, frozen=True):
     updated_at: str | None = None
 
 
+class DeletedModel(msgspec.Struct, frozen=True):
+    """A model that was deleted, one version of its name."""
+
+    id: str
+    deleted: bool = True
+    version: str | None = None
+    restorable_until: str | None = None  # None: nothing is left to restore
+
+
+class Sharing(msgspec.Struct, frozen=True, rename="camel"):
+    """Whether a model is in the catalog, and since when it is, or is not."""
+
+    model_id: str
+    shared: bool
+    shared_at: str | None = None
+    unshared_at: str | None = None
+
+
+class CatalogInfo(msgspec.Struct, frozen=True):
+    """What a shared model is in the catalog."""
+
+    id: str
+    catalog_role: str | None = None
+    deployment_count: int = 0
+    is_on_shared_agents: bool = False
+    is_public: bool = False
+    featured: bool = False
+    shared_at: str | None = None
+
+
+class CatalogModel(msgspec.Struct, frozen=True):
+    """A model of the catalog; `owner` is the slug of the project that shares it."""
+
+    id: str
+    name: str
+    object: str = "model"
+    version: str | None = None
+    owner: str | None = None
+    description: str | None = None
+    license: str | None = None
+    architecture: str | None = None
+    quantization: str | None = None
+    format: str | None = None
+    context_length: int | None = None
+    parameter_count: int | None = None
+    workload_type: str | None = None
+    size_bytes: int | None = None
+    size_formatted: str | None = None
+    memory: MemoryNeed | None = None
+    catalog_role: str | None = None
+    deployment_count: int = 0
+    featured: bool = False
+    shared_at: str | None = None
+
+
 class ModelFile(msgspec.Struct, frozen=True):
     """One file of a model."""
 
@@ -257,7 +314,40 @@ class ModelReport(msgspec.Struct, frozen=True):
     validated_at: str | None = None
 
 
+# Limits
+
+
+class LimitUse(msgspec.Struct, frozen=True):
+    """How much of one limit is used; `limit` is None where there is none."""
+
+    used: int
+    limit: int | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a project uses, and its limits by name; `key` has those of the calling key, where it has any."""
+
+    project_id: str
+    stored_bytes: int = 0  # each content once
+    reserved_bytes: int = 0  # for uploads that have not ended
+    objects: int = 0
+    models: int = 0  # versions
+    validating: int = 0
+    restorable_models: int = 0  # of `models`, those that were deleted and can still be restored
+    restorable_bytes: int = 0
+    limits: dict[str, LimitUse] = {}
+    key: dict[str, LimitUse] = {}
+
+
 # Operator
+
+
+class ProjectLeft(msgspec.Struct, frozen=True):
+    """What there still is of a project that is being deleted."""
+
+    models: int = 0
+    objects: int = 0
+    bytes: int = 0
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -268,6 +358,9 @@ class Project(msgspec.Struct, frozen=True):
     slug: str
     created_at: str | None = None
     revoked_at: str | None = None
+    status: str | None = None  # active, disabled, deleting, deleted
+    deleted_at: str | None = None
+    left: ProjectLeft | None = None  # while it is being deleted
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -280,6 +373,7 @@ class Key(msgspec.Struct, frozen=True):
     prefix: str | None = None
     scopes: list[str] | None = None
     role: str | None = None
+    member_id: str | None = None
     created_at: str | None = None
     expires_at: str | None = None
     revoked_at: str | None = None

@@ -9,6 +9,7 @@ import msgspec
 from libs.contracts.formats import Format
 
 Severity = Literal["error", "warning", "info"]
+Tier = Literal["hot", "cold"]
 WorkloadType = Literal["chat", "code", "reasoning", "embedding", "multilingual"]
 RemoteKind = Literal["s3", "azure"]
 
@@ -64,6 +65,12 @@ class StreamProgress(msgspec.Struct, frozen=True, kw_only=True):
     parts_done: int
     members: int
     bytes_out: int
+
+
+class ObjectsRead(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects that somebody has read. Not an event: it goes by plain NATS, and may get lost."""
+
+    keys: list[str]
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):

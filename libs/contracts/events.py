@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from libs.contracts.entities import Finding, Part, PartStream, Report, StoredFile
+from libs.contracts.entities import Finding, Part, PartStream, Report, StoredFile, Tier
 
 
 def new_id() -> str:
@@ -262,6 +262,15 @@ class ObjectAudited(Event, tag="object.audited.v1"):
     foreign: int  # objects below a prefix that is no project of this installation; never touched
     stopped: str | None = None  # why nothing was deleted, where an operator has to decide
     keys: list[str] = []  # a sample of the unclaimed objects, for people to look at
+    unclaimed_bytes: int = 0
+    missing_bytes: int = 0
+    cold_objects: int = 0  # of `objects`, those that are in the cold tier
+    cold_bytes: int = 0
+    leftovers: int = 0  # second copies, in the tier where the object is not; they are removed
+    leftover_bytes: int = 0
+    misplaced: int = 0  # objects that were only in the other tier than recorded; the record is corrected
+    expiring: int = 0  # objects that only deleted models have, which can be restored for now
+    expiring_bytes: int = 0
 
 
 class ObjectDeleted(Event, tag="object.deleted.v1"):
@@ -269,6 +278,14 @@ class ObjectDeleted(Event, tag="object.deleted.v1"):
 
     project_id: str
     keys: list[str]
+
+
+class ObjectMoved(Event, tag="object.moved.v1"):
+    """The objects are in this tier of storage now. Readers find them in either."""
+
+    project_id: str
+    keys: list[str]
+    tier: Tier
 
 
 # Projects: the gateway emits the first, lifecycle the other

@@ -6,3 +6,6 @@ from __future__ import annotations
 ARCHIVE_CHECKSUM = "archive-checksum"
 FILE_CHECKSUM = "file-checksum"
 CHECKSUM_RULES = frozenset({ARCHIVE_CHECKSUM, FILE_CHECKSUM})
+
+# A file of an import is no longer what was listed
+SOURCE_CHANGED = "source-changed"

@@ -12,9 +12,10 @@ from services.lifecycle.audit_worker import AuditWorker
 from services.lifecycle.config import LifecycleConfig
 from services.lifecycle.dependencies import Dependencies
 from services.lifecycle.handlers import handlers
+from services.lifecycle.move_worker import MoveWorker
 from services.lifecycle.ownership import Ownership
 from services.lifecycle.purge_worker import PurgeWorker
-from services.lifecycle.store import audits, objects, purges
+from services.lifecycle.store import audits, moves, objects, purges
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 GAUGES_EVERY_S = 5.0
@@ -30,6 +31,10 @@ async def build(config: LifecycleConfig, service: Service) -> None:
     for number in range(config.purge_workers):
         service.background(f"purge worker {number}", PurgeWorker(dependencies).run)
     service.background("audits", AuditWorker(dependencies).run)
+    if (cold := blobs.tiers.get("cold")) is not None:
+        for number in range(config.move_workers):
+            service.background(f"move worker {number}", MoveWorker(dependencies).run)
+        service.ready("s3 cold tier", cold.ping, required=False)  # until it is back, nothing is moved
     service.repeat("gauges", GAUGES_EVERY_S, partial(_set_gauges, pool))
     service.ready("s3", blobs.ping, required=False)  # until it is back, deletions are only recorded
     service.ready("bucket", ownership.holds, required=False)  # of another installation: nothing is deleted
@@ -39,8 +44,17 @@ async def _set_gauges(pool: Pool) -> None:
     async with connection(pool) as tx:
         metrics.purges_pending.set(await purges.pending(tx, limit=10_000))
         metrics.objects_missing.set(await objects.count_missing(tx, limit=100_000))
+        metrics.moves_pending.set(await moves.pending(tx, limit=10_000))
         audit = await audits.last(tx)
     if audit is not None:
+        metrics.objects_stored.labels("hot").set(audit.objects - audit.cold_objects)
+        metrics.objects_stored_bytes.labels("hot").set(audit.size_bytes - audit.cold_bytes)
+        metrics.objects_stored.labels("cold").set(audit.cold_objects)
+        metrics.objects_stored_bytes.labels("cold").set(audit.cold_bytes)
+        metrics.objects_leftover.set(audit.leftovers)
+        metrics.objects_misplaced.set(audit.misplaced)
+        metrics.objects_unclaimed_bytes.set(audit.unclaimed_bytes)
+        metrics.objects_missing_bytes.set(audit.missing_bytes)
         metrics.objects_unclaimed.set(audit.unclaimed)
         metrics.objects_foreign.set(audit.foreign_objects)
         metrics.audit_stopped.set(audit.stopped is not None)

@@ -9,14 +9,16 @@ from datetime import timedelta
 
 import msgspec
 
-from libs.blobs import Blobs, ObjectInfo
+from libs.blobs import Blobs
 from libs.contracts.keys import upload_of
 from libs.db import Pool, Tx, connection, transaction
+from libs.signals import notify
+from services.lifecycle.audit_listing import Stored, stored_objects
 from services.lifecycle.config import LifecycleConfig
 from services.lifecycle.errors import Interrupted
 from services.lifecycle.groups import GROUP_SIZE, call_each, grouped
 from services.lifecycle.ownership import MARK_KEY
-from services.lifecycle.store import audits, objects, projects, unclaimed
+from services.lifecycle.store import audits, holders, moves, objects, projects, unclaimed
 from services.lifecycle.store.audits import Audit, Counts
 from services.lifecycle.store.unclaimed import Unclaimed
 
@@ -29,7 +31,10 @@ class Unordered(Exception):
 
 
 class Scanner:
-    """The phase `scan` of an audit: counts, and records unclaimed and missing objects. Deletes nothing."""
+    """The phase `scan` of an audit: counts, and records unclaimed and missing objects. Deletes nothing.
+
+    What is in a tier that its row does not name is left to the move workers (`move_worker`).
+    """
 
     def __init__(self, pool: Pool, blobs: Blobs, config: LifecycleConfig) -> None:
         self._pool = pool
@@ -43,23 +48,23 @@ class Scanner:
         Raises: Unavailable; Interrupted; Unordered.
         """
         seen = 0
-        async with aclosing(grouped(self._blobs.list(after=audit.cursor_key))) as groups:
-            async for infos in groups:
-                audit, all_compared = await self._compare(audit, infos, stop, at_end=False)
-                seen += len(infos)
+        async with aclosing(grouped(stored_objects(self._blobs, after=audit.cursor_key))) as groups:
+            async for listed in groups:
+                audit, all_compared = await self._compare(audit, listed, stop, at_end=False)
+                seen += len(listed)
                 if not all_compared or seen >= self._config.slice_objects:
                     return audit, False
         return await self._compare(audit, [], stop, at_end=True)
 
     async def _compare(
-        self, audit: Audit, infos: Sequence[ObjectInfo], stop: asyncio.Event, *, at_end: bool
+        self, audit: Audit, listed: Sequence[Stored], stop: asyncio.Event, *, at_end: bool
     ) -> tuple[Audit, bool]:
-        """Compare the range of keys from the cursor to the last of `infos` (or `at_end`, all beyond the cursor).
+        """Compare the range of keys from the cursor to the last of `listed` (or `at_end`, all beyond the cursor).
 
         Where more registered objects are absent than a group has, the range ends with the last of those, and the
         second value returned is False.
         """
-        keys = [info.key for info in infos]
+        keys = [each.key for each in listed]
         if keys != sorted(keys) or (keys and keys[0] <= audit.cursor_key):
             raise Unordered
         up_to = None if at_end else keys[-1]
@@ -67,16 +72,16 @@ class Scanner:
         all_compared = len(absent) < GROUP_SIZE
         if not all_compared:
             up_to = absent[-1]
-            infos = [info for info in infos if info.key <= up_to]
+            listed = [each for each in listed if each.key <= up_to]
         heads = await call_each(self._blobs.head, absent)
         missing = [key for key, head in zip(absent, heads, strict=True) if head is None]
         if stop.is_set():
             raise Interrupted
         cursor = up_to or (absent[-1] if absent else audit.cursor_key)
         async with transaction(self._pool) as tx:
-            counts = await self._count(tx, audit, infos)
-            marked, newly = await objects.mark_missing(tx, missing)
-            counts = msgspec.structs.replace(counts, missing=marked, newly_missing=newly)
+            counts = await self._count(tx, audit, listed)
+            marked, newly, size_bytes = await objects.mark_missing(tx, missing)
+            counts = msgspec.structs.replace(counts, missing=marked, newly_missing=newly, missing_bytes=size_bytes)
             advanced = await audits.advance(tx, audit.fence, cursor, self._config.lease_s, counts)
             if advanced is None:
                 raise Interrupted
@@ -88,30 +93,67 @@ class Scanner:
                 tx, keys, after=audit.cursor_key, up_to=up_to, registered_before=audit.started_at, limit=GROUP_SIZE
             )
 
-    async def _count(self, tx: Tx, audit: Audit, infos: Sequence[ObjectInfo]) -> Counts:
-        """Count the objects stored in a range, and record those that no event has named."""
-        stored = [info for info in infos if info.key != MARK_KEY]
-        known = await projects.known(tx, {_project_of(info.key) for info in stored})
-        ours = [info for info in stored if upload_of(info.key) is not None and _project_of(info.key) in known]
-        old = [info.key for info in ours if self._is_old(info, audit)]
-        unknown = await objects.unknown(tx, old, [_upload_prefix(key) for key in old], dropped_for_s=DROPPED_FOR_S)
+    async def _count(self, tx: Tx, audit: Audit, listed: Sequence[Stored]) -> Counts:
+        """Count the objects stored in a range; record those that no model is known to have.
+
+        Has the move workers put in order what is in a tier that its row does not name.
+        """
+        stored = [each for each in listed if each.key != MARK_KEY]
+        known = await projects.known(tx, {_project_of(each.key) for each in stored})
+        ours = [each for each in stored if upload_of(each.key) is not None and _project_of(each.key) in known]
+        old = {each.key: each for each in ours if self._is_old(each, audit)}
+        unknown = await objects.unknown(tx, [*old], [_upload_prefix(key) for key in old], dropped_for_s=DROPPED_FOR_S)
         if audit.unclaimed < RECORDED_AT_MOST:
             found = [Unclaimed(key=key, project_id=_project_of(key)) for key in unknown]
             await unclaimed.record(tx, found, audit=audit.audit)
-        return Counts(
+        expiring, expiring_bytes = await holders.expiring(tx, [each.key for each in ours])
+        cold = [each for each in ours if each.tier == "cold"]
+        counts = Counts(
             objects=len(ours),
-            size_bytes=sum(info.size_bytes for info in ours),
-            files=sum(_is_file(info.key) for info in ours),
+            size_bytes=sum(each.size_bytes for each in ours),
+            files=sum(_is_file(each.key) for each in ours),
             unclaimed=len(unknown),
             unclaimed_files=sum(map(_is_file, unknown)),
+            unclaimed_bytes=sum(old[key].size_bytes for key in unknown),
             foreign_objects=len(stored) - len(ours),
+            cold_objects=len(cold),
+            cold_bytes=sum(each.size_bytes for each in cold),
+            expiring=expiring,
+            expiring_bytes=expiring_bytes,
+        )
+        return counts if len(self._blobs.tiers) == 1 else await self._count_tiers(tx, audit, ours, counts)
+
+    async def _count_tiers(self, tx: Tx, audit: Audit, ours: Sequence[Stored], counts: Counts) -> Counts:
+        """Count what is in a tier that its row does not name, and schedule moves that put it in order."""
+        placed = await moves.placed(tx, [each.key for each in ours])
+        settled = [(each, placed[each.key].tier) for each in ours if each.key in placed and not placed[each.key].moving]
+        leftovers = [
+            (each, tier)
+            for each, tier in settled
+            if len(each.copies) == 2 and self._is_old(each, audit) and each.copies[tier].size_bytes == each.size_bytes
+        ]
+        misplaced = [(each, each.tier) for each, tier in settled if tier not in each.copies]
+        if audit.stopped is None:
+            rest_s = self._config.move_rest_s
+            for tier in self._blobs.tiers:
+                left = [each.key for each, named in leftovers if named == tier]
+                await moves.schedule(tx, left, tier, reason="leftover", rest_s=rest_s)
+                elsewhere = [each.key for each, found_in in misplaced if found_in == tier]
+                await moves.schedule(tx, elsewhere, tier, reason="misplaced", rest_s=rest_s)
+            if leftovers or misplaced:
+                await notify(tx, moves.CHANNEL)
+        return msgspec.structs.replace(
+            counts,
+            leftovers=len(leftovers),
+            leftover_bytes=sum(each.size_bytes for each, _ in leftovers),
+            misplaced=len(misplaced),
         )
 
-    def _is_old(self, info: ObjectInfo, audit: Audit) -> bool:
+    def _is_old(self, stored: Stored, audit: Audit) -> bool:
         """Whether a registration would have arrived by now: a younger object may belong to an upload under way."""
         config = self._config
-        grace_s = config.unclaimed_files_after_s if _is_file(info.key) else config.unclaimed_parts_after_s
-        return info.modified_at <= audit.started_at - timedelta(seconds=grace_s)
+        grace_s = config.unclaimed_files_after_s if _is_file(stored.key) else config.unclaimed_parts_after_s
+        return stored.modified_at <= audit.started_at - timedelta(seconds=grace_s)
 
 
 def _project_of(key: str) -> str:

@@ -9,6 +9,10 @@ UNORDERED = (
     "The object store does not list keys in the order of their bytes, so that nothing can be compared. "
     "Use a store that lists as S3 does."
 )
+NO_COLD_TIER = (
+    "Objects were moved to a cold tier, and this process knows none. No model was changed. "
+    "Set SLIPWAY_S3_COLD_URL again, for every service."
+)
 
 
 def reason_to_stop(audit: Audit, config: LifecycleConfig, *, at_end: bool) -> str | None:

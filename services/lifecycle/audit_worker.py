@@ -24,11 +24,11 @@ from libs.outbox import emit
 from libs.periodic import AT_ONCE, repeat
 from libs.signals import notify
 from services.lifecycle.audit_scan import Scanner, Unordered
-from services.lifecycle.audit_stop import UNORDERED, reason_to_stop
+from services.lifecycle.audit_stop import NO_COLD_TIER, UNORDERED, reason_to_stop
 from services.lifecycle.dependencies import Dependencies
 from services.lifecycle.errors import Interrupted
 from services.lifecycle.groups import GROUP_SIZE, call_each
-from services.lifecycle.store import audits, objects, purges, retention, unclaimed
+from services.lifecycle.store import audits, moves, objects, purges, retention, unclaimed
 from services.lifecycle.store.audits import Audit, Counts, Phase
 from services.lifecycle.store.objects import MissingObject
 from services.lifecycle.store.unclaimed import Unclaimed
@@ -102,6 +102,8 @@ class AuditWorker:
         if stopped is None and not audit.fix:
             await self._ownership.renew()
         async with transaction(self._pool) as tx:
+            if stopped is None and "cold" not in self._blobs.tiers and await moves.any_cold(tx):
+                stopped = NO_COLD_TIER
             begun = await audits.begin(tx, audit.fence, stopped=stopped)
             await notify(tx, purges.CHANNEL)  # purges may be waiting for the bucket
         if begun is None:
@@ -177,6 +179,7 @@ class AuditWorker:
                 forgotten = max(
                     await retention.OBJECTS.forget_some(tx, self._config.forget_after_s, FORGOTTEN_AT_ONCE),
                     await retention.PURGES.forget_some(tx, self._config.forget_after_s, FORGOTTEN_AT_ONCE),
+                    await retention.HOLDERS.forget_some(tx, self._config.forget_after_s, FORGOTTEN_AT_ONCE),
                     await unclaimed.forget(tx, before=audit.audit, limit=FORGOTTEN_AT_ONCE),
                 )
                 audit = await self._advance(tx, audit, "")
@@ -196,6 +199,15 @@ class AuditWorker:
                 foreign=audit.foreign_objects,
                 stopped=audit.stopped,
                 keys=[each.key for each in some],
+                unclaimed_bytes=audit.unclaimed_bytes,
+                missing_bytes=audit.missing_bytes,
+                cold_objects=audit.cold_objects,
+                cold_bytes=audit.cold_bytes,
+                leftovers=audit.leftovers,
+                leftover_bytes=audit.leftover_bytes,
+                misplaced=audit.misplaced,
+                expiring=audit.expiring,
+                expiring_bytes=audit.expiring_bytes,
                 at=datetime.now(UTC),
             )
             if not await audits.finish(tx, audit.fence, next_in_s=self._config.reconcile_interval_s):

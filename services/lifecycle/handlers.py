@@ -7,7 +7,10 @@ import logging
 from libs.bus import Handlers
 from libs.contracts import (
     Event,
+    ModelDeleted,
+    ModelErased,
     ModelRegistered,
+    ModelRestored,
     ObjectAuditRequested,
     ObjectDropped,
     ProjectDeleted,
@@ -20,7 +23,9 @@ from libs.contracts.keys import objects_prefix, parts_prefix, project_prefix
 from libs.db import Tx
 from libs.errors import Invalid
 from libs.signals import notify
-from services.lifecycle.store import audits, objects, projects, purges
+from services.lifecycle.store import audits, holders, objects, projects, purges
+
+MODEL = "model"  # the kind of holder
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +44,35 @@ async def keep_registered(event: ModelRegistered, tx: Tx) -> list[Event]:
         await _purge_upload(event, tx)
         return []
     live = await objects.register(tx, event.project_id, event.files, at=event.at)
-    await objects.add_references(tx, sorted(live), "model", event.model_id)
+    if await holders.add(tx, event.model_id, MODEL):
+        await objects.add_references(tx, sorted(live), MODEL, event.model_id)
     gone = sorted({file.key for file in event.files} - live)
     if gone:
         # Usually harmless: the model was deleted again, and that event arrived first.
         log.warning("registered objects were dropped before", extra={"model_id": event.model_id, "keys": gone})
     await _purge_upload(event, tx)
+    return []
+
+
+@handlers.on(ModelDeleted)
+async def end_references(event: ModelDeleted, tx: Tx) -> list[Event]:
+    """Record that the model has its objects only until it is erased. They stay: it can be restored."""
+    await holders.end(tx, event.model_id, MODEL, until=event.erase_at, at=event.at)
+    return []
+
+
+@handlers.on(ModelRestored)
+async def keep_references(event: ModelRestored, tx: Tx) -> list[Event]:
+    """Record that the model has its objects without an end, as before it was deleted."""
+    await holders.end(tx, event.model_id, MODEL, until=None, at=event.at)
+    return []
+
+
+@handlers.on(ModelErased)
+async def remove_references(event: ModelErased, tx: Tx) -> list[Event]:
+    """Remove the model's references. The objects that no other model has go with object.dropped, not with this."""
+    await holders.erase(tx, event.model_id, MODEL, at=event.at)
+    await holders.remove_references(tx, event.model_id, MODEL)
     return []
 
 

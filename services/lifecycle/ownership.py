@@ -1,4 +1,4 @@
-"""Whose bucket it is: an installation writes its id into it, and deletes nothing where it finds another id."""
+"""Whose buckets they are: an installation writes its id into each, and deletes nothing where it finds another id."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from libs.blobs import Blobs
+from libs.contracts import Tier
 from libs.db import Pool, connection
 from libs.errors import ObjectNotFound
 from services.lifecycle import metrics
@@ -17,6 +18,7 @@ from services.lifecycle.store.installation import Installation
 
 MARK_KEY = "slipway/installation.json"  # beside the projects' prefixes
 _MARK_BYTES = 16 * 1024  # more than any mark has
+_SETTINGS: dict[Tier, str] = {"hot": "SLIPWAY_S3_URL", "cold": "SLIPWAY_S3_COLD_URL"}
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ownership:
-    """Whether this installation may delete in its bucket.
+    """Whether this installation may delete in its buckets: one, or one for each tier. All have to be its own.
 
     Not every store has conditional PUTs, so a mark is written, read back, and read again before each audit and, while
     something is deleted, every `check_every_s`. Of two installations that begin at once, the later writer keeps the
@@ -40,7 +42,7 @@ class Ownership:
 
     def __init__(self, pool: Pool, blobs: Blobs, namespace: str, check_every_s: float) -> None:
         self._pool = pool
-        self._blobs = blobs
+        self._tiers = blobs.tiers
         self._namespace = namespace
         self._check_every_s = check_every_s
         self._lock = asyncio.Lock()
@@ -48,7 +50,7 @@ class Ownership:
         self._stopped: str | None = None
 
     async def stopped(self, *, fresh: bool = False) -> str | None:
-        """Why nothing may be deleted, and what to do about it; None if the bucket is this installation's.
+        """Why nothing may be deleted, and what to do about it; None if the buckets are this installation's.
 
         Answers from memory for `check_every_s`, unless `fresh`. A bucket without a mark is taken.
         Raises: Unavailable.
@@ -60,52 +62,51 @@ class Ownership:
             return self._stopped
 
     async def holds(self) -> bool:
-        """Whether the bucket is this installation's, for /readyz. Raises: Unavailable."""
+        """Whether the buckets are this installation's, for /readyz. Raises: Unavailable."""
         return await self.stopped() is None
 
     async def renew(self) -> None:
-        """Begin the next generation, in the database and then in the bucket. Only if the bucket is this installation's.
+        """Begin the next generation, in the database and then in the buckets. Only if these are this installation's.
 
         Raises: Unavailable.
         """
         async with connection(self._pool) as tx:
             own = await installation.advance(tx)
-        await self._write(own)
+        await self._write_all(own)
 
     async def take_over(self) -> None:
-        """Take the bucket over: write this installation's id and a generation above the one that is there.
+        """Take the buckets over: write this installation's id and a generation above those that are there.
 
         Raises: Unavailable.
         """
-        mark = await self._read()
+        marks = [mark for bucket in self._tiers.values() if (mark := await _read(bucket)) is not None]
         async with connection(self._pool) as tx:
-            own = await installation.advance(tx, beyond=mark.generation if mark else 0)
-        if mark is not None and mark.id != own.id:
-            log.warning("taking the bucket over from installation %s", mark.id)
-        await self._write(own)
+            own = await installation.advance(tx, beyond=max((mark.generation for mark in marks), default=0))
+        for mark in marks:
+            if mark.id != own.id:
+                log.warning("taking the bucket over from installation %s", mark.id)
+        await self._write_all(own)
 
     async def _look(self) -> str | None:
-        mark = await self._read()  # before the database, which is always ahead of the bucket
-        async with connection(self._pool) as tx:
+        marks = {tier: await _read(bucket) for tier, bucket in self._tiers.items()}  # before the database, which is
+        async with connection(self._pool) as tx:  # always ahead of the buckets
             own = await installation.load(tx)
-        if mark is None:
-            await self._write(own)
-            mark = await self._read()
-        return _why_stopped(mark, own)
+        for tier, bucket in self._tiers.items():
+            mark = marks[tier]
+            if mark is None:
+                await self._write(bucket, own)
+                mark = await _read(bucket)
+            if reason := _why_stopped(mark, own, _SETTINGS[tier]):
+                return reason
+        return None
 
-    async def _read(self) -> Mark | None:
-        try:
-            content = await self._blobs.read(MARK_KEY, 0, _MARK_BYTES)
-        except ObjectNotFound:
-            return None
-        try:
-            return msgspec.json.decode(content, type=Mark)
-        except msgspec.DecodeError:
-            return Mark(id="(unreadable)")
+    async def _write_all(self, own: Installation) -> None:
+        for bucket in self._tiers.values():
+            await self._write(bucket, own)
 
-    async def _write(self, own: Installation) -> None:
+    async def _write(self, bucket: Blobs, own: Installation) -> None:
         mark = Mark(id=own.id, namespace=self._namespace, created_at=own.created_at, generation=own.generation)
-        await self._blobs.put_bytes(MARK_KEY, msgspec.json.encode(mark))
+        await bucket.put_bytes(MARK_KEY, msgspec.json.encode(mark))
 
     def _set(self, stopped: str | None, now: float) -> None:
         """Remember the result, and log a change of it."""
@@ -117,14 +118,25 @@ class Ownership:
         metrics.deletion_stopped.set(stopped is not None)
 
 
-def _why_stopped(mark: Mark | None, own: Installation) -> str | None:
-    """None if the bucket is `own`'s."""
+async def _read(bucket: Blobs) -> Mark | None:
+    try:
+        content = await bucket.read(MARK_KEY, 0, _MARK_BYTES)
+    except ObjectNotFound:
+        return None
+    try:
+        return msgspec.json.decode(content, type=Mark)
+    except msgspec.DecodeError:
+        return Mark(id="(unreadable)")
+
+
+def _why_stopped(mark: Mark | None, own: Installation, setting: str) -> str | None:
+    """None if the bucket, which `setting` names, is `own`'s."""
     if mark is None:
         return f"The store does not keep {MARK_KEY}, which names the installation. Nothing is deleted."
     if mark.id != own.id:
         return (
             f"The bucket belongs to installation {mark.id} (namespace {mark.namespace!r}), this one is {own.id}. "
-            "Nothing is deleted. Give this installation a bucket of its own (SLIPWAY_S3_URL); or, if the other one is "
+            "Nothing is deleted. Give this installation a bucket of its own ({setting}); or, if the other one is "
             "gone for good, take the bucket over with `slipway admin audit --fix`."
         )
     if mark.generation > own.generation:

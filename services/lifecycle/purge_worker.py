@@ -123,9 +123,10 @@ class PurgeWorker:
             for keys in in_groups(purge.keys or []):
                 yield keys
             return
-        async with aclosing(grouped(self._blobs.list(purge.prefix))) as found:
-            async for infos in found:
-                yield [info.key for info in infos]
+        for bucket in self._blobs.tiers.values():
+            async with aclosing(grouped(bucket.list(purge.prefix))) as found:
+                async for infos in found:
+                    yield [info.key for info in infos]
         after = ""
         while dropped := await self._dropped_under(purge.prefix, after):
             yield dropped
@@ -200,9 +201,10 @@ class PurgeWorker:
 
     async def _has_objects(self, purge: Purge) -> bool:
         """Whether storage has anything under the purge's prefix. Raises: Unavailable."""
-        async with aclosing(grouped(self._blobs.list(purge.prefix or ""))) as found:
-            async for _ in found:
-                return True
+        for bucket in self._blobs.tiers.values():
+            async with aclosing(grouped(bucket.list(purge.prefix or ""))) as found:
+                async for _ in found:
+                    return True
         return False
 
 

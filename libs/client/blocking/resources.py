@@ -7,9 +7,20 @@ from collections.abc import Collection
 from pathlib import Path
 
 from libs.client.blocking.loop import Items, LoopThread
+from libs.client.catalog import Catalog
 from libs.client.models import PARALLEL_FILES, Models
 from libs.client.progress import ProgressCallback
-from libs.client.responses import Model, ModelFile, ModelReport, ModelSummary, Session
+from libs.client.responses import (
+    CatalogInfo,
+    CatalogModel,
+    DeletedModel,
+    Model,
+    ModelFile,
+    ModelReport,
+    ModelSummary,
+    Session,
+    Sharing,
+)
 from libs.client.uploads import Uploads
 
 
@@ -23,13 +34,51 @@ class SyncModels:
         self._loop = loop
         self._resource = resource
 
-    def list(self, *, name: str | None = None, status: str | None = None) -> Items[ModelSummary]:
-        """The project's models, every version, newest first; only those of a name, or in a status."""
-        return Items(self._loop, self._resource.list(name=name, status=status))
+    def list(self, *, name: str | None = None, status: str | None = None, deleted: bool = False) -> Items[ModelSummary]:
+        """The project's models, every version, newest first; only those of a name, or in a status.
+
+        With `deleted`, those that were deleted and can be restored instead.
+        """
+        return Items(self._loop, self._resource.list(name=name, status=status, deleted=deleted))
 
     def get(self, model: str) -> Model:
         """One model with everything that the registry knows."""
         return self._loop.run(self._resource.get(model))
+
+    def delete(self, model: str) -> DeletedModel:
+        """Delete one version: that of the id, or the latest of the name. Until `restorable_until`, `restore` undoes it.
+
+        It is not repeated once the server may have done it, since a name then means the version before.
+        """
+        return self._loop.run(self._resource.delete(model))
+
+    def restore(self, model_id: str) -> Model:
+        """Bring a deleted model back, by its id; `list(deleted=True)` has it.
+
+        Raises: NotFoundError when its time has passed; ConflictError if its version was uploaded anew.
+        """
+        return self._loop.run(self._resource.restore(model_id))
+
+    def share(self, model: str) -> Sharing:
+        """Put a model that is ready into the catalog, where every project may deploy it.
+
+        Raises: PermissionDeniedError without an admin's key, or where the project may not share.
+        """
+        return self._loop.run(self._resource.share(model))
+
+    def unshare(self, model: str) -> Sharing:
+        """Take a model out of the catalog; endpoints that use it go on.
+
+        Raises: PermissionDeniedError without an admin's key.
+        """
+        return self._loop.run(self._resource.unshare(model))
+
+    def catalog_info(self, model: str) -> CatalogInfo:
+        """What a shared model is in the catalog: its role and how often it is deployed.
+
+        Raises: NotFoundError if it is not shared.
+        """
+        return self._loop.run(self._resource.catalog_info(model))
 
     def versions(self, model: str) -> Items[Model]:
         """Every version of the model's name, newest first."""
@@ -68,6 +117,45 @@ class SyncModels:
         Raises: LocalProblem if the model has not one of `files`, or a file cannot be written.
         """
         return self._loop.run(self._resource.download(model, to, files=files, progress=progress, parallel=parallel))
+
+
+class SyncCatalog:
+    """`catalog` of the public API: models that their projects share. Every call raises ApiError or Unreachable."""
+
+    def __init__(self, loop: LoopThread, resource: Catalog) -> None:
+        self._loop = loop
+        self._resource = resource
+
+    def list(
+        self,
+        q: str | None = None,
+        *,
+        architecture: str | None = None,
+        workload_type: str | None = None,
+        format: str | None = None,
+        quantization: str | None = None,
+        owner: str | None = None,
+    ) -> Items[CatalogModel]:
+        """The shared models, the last shared first.
+
+        `q` is looked for in name, architecture and description, in any case; the others are compared as a whole.
+        `owner` is the slug of a project.
+        """
+        return Items(
+            self._loop,
+            self._resource.list(
+                q,
+                architecture=architecture,
+                workload_type=workload_type,
+                format=format,
+                quantization=quantization,
+                owner=owner,
+            ),
+        )
+
+    def get(self, model_id: str) -> CatalogModel:
+        """One shared model, by its id. Raises: NotFoundError if it is not shared."""
+        return self._loop.run(self._resource.get(model_id))
 
 
 class SyncUploads:

@@ -43,16 +43,14 @@ async def delete(
     model = await models.get(tx, project_id, id_or_name, DeletedRow)
     gone = Deleted(model_id=model.id, version=model.version, restorable_until=None)
     aborted = await _abort_upload(tx, model.id, at)
-    if aborted is not None:
-        return gone, aborted
     await models.lock_name(tx, model.id)
     if await deletion.delete(tx, model.id, by=by, at=at, erase_at=erase_at) is None:
-        if not await discard(tx, model.id):
+        if not await discard(tx, model.id) and not aborted:
             raise ModelNotFound
-        return gone, []
+        return gone, aborted
     await models.ensure_latest(tx, project_id, model.name)
     deleted = ModelDeleted(model_id=model.id, project_id=project_id, erase_at=erase_at, at=at)
-    return Deleted(model_id=model.id, version=model.version, restorable_until=erase_at), [deleted]
+    return Deleted(model_id=model.id, version=model.version, restorable_until=erase_at), [*aborted, deleted]
 
 
 async def restore(tx: Tx, project_id: str, model_id: str, *, at: datetime) -> list[Event]:
@@ -114,13 +112,13 @@ async def expire(tx: Tx, before: datetime, limit: int, *, at: datetime) -> tuple
     return len(due), await _erased(tx, expired, held, reason="model_expired", at=at)
 
 
-async def _abort_upload(tx: Tx, model_id: str, at: datetime) -> list[Event] | None:
-    """Abort the model's upload; None if it has none that is under way."""
+async def _abort_upload(tx: Tx, model_id: str, at: datetime) -> list[Event]:
+    """Abort the model's upload, if one is under way."""
     upload_id = await uploads.live_of_model(tx, model_id)
     if upload_id is None:
-        return None
+        return []
     upload = await uploads.lock(tx, upload_id)
-    return await upload_transitions.abort(tx, upload, at=at) if upload.status in LIVE else None
+    return await upload_transitions.abort(tx, upload, at=at) if upload.status in LIVE else []
 
 
 async def _restored_before(tx: Tx, project_id: str, model_id: str) -> list[Event]:

@@ -28,6 +28,15 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     missing: int = 0
     newly_missing: int = 0
     foreign_objects: int = 0
+    unclaimed_bytes: int = 0
+    missing_bytes: int = 0
+    cold_objects: int = 0  # of `objects`, those in the cold tier
+    cold_bytes: int = 0
+    leftovers: int = 0  # second copies, in the tier that is not the object's
+    leftover_bytes: int = 0
+    misplaced: int = 0  # only in the tier that is not the object's
+    expiring: int = 0  # had by deleted models only
+    expiring_bytes: int = 0
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +57,15 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
     newly_missing: int
     foreign_objects: int
+    unclaimed_bytes: int
+    missing_bytes: int
+    cold_objects: int
+    cold_bytes: int
+    leftovers: int
+    leftover_bytes: int
+    misplaced: int
+    expiring: int
+    expiring_bytes: int
     expected_objects: int
 
 

@@ -60,7 +60,36 @@ async def add_references(tx: Tx, keys: Sequence[str], holder_kind: str, holder_i
 
 async def remove_references(tx: Tx, keys: Sequence[str]) -> None:
     """Delete all references to these objects."""
-    await tx.execute("DELETE FROM reference WHERE key = ANY($1)", keys)
+    await tx.execute(
+        """
+        DELETE FROM reference
+         WHERE (key, holder_kind, holder_id) IN (
+               SELECT key, holder_kind, holder_id FROM reference
+                WHERE key = ANY($1) ORDER BY key, holder_id FOR UPDATE)
+        """,
+        keys,
+    )
+
+
+async def record_reads(tx: Tx, keys: Sequence[str], *, again_after_s: float) -> list[str]:
+    """Record that these live objects are read now; not those of which that is recorded since `again_after_s` seconds.
+
+    Returns those of them that are in the cold tier. Objects that another statement has locked are left out.
+    """
+    rows = await tx.fetch(
+        f"""
+        WITH read AS (
+            SELECT key FROM object
+             WHERE key = ANY($1) AND state = '{states.LIVE}' AND last_read_at < now() - make_interval(secs => $2)
+             ORDER BY key FOR UPDATE SKIP LOCKED
+        )
+        UPDATE object SET last_read_at = now() FROM read WHERE object.key = read.key
+        RETURNING object.key, object.tier
+        """,
+        keys,
+        again_after_s,
+    )
+    return sorted(row["key"] for row in rows if row["tier"] == "cold")
 
 
 async def drop(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str, at: datetime) -> None:
@@ -160,7 +189,7 @@ async def dropped_under(tx: Tx, prefix: str, *, after: str, limit: int) -> list[
 
 
 async def unknown(tx: Tx, keys: Sequence[str], prefixes: Sequence[str], *, dropped_for_s: float) -> list[str]:
-    """Those of `keys` that are neither live nor about to be purged.
+    """Those of `keys` that no model has, as far as is known, and that are not about to be purged.
 
     `prefixes`: for each key, the prefix that a purge of its upload has. An object that was dropped `dropped_for_s`
     seconds ago counts as unknown: its purge is gone.
@@ -170,6 +199,7 @@ async def unknown(tx: Tx, keys: Sequence[str], prefixes: Sequence[str], *, dropp
         SELECT key FROM unnest($1::text[], $2::text[]) AS found (key, prefix)
          WHERE NOT EXISTS (SELECT FROM object WHERE object.key = found.key
                               AND (state = '{states.LIVE}'
+                                       AND EXISTS (SELECT FROM reference WHERE reference.key = found.key)
                                    OR state = '{states.DROPPED}' AND changed_at > now() - make_interval(secs => $3)))
            AND NOT EXISTS (SELECT FROM purge WHERE purge.prefix = found.prefix)
         """,
@@ -200,19 +230,22 @@ async def absent(
     return [row["key"] for row in rows]
 
 
-async def mark_missing(tx: Tx, keys: Sequence[str]) -> tuple[int, int]:
-    """Record live objects as missing in storage. Returns how many, and how many of them are not reported yet."""
+async def mark_missing(tx: Tx, keys: Sequence[str]) -> tuple[int, int, int]:
+    """Record live objects as missing in storage.
+
+    Returns how many, how many of them are not reported yet, and the bytes of all.
+    """
     rows = await tx.fetch(
         f"""
         UPDATE object
            SET missing_since = coalesce(missing_since, now()),
                missing_reported_at = CASE WHEN missing_since IS NOT NULL THEN missing_reported_at END
          WHERE key = ANY($1) AND state = '{states.LIVE}'
-        RETURNING missing_reported_at
+        RETURNING missing_reported_at, size_bytes
         """,
         keys,
     )
-    return len(rows), sum(row["missing_reported_at"] is None for row in rows)
+    return len(rows), sum(row["missing_reported_at"] is None for row in rows), sum(row["size_bytes"] for row in rows)
 
 
 async def missing(tx: Tx, *, after: str, limit: int) -> list[str]:

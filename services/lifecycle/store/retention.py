@@ -8,3 +8,4 @@ from services.lifecycle import states
 
 OBJECTS = Retention(table="object", key="key", age="changed_at", condition=f"state {sql_in(states.FORGET.sources)}")
 PURGES = Retention(table="purge", key="id", age="scheduled_at")  # what it left is found by the next audit
+HOLDERS = Retention(table="holder", key="id", age="changed_at", condition="erased")

@@ -42,7 +42,7 @@ async def recorded(tx: Tx, *, audit: int, after: str, limit: int) -> list[Unclai
 
 
 async def ask(tx: Tx, keys: Sequence[str], *, now: bool, pause_s: float) -> list[Unclaimed]:
-    """Count a question about each object that is due (or all, with `now`) and was not registered. Returns those.
+    """Count a question about each object that is due (or all, with `now`) and that still no model has. Returns those.
 
     The next question about the same object is due after `pause_s` seconds, then after twice as long, and so on.
     """
@@ -51,7 +51,8 @@ async def ask(tx: Tx, keys: Sequence[str], *, now: bool, pause_s: float) -> list
         UPDATE unclaimed
            SET asks = asks + 1, ask_at = now() + make_interval(secs => $3 * least(2.0 ^ least(asks, 20), $4))
          WHERE key = ANY($1) AND ($2 OR ask_at <= now())
-           AND NOT EXISTS (SELECT FROM object WHERE object.key = unclaimed.key AND object.state = '{states.LIVE}')
+           AND NOT EXISTS (SELECT FROM object JOIN reference ON reference.key = object.key
+                            WHERE object.key = unclaimed.key AND object.state = '{states.LIVE}')
         RETURNING key, project_id
         """,
         keys,

@@ -23,3 +23,16 @@ async def other(stack: Stack, namespace: str, blobs: Blobs) -> AsyncIterator[Lif
     """A second installation on the bucket of the first."""
     async with installed(stack, blobs, f"{namespace}other") as other:
         yield other
+
+
+@pytest.fixture
+async def tiered(stack: Stack, namespace: str, blobs: Blobs) -> AsyncIterator[Lifecycle]:
+    """The only installation of two buckets, a hot and a cold one."""
+    cold = f"{namespace}cold"
+    async with (
+        Blobs.open(stack.bucket_url(namespace), cold_url=stack.bucket_url(cold)) as both,
+        installed(stack, both, namespace) as tiered,
+    ):
+        assert await both.tiers["cold"].ping()
+        yield tiered
+    stack.remove_bucket(cold)

@@ -20,6 +20,7 @@ from services.lifecycle.audit_worker import AuditWorker
 from services.lifecycle.config import LifecycleConfig
 from services.lifecycle.dependencies import Dependencies
 from services.lifecycle.handlers import handlers
+from services.lifecycle.move_worker import MoveWorker
 from services.lifecycle.ownership import Ownership
 from services.lifecycle.purge_worker import PurgeWorker
 from tests.integration.lifecycle.uploads import NOON
@@ -54,6 +55,16 @@ class Lifecycle:
         """A worker with some settings changed."""
         return AuditWorker(self.dependencies(**settings))
 
+    def move_worker(self, **settings: object) -> MoveWorker:
+        """A worker with some settings changed; for it, whatever is registered was not read for too long."""
+        return MoveWorker(self.dependencies(**({"cold_after_s": 0, "move_rest_s": 0} | settings)))
+
+    async def move(self, **settings: object) -> None:
+        """Schedule moves, and do all that are due."""
+        worker, stop = self.move_worker(**settings), asyncio.Event()
+        while await worker.move_next(stop):
+            pass
+
     def dependencies(self, **settings: object) -> Dependencies:
         """Of a process that has just been started."""
         config = msgspec.structs.replace(self.config, **settings)
@@ -75,6 +86,7 @@ class Lifecycle:
             "unclaimed_parts_after_s": -60,
             "missing_confirm_s": 0,
             "slice_pause_s": 0,
+            "move_rest_s": 0,
         } | settings
         worker, stop = self.audit_worker(**settings), asyncio.Event()
         before = len(await self.audited())

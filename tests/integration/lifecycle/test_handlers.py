@@ -15,6 +15,9 @@ from tests.integration.lifecycle.uploads import (
     given_upload,
     keys_in,
     members,
+    model_deleted,
+    model_erased,
+    model_restored,
     registered,
     state_of,
 )
@@ -26,6 +29,7 @@ async def rows(lifecycle: Lifecycle) -> dict[str, list[tuple[object, ...]]]:
     queries = {
         "object": "SELECT key, state, size_bytes, sha256, reason, changed_at FROM object ORDER BY key",
         "reference": "SELECT key, holder_kind, holder_id FROM reference ORDER BY 1, 2, 3",
+        "holder": "SELECT id, kind, until, erased, changed_at FROM holder ORDER BY id",
         "purge": "SELECT prefix, keys, pass, due_at FROM purge ORDER BY id",
         "project": "SELECT id FROM project",
     }
@@ -34,7 +38,14 @@ async def rows(lifecycle: Lifecycle) -> dict[str, list[tuple[object, ...]]]:
 
 @pytest.mark.parametrize(
     "event",
-    [registered("up", members("up"), model_id="m"), dropped(*members("up")), *ended("up")],
+    [
+        registered("up", members("up"), model_id="m"),
+        dropped(*members("up")),
+        *ended("up"),
+        model_deleted("m"),
+        model_restored("m"),
+        model_erased("m"),
+    ],
     ids=lambda event: type(event).__name__,
 )
 async def test_redelivery_changes_nothing(lifecycle: Lifecycle, event: Event) -> None:

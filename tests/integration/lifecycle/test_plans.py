@@ -14,8 +14,19 @@ from libs.contracts import StoredFile
 from libs.contracts.keys import member_key, objects_prefix
 from libs.db import Pool, Tx
 from services.lifecycle.groups import GROUP_SIZE
-from services.lifecycle.store import audits, installation, objects, projects, purges, retention, unclaimed
+from services.lifecycle.store import (
+    audits,
+    holders,
+    installation,
+    moves,
+    objects,
+    projects,
+    purges,
+    retention,
+    unclaimed,
+)
 from services.lifecycle.store.audits import Counts
+from services.lifecycle.store.moves import Move
 from services.lifecycle.store.purges import Purge
 from services.lifecycle.store.unclaimed import Unclaimed
 from tests.integration.lifecycle.harness import Lifecycle
@@ -24,7 +35,7 @@ PROJECT = "proj_7"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 KEYS = [f"{PROJECT}/objects/{number:036}/m0-1-{number}" for number in range(7, 7 + GROUP_SIZE * 100, 100)]
 PREFIX = objects_prefix(PROJECT, f"{7:036}")
-LARGE = {"object", "reference", "purge", "unclaimed"}
+LARGE = {"object", "reference", "holder", "purge", "move", "unclaimed"}
 
 Statement = Callable[[Tx], Awaitable[object]]
 
@@ -73,6 +84,44 @@ def statements() -> Iterator[tuple[str, Statement]]:
     yield "finish a purge", lambda tx: purges.finish(tx, purge)
     yield "forget purges", lambda tx: retention.PURGES.forget_some(tx, 86_400, 1000)
     yield "pending", lambda tx: purges.pending(tx, limit=10_000)
+    moving = [
+        Move(
+            key=key,
+            fence=1,
+            project_id=PROJECT,
+            tier="cold",
+            failures=0,
+            state="live",
+            stored_in="hot",
+            size_bytes=1,
+            sha256="",
+        )
+        for key in KEYS[: moves.OBJECTS_AT_ONCE]
+    ]
+    yield "record_reads", lambda tx: objects.record_reads(tx, KEYS, again_after_s=0)
+    yield "add a holder", lambda tx: holders.add(tx, "m7", "model")
+    yield "end a holder", lambda tx: holders.end(tx, "m7", "model", until=None, at=NOW)
+    yield "erase a holder", lambda tx: holders.erase(tx, "m7", "model", at=NOW)
+    yield "remove_references of a holder", lambda tx: holders.remove_references(tx, "m7", "model")
+    yield "expiring", lambda tx: holders.expiring(tx, KEYS)
+    yield "expires_at", lambda tx: holders.expires_at(tx, KEYS[0])
+    yield "forget holders", lambda tx: retention.HOLDERS.forget_some(tx, 86_400, 1000)
+    for name, after in (("first", ""), ("next", PROJECT)):
+        yield (
+            f"schedule_unread, {name} round",
+            partial(moves.schedule_unread, unread_for_s=60, rest_s=60, after_project=after),
+        )
+    yield "schedule moves", lambda tx: moves.schedule(tx, KEYS, "hot", reason="read", rest_s=60)
+    yield "claim moves", lambda tx: moves.claim(tx, "worker", 60)
+    yield "renew moves", lambda tx: moves.LEASES.renew(tx, "worker", [(key, 1) for key in KEYS], 60)
+    yield "commit moves", lambda tx: moves.commit(tx, moving)
+    yield "confirmed moves", lambda tx: moves.confirmed(tx, moving)
+    yield "lock moves", lambda tx: moves.lock(tx, moving)
+    yield "finish moves", lambda tx: moves.finish(tx, moving)
+    yield "put_back moves", lambda tx: moves.put_back(tx, moving, delay_s=1, failed=True)
+    yield "placed", lambda tx: moves.placed(tx, KEYS)
+    yield "any_cold", moves.any_cold
+    yield "pending moves", lambda tx: moves.pending(tx, limit=10_000)
     found = [Unclaimed(key=key, project_id=PROJECT) for key in KEYS]
     yield "record unclaimed", lambda tx: unclaimed.record(tx, found, audit=1)
     yield "recorded", lambda tx: unclaimed.recorded(tx, audit=1, after="", limit=GROUP_SIZE)
@@ -109,19 +158,40 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def fill(pool: Pool) -> None:
-    """200,000 objects, references, purges and unclaimed objects of 100 projects; most objects are deleted ones."""
+    """200,000 objects, references, holders, purges, moves and unclaimed objects of 100 projects; most are deleted."""
     await pool.execute(
         """
         INSERT INTO object (key, project_id, size_bytes, sha256, state, reason,
-                            registered_at, changed_at, missing_since)
+                            registered_at, changed_at, missing_since, tier, last_read_at)
         SELECT format('proj_%s/objects/%s/m0-1-%s', n % 100, lpad(n::text, 36, '0'), n), format('proj_%s', n % 100),
-               1, 'x', state, 'r', '2025-01-01', now() - interval '1 h', CASE WHEN n % 200 = 0 THEN now() END
+               1, 'x', state, 'r', '2025-01-01', now() - interval '1 h', CASE WHEN n % 200 = 0 THEN now() END,
+               CASE WHEN n % 8 = 0 THEN 'cold' ELSE 'hot' END, now() - n % 1000 * interval '1 min'
           FROM generate_series(0, 199999) AS n
          CROSS JOIN LATERAL (SELECT CASE WHEN n % 4 = 0 THEN 'live' WHEN n % 997 = 1 THEN 'dropped'
                                          ELSE 'deleted' END AS state) AS its
         """
     )
-    await pool.execute("INSERT INTO reference SELECT key, 'model', 'm' FROM object")
+    await pool.execute(
+        """
+        INSERT INTO reference
+        SELECT key, 'model', format('m%s', row_number() OVER (ORDER BY key) / 100) FROM object
+        """
+    )
+    await pool.execute(
+        """
+        INSERT INTO holder
+        SELECT format('m%s', n), 'model', CASE WHEN n % 3 = 0 THEN now() END, n % 5 = 0, now() - n * interval '1 min'
+          FROM generate_series(0, 199999) AS n
+        """
+    )
+    await pool.execute(
+        """
+        INSERT INTO move (key, project_id, tier, reason, size_bytes, due_at)
+        SELECT key, project_id, CASE WHEN key < 'proj_5' THEN 'cold' ELSE 'hot' END, 'r', 1,
+               now() + row_number() OVER (ORDER BY key DESC) * interval '1 s' - interval '50 s'
+          FROM object WHERE state <> 'live'
+        """
+    )
     await pool.execute(
         """
         INSERT INTO purge (project_id, prefix, target, reason, due_at)
@@ -131,7 +201,7 @@ async def fill(pool: Pool) -> None:
         """
     )
     await pool.execute("INSERT INTO unclaimed (key, project_id, pass) SELECT key, project_id, 1 FROM object")
-    await pool.execute("ANALYZE object, reference, purge, unclaimed")
+    await pool.execute("ANALYZE object, reference, holder, purge, move, unclaimed")
 
 
 async def test_every_statement_is_on_an_index(lifecycle: Lifecycle) -> None:
@@ -160,7 +230,16 @@ async def test_every_statement_is_on_an_index(lifecycle: Lifecycle) -> None:
                     for node in scans
                 )
             )
-    assert len(rows) == 33
+    assert len(rows) == 54
     assert scanned == {}
-    limits = {"pending": 10_000, "forget objects": 3000, "forget purges": 3000, "forget unclaimed": 3000}
+    unread = 3 * moves.PROJECTS_AT_ONCE * moves.OBJECTS_AT_ONCE
+    limits = {"schedule_unread, first round": unread, "schedule_unread, next round": unread}
+    limits |= {
+        "pending": 10_000,
+        "pending moves": 10_000,
+        "forget holders": 3000,
+        "forget objects": 3000,
+        "forget purges": 3000,
+        "forget unclaimed": 3000,
+    }
     assert {name: read for name, read in rows.items() if read > limits.get(name, 4 * GROUP_SIZE)} == {}

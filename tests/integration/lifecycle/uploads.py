@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import hashlib
+from datetime import UTC, datetime, timedelta
 
 from libs.blobs import Blobs
 from libs.contracts import (
     Event,
+    ModelDeleted,
+    ModelErased,
     ModelRegistered,
+    ModelRestored,
     ObjectDropped,
     StoredFile,
     UploadAborted,
@@ -25,8 +29,9 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 def stored(key: str, content: bytes = b"x") -> StoredFile:
-    """A file of a model; its digest is not looked at here."""
-    return StoredFile(path=key.rpartition("/")[2], size_bytes=len(content), sha256=f"{len(key):064x}", key=key)
+    """A file of a model with that content."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    return StoredFile(path=key.rpartition("/")[2], size_bytes=len(content), sha256=sha256, key=key)
 
 
 def members(upload_id: str, count: int = 3) -> list[str]:
@@ -51,6 +56,20 @@ def registered(upload_id: str, keys: list[str], *, model_id: str | None = None) 
         files=[stored(key) for key in keys],
         at=NOON,
     )
+
+
+def model_deleted(model_id: str, *, minute: int = 1, grace: timedelta = timedelta(days=7)) -> ModelDeleted:
+    """A model was deleted so many minutes after noon."""
+    at = NOON + timedelta(minutes=minute)
+    return ModelDeleted(model_id=model_id, project_id=PROJECT, erase_at=at + grace, at=at)
+
+
+def model_restored(model_id: str, *, minute: int = 2) -> ModelRestored:
+    return ModelRestored(model_id=model_id, project_id=PROJECT, at=NOON + timedelta(minutes=minute))
+
+
+def model_erased(model_id: str, *, minute: int = 3) -> ModelErased:
+    return ModelErased(model_id=model_id, project_id=PROJECT, at=NOON + timedelta(minutes=minute))
 
 
 def aborted(upload_id: str) -> UploadAborted:
@@ -90,6 +109,9 @@ __all__ = [
     "given_upload",
     "keys_in",
     "members",
+    "model_deleted",
+    "model_erased",
+    "model_restored",
     "registered",
     "state_of",
     "stored",

@@ -9,7 +9,7 @@ import msgspec
 from libs.contracts import StoredFile
 from libs.db import Tx, columns
 from libs.errors import NotFound, UploadNotFound
-from services.gateway.uploads.states import OPEN, require_open
+from services.gateway.uploads.states import DIRECTORIES, OPEN, require_open
 from services.gateway.uploads.store.expiry import Lifetime, extended
 from services.gateway.uploads.store.parts import StoredPart
 from services.gateway.uploads.store.rows import COUNTS, aliased, struct_from, struct_or_none
@@ -42,6 +42,26 @@ async def insert_manifest(tx: Tx, upload_id: str, files: Sequence[tuple[str, int
         "INSERT INTO upload_file (upload_id, number, path, size_bytes, declared_sha256) VALUES ($1, $2, $3, $4, $5)",
         [(upload_id, number, path, size, sha256) for number, (path, size, sha256) in enumerate(files)],
     )
+
+
+async def announce(tx: Tx, upload_id: str, files: Sequence[tuple[str, int]]) -> list[str]:
+    """Announce further files, (path, size in bytes), or other sizes of files that have not arrived.
+
+    Returns the paths of those that have arrived with another size. The caller has locked the upload.
+    """
+    known = {file.path: file for file in await of_upload(tx, upload_id)}
+    next_number = max((file.number for file in known.values()), default=-1) + 1
+    new = [(path, size) for path, size in files if path not in known]
+    await tx.executemany(
+        "INSERT INTO upload_file (upload_id, number, path, size_bytes) VALUES ($1, $2, $3, $4)",
+        [(upload_id, number, path, size) for number, (path, size) in enumerate(new, start=next_number)],
+    )
+    others = [(path, size) for path, size in files if path in known and known[path].size_bytes != size]
+    await tx.executemany(
+        "UPDATE upload_file SET size_bytes = $3, refused = NULL WHERE upload_id = $1 AND path = $2 AND key IS NULL",
+        [(upload_id, path, size) for path, size in others],
+    )
+    return [path for path, _ in others if known[path].key is not None]
 
 
 async def stored_before(tx: Tx, project_id: str, files: Sequence[tuple[str, int]]) -> int:
@@ -98,6 +118,12 @@ async def of_upload(tx: Tx, upload_id: str) -> list[UploadFile]:
     """All files of an upload, in the order of the manifest."""
     rows = await tx.fetch(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 ORDER BY number", upload_id)
     return [UploadFile(**row) for row in rows]
+
+
+async def by_path(tx: Tx, upload_id: str, path: str) -> UploadFile | None:
+    """One file of an upload by its path."""
+    row = await tx.fetchrow(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 AND path = $2", upload_id, path)
+    return None if row is None else UploadFile(**row)
 
 
 async def by_number(tx: Tx, upload_id: str, number: int) -> UploadFile | None:
@@ -166,7 +192,7 @@ async def target(tx: Tx, project_id: str, upload_id: str, path: str, chunk: int 
     if row is None:
         raise UploadNotFound()
     upload, file = struct_from(row, "u", Upload), struct_or_none(row, "f", UploadFile, key="number")
-    require_open(upload, kind="directory")
+    require_open(upload, kind=DIRECTORIES)
     if file is None:
         raise NotFound(f"{path!r} is not in the manifest that this upload was opened with.")
     return FileTarget(
@@ -285,8 +311,8 @@ async def counts(tx: Tx, upload_ids: Sequence[str]) -> dict[str, tuple[int, int]
     """
     rows = await tx.fetch(
         """
-        SELECT f.upload_id, count(*) FILTER (WHERE f.key IS NOT NULL OR s.parts_stored = s.total_parts) AS arrived,
-               count(*) AS expected
+        SELECT f.upload_id, count(*) AS expected, count(*) FILTER (
+                   WHERE f.key IS NOT NULL OR (s.parts_stored = s.total_parts AND s.format <> 'remote')) AS arrived
           FROM upload_file f LEFT JOIN upload_stream s ON s.upload_id = f.upload_id AND s.number = f.number
          WHERE f.upload_id = ANY ($1) GROUP BY f.upload_id
         """,

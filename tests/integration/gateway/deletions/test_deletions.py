@@ -19,6 +19,7 @@ from libs.db import Pool, connection, transaction
 from services.gateway.deletions import store, sweepers
 from services.gateway.handlers import handlers as gateway_handlers
 from services.gateway.limits.sweepers import sweep as fold
+from services.gateway.models.store.deletion import expire_all_of
 from services.gateway.models.transitions import model_registered
 from services.gateway.projects.identifiers import digest_of
 from services.lifecycle.groups import call_each
@@ -331,6 +332,6 @@ async def test_no_table_is_read_from_end_to_end(uploads: Uploads) -> None:
             await store.unused_objects(tx, LARGE_PROJECT, 100)
             await store.ended_uploads(tx, LARGE_PROJECT, 20)
             await store.ask(tx, LARGE_PROJECT, now, [timedelta(seconds=1)])
-            assert await sweepers.deleted_models.expire_all_of(tx, LARGE_PROJECT, now, 200) == 200
+            assert await expire_all_of(tx, LARGE_PROJECT, now, 200) == 200
             await store.delete_windows(tx, LARGE_PROJECT)
         assert await sequential_scans(tx, statements) & LARGE_TABLES == set()

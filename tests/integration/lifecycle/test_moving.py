@@ -1,0 +1,149 @@
+"""Objects that nobody reads move to the cold tier, and stay readable whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from libs.blobs import Blobs
+from libs.contracts import ObjectMoved, Tier
+from libs.contracts.keys import file_key
+from libs.errors import ObjectNotFound
+from tests.integration.lifecycle.harness import Lifecycle
+from tests.integration.lifecycle.uploads import PROJECT, dropped, keys_in, members, registered, stored
+from tests.support import emitted
+
+TIERS: tuple[Tier, Tier] = ("hot", "cold")
+
+
+async def given_model(lifecycle: Lifecycle, files: int = 3, *, upload_id: str = "up") -> list[str]:
+    """A registered model whose objects are in the hot tier. Returns its keys."""
+    keys = members(upload_id, files)
+    for key in keys:
+        await lifecycle.blobs.put_bytes(key, b"x")
+    await lifecycle.deliver(registered(upload_id, keys))
+    await lifecycle.purge()
+    return sorted(keys)
+
+
+async def found_in(lifecycle: Lifecycle) -> dict[Tier, set[str]]:
+    """What each tier has."""
+    return {tier: await keys_in(bucket) for tier, bucket in lifecycle.blobs.tiers.items()}
+
+
+async def tiers_of(lifecycle: Lifecycle, keys: list[str]) -> set[str]:
+    """The tiers that the rows name."""
+    rows = await lifecycle.pool.fetch("SELECT DISTINCT tier FROM object WHERE key = ANY($1)", keys)
+    return {row["tier"] for row in rows}
+
+
+async def moved(lifecycle: Lifecycle) -> list[tuple[Tier, str]]:
+    """What object.moved has told, each key as often as it was told."""
+    events = [event for event in await emitted(lifecycle.pool) if isinstance(event, ObjectMoved)]
+    return [(event.tier, key) for event in events for key in sorted(event.keys)]
+
+
+async def test_what_is_not_read_moves_to_the_cold_tier(tiered: Lifecycle) -> None:
+    """And is read from there by whoever does not know."""
+    keys = await given_model(tiered)
+    await tiered.move()
+    assert await found_in(tiered) == {"hot": set(), "cold": set(keys)}
+    assert await tiers_of(tiered, keys) == {"cold"}
+    assert await moved(tiered) == [("cold", key) for key in keys]
+    assert await tiered.blobs.read(keys[0], 0, 10) == b"x"
+    info = await tiered.blobs.head(keys[0])
+    assert info is not None
+    assert info.size_bytes == 1
+    assert await tiered.pool.fetchval("SELECT count(*) FROM move") == 0
+
+
+async def test_what_was_read_lately_stays(tiered: Lifecycle) -> None:
+    """As does everything where the setting is absent."""
+    keys = await given_model(tiered)
+    await tiered.pool.execute("UPDATE object SET last_read_at = now() - interval '2 days' WHERE key = $1", keys[0])
+    await tiered.move(cold_after_s=None)
+    assert await found_in(tiered) == {"hot": set(keys), "cold": set()}
+    await tiered.move(cold_after_s=86_400)
+    assert await found_in(tiered) == {"hot": set(keys[1:]), "cold": {keys[0]}}
+
+
+async def test_projects_take_turns(tiered: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many objects one project has, a round takes some of each."""
+    monkeypatch.setattr("services.lifecycle.store.moves.OBJECTS_AT_ONCE", 2)
+    await given_model(tiered, 7)
+    other = "proj_B"
+    key = file_key(other, "up", 0, "a")
+    await tiered.blobs.put_bytes(key, b"x")
+    await tiered.pool.execute(
+        "INSERT INTO object (key, project_id, size_bytes, sha256, state, registered_at, changed_at)"
+        " VALUES ($1, $2, 1, $3, 'live', now(), now())",
+        key,
+        other,
+        stored(key).sha256,
+    )
+    worker = tiered.move_worker()
+    assert await worker.move_next(asyncio.Event())
+    scheduled = await tiered.pool.fetch("SELECT project_id, count(*) FROM move GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in scheduled] == [(PROJECT, 2), (other, 1)]
+
+
+async def test_a_dropped_object_goes_from_both_tiers(tiered: Lifecycle) -> None:
+    """Wherever it is, and if it is in both."""
+    first, second, third = await given_model(tiered)
+    await tiered.pool.execute("UPDATE object SET last_read_at = now() + interval '1 day' WHERE key = $1", first)
+    await tiered.move()
+    await tiered.blobs.tiers["hot"].put_bytes(third, b"x")
+    await tiered.deliver(dropped(first, second, third))
+    await tiered.purge()
+    assert await found_in(tiered) == {"hot": set(), "cold": set()}
+
+
+async def test_an_object_dropped_during_its_move_leaves_nothing(
+    tiered: Lifecycle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The purge has passed before the copy is there."""
+    keys = await given_model(tiered)
+
+    async def copied_late(source: Blobs, target: Blobs, key: str, **named: object) -> None:
+        if key == keys[0]:
+            await tiered.deliver(dropped(*keys))
+            await tiered.purge()
+        await target.put_bytes(key, b"x")
+
+    monkeypatch.setattr("services.lifecycle.move_worker.transfer", copied_late)
+    await tiered.move()
+    assert await found_in(tiered) == {"hot": set(), "cold": set()}
+    assert await moved(tiered) == []
+    with pytest.raises(ObjectNotFound):
+        await tiered.blobs.read(keys[0], 0, 1)
+
+
+async def test_content_that_is_not_what_was_registered_is_not_moved(tiered: Lifecycle) -> None:
+    """A copy is compared with the registered size, and where its bytes come this way with the registered SHA-256.
+
+    The original stays (`tests/integration/blobs/test_tiers.py` has the other cases).
+    """
+    keys = await given_model(tiered, 2)
+    await tiered.blobs.put_bytes(keys[0], b"other")
+    worker = tiered.move_worker()
+    assert await worker.move_next(asyncio.Event())
+    assert await worker.move_next(asyncio.Event())
+    assert await found_in(tiered) == {"hot": {keys[0]}, "cold": {keys[1]}}
+    failures, due_in_s = await tiered.pool.fetchrow(
+        "SELECT failures, extract(epoch FROM due_at - now())::float FROM move WHERE key = $1", keys[0]
+    )
+    assert failures == 1
+    assert due_in_s > 50
+
+
+async def test_an_object_rests_after_its_move(tiered: Lifecycle) -> None:
+    """Before it moves again a DELETE that somebody may still send has long expired."""
+    keys = await given_model(tiered)
+    await tiered.move()
+    await tiered.pool.execute("UPDATE object SET tier = 'hot'")
+    await tiered.move(move_rest_s=3600)
+    assert await tiered.pool.fetchval("SELECT count(*) FROM move") == 0
+    await tiered.pool.execute("UPDATE object SET moved_at = now() - interval '1 hour'")
+    await tiered.move(move_rest_s=3600)
+    assert await tiers_of(tiered, keys) == {"cold"}
