@@ -17,6 +17,8 @@ RESOURCES: dict[tuple[str, str], Collection[str]] = {
     ("models", "Models"): (
         "list",
         "get",
+        "update",
+        "revalidate",
         "delete",
         "restore",
         "share",
@@ -29,6 +31,8 @@ RESOURCES: dict[tuple[str, str], Collection[str]] = {
         "download",
     ),
     ("catalog", "Catalog"): ("list", "get"),
+    ("imports", "Imports"): ("create", "wait"),
+    ("secrets", "Secrets"): ("create", "list", "delete"),
     ("uploads", "Uploads"): ("list", "get", "abort"),
 }
 

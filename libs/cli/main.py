@@ -12,8 +12,10 @@ import click
 from libs.cli.admin import admin
 from libs.cli.catalog import catalog
 from libs.cli.context import Context, print_json, shared_options
+from libs.cli.imports import import_model
 from libs.cli.model_changes import CHANGES
 from libs.cli.models import models
+from libs.cli.secrets import secrets
 from libs.cli.uploads import upload, uploads
 from libs.cli.usage import usage
 from libs.client import ApiError
@@ -97,7 +99,7 @@ def slipway() -> None:
 
 for _change in CHANGES:
     models.add_command(_change)
-for _command in (upload, models, uploads, catalog, usage, admin):
+for _command in (upload, models, uploads, import_model, secrets, catalog, usage, admin):
     slipway.add_command(_command)
 
 

@@ -1,9 +1,10 @@
-"""`slipway models`: delete and restore, share and unshare."""
+"""`slipway models`: update, revalidate, delete, restore, share."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -12,7 +13,64 @@ from libs.cli.context import Context, pass_context, shared_options
 from libs.cli.formatting import until
 from libs.cli.models import named_model
 from libs.cli.views import show_model
-from libs.client import AsyncClient, DeletedModel, LocalProblem, Model
+from libs.client import AsyncClient, DeletedModel, LocalProblem, Model, Revalidation
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_TEXTS = {
+    "--description": "What it is.",
+    "--license": "An identifier, like Apache-2.0.",
+    "--architecture": "Like LlamaForCausalLM.",
+    "--quantization": "A method of vLLM, like awq; native for none.",
+    "--workload-type": "chat, code, reasoning, embedding or multilingual.",
+}
+_NUMBERS = {
+    "--context-length": "Tokens.",
+    "--parameter-count": "Parameters.",
+    "--hidden-size": "The hidden dimension.",
+    "--num-layers": "Transformer layers.",
+    "--vocab-size": "Tokens of the vocabulary.",
+}
+
+
+def _field_options(command: F) -> F:
+    """An option for each field that can be changed; 0 clears a number, as '' does a text."""
+    for option, what in reversed(_NUMBERS.items()):
+        command = click.option(option, type=click.IntRange(min=0), help=what)(command)
+    for option, what in reversed(_TEXTS.items()):
+        command = click.option(option, help=what, metavar="TEXT")(command)
+    return command
+
+
+@click.command("update")
+@named_model
+@_field_options
+@shared_options
+@pass_context
+def update_model(shared: Context, /, model: str, **given: str | int | None) -> None:
+    """Change what the registry says of a model; what is not given stays. '' or 0 clears a field."""
+    changes: dict[str, Any] = {name: value or None for name, value in given.items() if value is not None}
+    if not changes:
+        raise click.UsageError("Nothing is to be changed; give at least one option, like --description.")
+    updated = shared.with_api(lambda api: api.models.update(model, **changes))
+    shared.print_result(updated, lambda console: show_model(console, updated, (), None))
+
+
+@click.command("revalidate")
+@named_model
+@click.option("--wait", is_flag=True, help="Wait for the verdict.")
+@shared_options
+@pass_context
+def revalidate_model(shared: Context, model: str, wait: bool) -> None:
+    """Have a model checked anew, which is ready or in error. With --wait, exits with 1 if it is in error."""
+
+    async def work(api: AsyncClient) -> Revalidation | Model:
+        asked = await api.models.revalidate(model)
+        return await api.models.wait(asked.id) if wait else asked
+
+    done = shared.with_api(work)
+    said = f"Model {done.id} is {done.status}. See: slipway models get {model}"
+    shared.print_result(done, _saying(said))
 
 
 @click.command("delete")
@@ -108,4 +166,4 @@ def _saying(sentence: str) -> Callable[[Console], None]:
     return lambda console: console.print(sentence, markup=False, soft_wrap=True)
 
 
-CHANGES = (delete_model, restore_model, share_model, unshare_model, catalog_info)
+CHANGES = (update_model, revalidate_model, delete_model, restore_model, share_model, unshare_model, catalog_info)

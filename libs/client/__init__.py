@@ -4,7 +4,7 @@ async with AsyncClient("http://127.0.0.1:8080/proj_ABC123/v1", "xero_…") as cl
     model = await client.upload("./Qwen3-0.6B", name="Qwen3-0.6B")
     print(model.status)
 
-api        AsyncClient; its resources are in models, catalog, uploads, projects, operator
+api        AsyncClient; its resources are in models, catalog, imports, secrets, uploads, projects, operator
 blocking/  Client, the same without an event loop
 transport  HTTP: repeats, errors
 """
@@ -26,6 +26,7 @@ from libs.client.errors import (
     RejectedError,
     ServerError,
     Unreachable,
+    UploadFailedError,
 )
 from libs.client.files import FileSlice
 from libs.client.local import LocalArchive, LocalDirectory, LocalFile, inspect
@@ -37,6 +38,7 @@ from libs.client.responses import (
     CatalogModel,
     Completed,
     DeletedModel,
+    ImportBegun,
     Key,
     LimitUse,
     Model,
@@ -44,6 +46,8 @@ from libs.client.responses import (
     ModelReport,
     ModelSummary,
     Project,
+    Revalidation,
+    Secret,
     Session,
     Sharing,
     Usage,
@@ -67,6 +71,7 @@ __all__ = [
     "DigestCache",
     "FileSlice",
     "Finding",
+    "ImportBegun",
     "Items",
     "Key",
     "LimitUse",
@@ -89,6 +94,8 @@ __all__ = [
     "Project",
     "RateLimitError",
     "RejectedError",
+    "Revalidation",
+    "Secret",
     "ServerError",
     "Session",
     "Sharing",
@@ -96,6 +103,7 @@ __all__ = [
     "Slipway",
     "Step",
     "Unreachable",
+    "UploadFailedError",
     "Usage",
     "inspect",
 ]

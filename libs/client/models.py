@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from msgspec import UNSET, UnsetType
+
 from libs.client.downloads import Download
 from libs.client.errors import ApiError, LocalProblem, ModelRejectedError
 from libs.client.paging import AsyncItems
@@ -23,6 +25,7 @@ from libs.client.responses import (
     ModelReport,
     ModelSummary,
     Page,
+    Revalidation,
     Sharing,
 )
 
@@ -62,6 +65,49 @@ class Models:
     async def get(self, model: str) -> Model:
         """One model with everything that the registry knows."""
         return await self._transport.call("GET", _path(model), Model, query={"extended": "true"}, patience_s=PATIENCE_S)
+
+    async def update(
+        self,
+        model: str,
+        *,
+        description: str | UnsetType | None = UNSET,
+        license: str | UnsetType | None = UNSET,  # noqa: A002  # as the field is called
+        architecture: str | UnsetType | None = UNSET,
+        quantization: str | UnsetType | None = UNSET,
+        context_length: int | UnsetType | None = UNSET,
+        parameter_count: int | UnsetType | None = UNSET,
+        hidden_size: int | UnsetType | None = UNSET,
+        num_layers: int | UnsetType | None = UNSET,
+        vocab_size: int | UnsetType | None = UNSET,
+        workload_type: str | UnsetType = UNSET,
+    ) -> Model:
+        """Change what the registry says of a model: the given fields; None clears one.
+
+        `license`: an identifier such as Apache-2.0; `architecture`: such as LlamaForCausalLM; `quantization`: a method
+        of vLLM; `context_length` in tokens; `workload_type`: chat, code, reasoning, embedding or multilingual.
+        Raises: BadRequestError, whose `param` names the field; then nothing is changed.
+        """
+        given = {
+            "description": description,
+            "license": license,
+            "architecture": architecture,
+            "quantization": quantization,
+            "context_length": context_length,
+            "parameter_count": parameter_count,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "vocab_size": vocab_size,
+            "workload_type": workload_type,
+        }
+        changes = {name: value for name, value in given.items() if value is not UNSET}
+        return await self._transport.call("PATCH", _path(model), Model, json=changes)
+
+    async def revalidate(self, model: str) -> Revalidation:
+        """Have a model checked anew, which is ready or in error; `wait` returns when that is done.
+
+        Raises: BadRequestError if it is in another state.
+        """
+        return await self._transport.call("POST", f"{_path(model)}/revalidate", Revalidation, repeatable=False)
 
     async def delete(self, model: str) -> DeletedModel:
         """Delete one version: that of the id, or the latest of the name. Until `restorable_until`, `restore` undoes it.

@@ -123,7 +123,7 @@ class Session(msgspec.Struct, frozen=True):
     """An upload: `open`, `processing`, `completed`, `failed`, `aborted` or `expired`."""
 
     session_id: str
-    kind: str  # archive, directory
+    kind: str  # archive, directory, import, …
     model_id: str
     model_name: str
     status: str
@@ -145,6 +145,7 @@ class Session(msgspec.Struct, frozen=True):
     extraction: Extraction | None = None
     error: SessionError | None = None
     waiting_for: str | None = None  # why the server does not go on now; it does so by itself, later
+    source: str | None = None  # of an import
 
 
 class CompletedFile(msgspec.Struct, frozen=True):
@@ -254,6 +255,14 @@ class Sharing(msgspec.Struct, frozen=True, rename="camel"):
     unshared_at: str | None = None
 
 
+class Revalidation(msgspec.Struct, frozen=True):
+    """A model that is being checked anew; its report is the last one until that is done."""
+
+    id: str
+    status: str
+    message: str | None = None
+
+
 class CatalogInfo(msgspec.Struct, frozen=True):
     """What a shared model is in the catalog."""
 
@@ -312,6 +321,32 @@ class ModelReport(msgspec.Struct, frozen=True):
     bytes_read: int | None = None
     validator: str | None = None
     validated_at: str | None = None
+
+
+# Imports
+
+
+class ImportBegun(msgspec.Struct, frozen=True):
+    """A model that is being copied from another store; `session_id` is an upload's, which shows how far it is."""
+
+    session_id: str
+    model_id: str
+    model_name: str
+    status: str
+    version: str | None = None
+    source: str | None = None
+    file_count: int | None = None
+    total_size: int | None = None
+    dropped: list[str] = []  # left out: what macOS adds to folders
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """Credentials that the project keeps for imports, without their value."""
+
+    name: str
+    type: str  # s3, azure
+    created_at: str | None = None  # or replaced
+    last_used_at: str | None = None
 
 
 # Limits

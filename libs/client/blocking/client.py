@@ -9,7 +9,7 @@ from typing import Self
 
 from libs.client.api import PATIENCE_S, AsyncClient
 from libs.client.blocking.loop import LoopThread
-from libs.client.blocking.resources import SyncCatalog, SyncModels, SyncUploads
+from libs.client.blocking.resources import SyncCatalog, SyncImports, SyncModels, SyncSecrets, SyncUploads
 from libs.client.model_upload import PARALLEL
 from libs.client.progress import ProgressCallback
 from libs.client.responses import Model, Usage
@@ -41,6 +41,8 @@ class Client:
         self.uploads = SyncUploads(self._loop, self._client.uploads)
         self.models = SyncModels(self._loop, self._client.models)
         self.catalog = SyncCatalog(self._loop, self._client.catalog)
+        self.secrets = SyncSecrets(self._loop, self._client.secrets)
+        self.imports = SyncImports(self._loop, self._client.imports)
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.client import AsyncClient, NotFoundError, PermissionDeniedError
+from libs.client import AsyncClient, BadRequestError, NotFoundError, PermissionDeniedError
 from tests.integration.cli.conftest import Command, Project, Start, digests, finished
 from tests.integration.cli.proxy import GatewayProxy
 from tests.support.deployment import Deployment
@@ -153,3 +153,48 @@ async def test_admins_share_and_unshare(
         await api.models.catalog_info("m")
     with pytest.raises(PermissionDeniedError):
         await api.models.share("m")
+
+
+async def test_update_changes_the_given_fields(slipway: Command, api: AsyncClient, uploaded: str) -> None:
+    nothing = await slipway("models", "update", "m")
+    changed = await slipway(
+        "models",
+        "update",
+        "m",
+        "--description",
+        "For code",
+        "--license",
+        "Apache-2.0",
+        "--context-length",
+        "256",
+        "--json",
+    )
+    cleared = await slipway("models", "update", uploaded, "--description", "", "--json")
+    wrong = await slipway("models", "update", "m", "--workload-type", "nonsense", "--json")
+    known = await api.models.update("m", architecture="MistralForCausalLM")
+
+    assert (nothing.code, "at least one option" in nothing.err) == (2, True)
+    assert (changed.json["description"], changed.json["license"]) == ("For code", "Apache-2.0")
+    assert (cleared.json["description"], cleared.json["context_length"]) == (None, 256)
+    assert wrong.json["error"]["param"] == "workload_type"
+    assert (known.architecture, known.license, known.description) == ("MistralForCausalLM", "Apache-2.0", None)
+    with pytest.raises(BadRequestError) as refused:
+        await api.models.update("m", context_length=0)
+    assert refused.value.param == "context_length"
+
+
+async def test_revalidate_asks_for_another_verdict(slipway: Command, deployment: Deployment, uploaded: str) -> None:
+    with deployment.frozen("validator"):
+        asked = await slipway("models", "revalidate", "m", "--json")
+        again = await slipway("models", "revalidate", "m", "--json")
+    waited = await slipway("models", "get", "m", "--json")
+
+    assert asked.json == {"id": uploaded, "status": "validating", "message": "Model validation queued"}
+    assert again.json["error"]["code"] == "invalid_model_status"
+    assert waited.json["status"] in ("validating", "ready")
+
+
+async def test_revalidate_waits_for_the_verdict_if_told(slipway: Command, uploaded: str) -> None:
+    ran = await slipway("models", "revalidate", "m", "--wait", "--json")
+
+    assert (ran.code, ran.json["id"], ran.json["status"]) == (0, uploaded, "ready")
