@@ -66,7 +66,10 @@ def delete() -> None:
 @shared_options
 @pass_context
 def delete_project(shared: Context, project_id: str, confirm: str | None) -> None:
-    """Delete a project with its models, files and keys, for good. Keys stop working at once, the rest goes by and by."""
+    """Delete a project with its models, files and keys, for good.
+
+    Its keys stop working at once, the rest goes by and by.
+    """
     name = confirm if confirm is not None else click.prompt(f"Name of the project {project_id}, to confirm", err=True)
     deleting = shared.as_operator(lambda api: api.projects.delete(project_id, name))
     shared.print_result(deleting, lambda console: show_projects(console, [deleting]))

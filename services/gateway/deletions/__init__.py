@@ -6,5 +6,6 @@ says so (project.deleted), again and again until lifecycle answers that storage 
 (project.purged); then the rows of uploads, keys and whatever else names the project go, and the project's own says when
 that was done. Its name and slug can be used again.
 
+Consumes: project.purged.
 Owns: the columns of `project` about its deletion.
 """

@@ -86,7 +86,7 @@ async def test_it_ends_only_when_storage_has_nothing(lifecycle: Lifecycle) -> No
         await lifecycle.blobs.put_bytes(late, b"x")
         return done
 
-    worker._pass = write_meanwhile  # type: ignore[method-assign]
+    worker._pass = write_meanwhile  # type: ignore[method-assign, assignment]
     await lifecycle.pool.execute("UPDATE purge SET due_at = now()")
     assert await worker.purge_next(stop)
     assert await purged(lifecycle) == []

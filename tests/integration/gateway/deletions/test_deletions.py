@@ -158,13 +158,14 @@ async def given_models(installation: Installation, project_id: str, count: int) 
         registered = model_registered(project_id, model_id, files, upload_id=upload_id, at=datetime.now(UTC))
         await installation.lifecycle.deliver(registered)
         await call_each(lambda key: blobs.put_bytes(key, b"abc"), [each.key for each in files])
+    await installation.lifecycle.pool.execute("DELETE FROM purge")  # of the uploads; done long ago
 
 
 @pytest.fixture
 async def installation(uploads: Uploads, stack: Stack, namespace: str) -> AsyncIterator[Installation]:
     shared = uploads.dependencies
     async with installed(stack, shared.blobs, namespace) as lifecycle, serving(shared, token=OPERATOR_KEY) as operator:
-        lifecycle.config = msgspec.structs.replace(lifecycle.config, purge_pauses_s="0.01,0.01")
+        lifecycle.config = msgspec.structs.replace(lifecycle.config, purge_pauses_s="0.01")
         gateway = Uploads(uploads.client, shared)
         async with connection(uploads.pool) as tx:
             await tx.execute("INSERT INTO project (id, name, slug) VALUES ($1, 'other', 'other')", OTHER)
