@@ -242,6 +242,6 @@ _LIVE_TAILS = """
 _RESTLESS = """
     SELECT model.name, model.status
       FROM model LEFT JOIN upload ON upload.model_id = model.id
-     WHERE model.project_id = $1 AND model.status NOT IN ('ready', 'error')
+     WHERE model.project_id = $1 AND model.status NOT IN ('ready', 'error', 'deleting')
        AND upload.status IS DISTINCT FROM 'open'
 """
