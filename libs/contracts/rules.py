@@ -9,3 +9,5 @@ CHECKSUM_RULES = frozenset({ARCHIVE_CHECKSUM, FILE_CHECKSUM})
 
 # A file of an import is no longer what was listed
 SOURCE_CHANGED = "source-changed"
+
+WEIGHTS_MISSING = "weights-missing"  # a model that has its configuration at most

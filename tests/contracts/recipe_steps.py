@@ -250,7 +250,7 @@ RESOURCE = Recipe(
     page="docs/recipes/resource.md",
     steps=(
         *_shown("docs/recipes/resource.md"),
-        Step("services/gateway/resources.py", '"admin")', '"admin", "bounds")'),
+        Step("services/gateway/resources.py", '    "admin",\n', '    "admin",\n    "bounds",\n'),
     ),
     reminders=("services/gateway/resources.py lists the folders of services/gateway",),
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from libs.archives.paths import PathSet, check_path
 from libs.db import Tx, transaction
 from libs.errors import Invalid
+from libs.outbox import emit
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
 from services.gateway.fireworks import schemas, store
@@ -17,8 +18,9 @@ from services.gateway.limits.quotas import demand, require_room_for_bytes
 from services.gateway.models.states import ERROR
 from services.gateway.uploads import signatures, staging
 from services.gateway.uploads.deadlines import lifetime
+from services.gateway.uploads.objects import dropped
 from services.gateway.uploads.states import OPEN
-from services.gateway.uploads.store import files, uploads
+from services.gateway.uploads.store import files, streams, transfers, uploads
 from services.gateway.uploads.store.uploads import Upload
 
 NAMED_AT_MOST = 20  # files in one message
@@ -90,7 +92,9 @@ async def _upload(request: Request[Dependencies], tx: Tx) -> Upload:
 
 async def _announce(request: Request[Dependencies], tx: Tx, upload: Upload, manifest: list[tuple[str, int]]) -> None:
     config = request.dependencies.config
-    arrived = await files.announce(tx, upload.id, manifest)
+    resized = {file.number: file for file in await files.announce(tx, upload.id, manifest)}
+    under_way = {stream.number for stream in await streams.of_upload(tx, upload.id)}
+    arrived = [file.path for file in resized.values() if file.key is not None or file.number in under_way]
     if arrived:
         raise FailedPrecondition(
             f"{', '.join(arrived[:NAMED_AT_MOST])} arrived already, with another size; delete the model and create it "
@@ -98,6 +102,7 @@ async def _announce(request: Request[Dependencies], tx: Tx, upload: Upload, mani
             param="filenameToSize",
             retryable=False,
         )
+    await _forget_held(tx, upload, resized.keys())
     everything = await files.of_upload(tx, upload.id)
     paths = PathSet()
     for file in everything:  # with those that were announced before
@@ -113,6 +118,16 @@ async def _announce(request: Request[Dependencies], tx: Tx, upload: Upload, mani
     await require_room_for_bytes(tx, upload.project_id, wanted)
     await uploads.reserve(tx, upload.id, size_bytes)
     await uploads.extend(tx, upload.id, lifetime(config))
+
+
+async def _forget_held(tx: Tx, upload: Upload, numbers: Collection[int]) -> None:
+    """What was sent of these files does not count any more; storage forgets it when the upload ends.
+
+    Emits: ObjectDropped.
+    """
+    for transfer in await transfers.of_upload(tx, upload.id):
+        if transfer.number in numbers and await transfers.discard(tx, transfer) and transfer.tail_key is not None:
+            await emit(tx, [dropped(upload, transfer.tail_key, "announced_anew")])
 
 
 def _urls(request: Request[Dependencies], upload: Upload, paths: Mapping[str, str]) -> Mapping[str, str]:

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from libs.contracts import ValidationOptions
+from libs.contracts.rules import WEIGHTS_MISSING
 from libs.db import connection, transaction
-from libs.errors import Invalid
+from libs.errors import Invalid, InvalidModelStatus
 from libs.modelfiles.required import missing_files
 from libs.outbox import emit
 from libs.signals import Subscription
@@ -21,7 +23,9 @@ from services.gateway.fireworks import schemas, store
 from services.gateway.fireworks.account import account_of
 from services.gateway.fireworks.errors import FailedPrecondition
 from services.gateway.fireworks.store import AccountModelRow
+from services.gateway.models import registration
 from services.gateway.models.states import ERROR, UPLOADING, USABLE, VALIDATING
+from services.gateway.models.store import validations
 from services.gateway.models.store.channels import MODEL_CHANGED
 from services.gateway.uploads import staging, transitions
 from services.gateway.uploads.deadlines import lifetime
@@ -40,7 +44,7 @@ AGAIN = "Call validateUpload again."
 async def validate_upload(request: Request[Dependencies]) -> schemas.Nothing:
     """Make a model READY whose files have arrived: {} once it is; waits for that for some time (`Prefer: wait=N`).
 
-    Emits: UploadOpened, UploadCompleted; or what `register` does.
+    Emits: UploadOpened, UploadCompleted, or what `register` does; ModelValidationRequested.
     Raises: NotFound; ModelNotFound; FailedPrecondition, while files are missing or being checked, with which ones;
     Invalid for a file of another size than announced, and for a model that was refused.
     """
@@ -54,7 +58,44 @@ async def validate_upload(request: Request[Dependencies]) -> schemas.Nothing:
             changed.append(opened.enter_context(dependencies.signals.subscribe(UPLOAD_CHANGED, upload.id)))
         if model.status == UPLOADING:
             await _begin(request, model, upload)
+        elif model.status not in USABLE:
+            await _take_options(request, model)
         return await _verdict(request, changed)
+
+
+def options_of(query: schemas.ValidateQuery) -> ValidationOptions:
+    """What the parameters of the request are called elsewhere."""
+    return ValidationOptions(
+        config_only=query.config_only,
+        skip_config=query.skip_hf_config_validation,
+        trust_remote_code=query.trust_remote_code,
+    )
+
+
+async def _take_options(request: Request[Dependencies], model: AccountModelRow) -> None:
+    """Options count from the call that begins the check; a later one may leave them out.
+
+    A model that was refused is checked anew with other ones.
+    Emits: ModelValidationRequested.
+    Raises: Invalid for other options while the check is under way.
+    """
+    options = options_of(request.query)
+    if options in (ValidationOptions(), msgspec.convert(model.validation_options or {}, ValidationOptions)):
+        return
+    if model.status != ERROR:
+        raise Invalid(
+            f"The check of model {model.name!r} has begun with other parameters, which are not changed under way. Go "
+            "on without any until it has ended.",
+            code="already_begun",
+            retryable=False,
+        )
+    try:
+        async with transaction(request.dependencies.pool) as tx:
+            await validations.set_options(tx, model.id, options)
+            project_id = request.principal.project_id
+            await emit(tx, [await registration.revalidate(tx, project_id, model.id, at=datetime.now(UTC))])
+    except InvalidModelStatus:
+        return  # it has no files: `_verdict` says why
 
 
 async def _model(request: Request[Dependencies]) -> AccountModelRow:
@@ -85,17 +126,19 @@ async def _begin(request: Request[Dependencies], model: AccountModelRow, upload:
         announced = await files.of_upload(tx, upload.id)
         under_way = {stream.number for stream in await streams.of_upload(tx, upload.id)}
         held = {transfer.number: transfer.held_bytes for transfer in await transfers.of_upload(tx, upload.id)}
-    _require_announced(model, announced)
+    options = options_of(request.query)
+    _require_announced(model, announced, options)
     waiting = [file for file in announced if file.key is None and file.number not in under_way]
     found = await staging.sizes(dependencies.blobs, upload, [file.path for file in waiting])
     _require_arrived(waiting, found, held)
     async with transaction(dependencies.pool) as tx:
         upload = await uploads.lock(tx, upload.id)
         if upload.status == OPEN and await files.of_upload(tx, upload.id) == announced:
+            await validations.set_options(tx, model.id, options)
             await emit(tx, await transitions.take_staged(tx, upload, waiting, at=datetime.now(UTC)))
 
 
-def _require_announced(model: AccountModelRow, announced: Sequence[UploadFile]) -> None:
+def _require_announced(model: AccountModelRow, announced: Sequence[UploadFile], options: ValidationOptions) -> None:
     """Every file that create has named, and without which no model is, has been announced."""
     details = msgspec.convert(model.declared or {}, schemas.NewModel).base_model_details
     paths = {file.path for file in announced}
@@ -106,7 +149,7 @@ def _require_announced(model: AccountModelRow, announced: Sequence[UploadFile]) 
             f"No upload URL was asked for {named}: call getUploadEndpoint, PUT every file, then validateUpload again.",
             details={"missing": lacking},
         )
-    findings = missing_files(paths)
+    findings = [each for each in missing_files(paths) if each.rule != WEIGHTS_MISSING or not options.config_only]
     if findings:
         raise Invalid(f"{findings[0].sentence()} Ask getUploadEndpoint for its URL, PUT it, then validate again.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from libs.contracts import Event, ModelDeleted, ModelErased, ModelRestored, ObjectDropped, new_id
+from libs.contracts import Event, ModelDeleted, ModelErased, ModelRestored, ObjectDropped
 from libs.db import Tx
 from libs.errors import Conflict, ModelNotFound
 from services.gateway.models.states import USABLE, VALIDATING
@@ -17,7 +17,6 @@ from services.gateway.models.store import deletion, models, validations
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store.deletion import Deleted, DeletedRow, RestoredRow
 from services.gateway.models.store.models import VersionRow
-from services.gateway.models.store.validations import ValidationRow
 from services.gateway.models.transitions import compare_with_storage, discard, validation_requested
 from services.gateway.uploads import transitions as upload_transitions
 from services.gateway.uploads.states import LIVE
@@ -134,7 +133,7 @@ async def _restored_before(tx: Tx, project_id: str, model_id: str) -> list[Event
 
 async def _ask_anew(tx: Tx, model: RestoredRow, at: datetime) -> Event:
     """A new question: an answer to the one that was asked before the deletion does not count."""
-    first = ValidationRow(id=model.id, project_id=model.project_id, validation_id=new_id(), asked=1)
+    first = await validations.question(tx, model.id, model.project_id)
     await validations.ask_anew(tx, model.id, validation_id=first.validation_id, at=at)
     return validation_requested(first, await model_files.of_model(tx, model.id), at=at)
 

@@ -20,7 +20,6 @@ from libs.contracts import (
     ModelValidationParked,
     ModelValidationRequested,
     StoredFile,
-    new_id,
 )
 from libs.db import Tx
 from libs.errors import InvalidModelStatus, ModelNotFound
@@ -31,7 +30,7 @@ from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models, validations
 from services.gateway.models.store.channels import MODEL_CHANGED
 from services.gateway.models.store.models import VersionRow
-from services.gateway.models.store.validations import CheckableRow, ValidationRow
+from services.gateway.models.store.validations import CheckableRow
 from services.gateway.models.transitions import model_registered, replace_files, validation_requested
 
 GIVEN_UP_AT_ONCE = 100  # models in one statement
@@ -51,7 +50,7 @@ async def register(
     kept = [msgspec.structs.replace(file, key=claimed.keys[file.sha256]) for file in files]
     replaced = await replace_files(tx, project_id, claimed.replaced, upload_id=upload_id, at=at)
     await model_files.insert(tx, model_id, project_id, kept)
-    first = ValidationRow(id=model_id, project_id=project_id, validation_id=new_id(), asked=1)
+    first = await validations.question(tx, model_id, project_id)
     await validations.register(
         tx,
         model_id,
@@ -127,7 +126,7 @@ async def revalidate(tx: Tx, project_id: str, id_or_name: str, *, at: datetime) 
         raise ModelNotFound
     if why_not := _not_checkable(model):
         raise InvalidModelStatus(why_not, retryable=False)
-    first = ValidationRow(id=model.id, project_id=project_id, validation_id=new_id(), asked=1)
+    first = await validations.question(tx, model.id, project_id)
     await validations.revalidate(tx, model.id, validation_id=first.validation_id, at=at)
     return validation_requested(first, await model_files.of_model(tx, model.id), at=at)
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
-from libs.contracts import ModelProperties, Report
+from libs.contracts import ModelProperties, Report, ValidationOptions, new_id
 from libs.db import Tx, columns
 from libs.states import sql_in
 from services.gateway.models.states import ACCEPT, ERROR, GIVE_UP, REGISTER, REJECT, RESUME, REVALIDATE, VALIDATING
@@ -35,6 +36,7 @@ class ValidationRow(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str
     validation_id: str
     asked: int  # how often, counting this time
+    validation_options: dict[str, Any] | None = None  # libs.contracts.ValidationOptions
 
 
 def _unless_edited(column: str, value: str) -> str:
@@ -73,6 +75,19 @@ async def register(
         file_count,
         at,
     )
+
+
+async def question(tx: Tx, model_id: str, project_id: str) -> ValidationRow:
+    """A new question about a model, with the options that its client has set."""
+    options = await tx.fetchval("SELECT validation_options FROM model WHERE id = $1", model_id)
+    return ValidationRow(
+        id=model_id, project_id=project_id, validation_id=new_id(), asked=1, validation_options=options
+    )
+
+
+async def set_options(tx: Tx, model_id: str, options: ValidationOptions) -> None:
+    """Set how the model is checked from the next question on."""
+    await tx.execute("UPDATE model SET validation_options = $2 WHERE id = $1", model_id, options)
 
 
 async def ask_anew(tx: Tx, model_id: str, *, validation_id: str, at: datetime) -> None:

@@ -44,10 +44,11 @@ async def insert_manifest(tx: Tx, upload_id: str, files: Sequence[tuple[str, int
     )
 
 
-async def announce(tx: Tx, upload_id: str, files: Sequence[tuple[str, int]]) -> list[str]:
+async def announce(tx: Tx, upload_id: str, files: Sequence[tuple[str, int]]) -> list[UploadFile]:
     """Announce further files, (path, size in bytes), or other sizes of files that have not arrived.
 
-    Returns the paths of those that have arrived with another size. The caller has locked the upload.
+    Returns those that were announced with another size, as they were before; of those that have arrived nothing is
+    changed. The caller has locked the upload.
     """
     known = {file.path: file for file in await of_upload(tx, upload_id)}
     next_number = max((file.number for file in known.values()), default=-1) + 1
@@ -61,7 +62,7 @@ async def announce(tx: Tx, upload_id: str, files: Sequence[tuple[str, int]]) -> 
         "UPDATE upload_file SET size_bytes = $3, refused = NULL WHERE upload_id = $1 AND path = $2 AND key IS NULL",
         [(upload_id, path, size) for path, size in others],
     )
-    return [path for path, _ in others if known[path].key is not None]
+    return [known[path] for path, _ in others]
 
 
 async def stored_before(tx: Tx, project_id: str, files: Sequence[tuple[str, int]]) -> int:
@@ -213,8 +214,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     expected: int
 
 
-async def record_object(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str, lifetime: Lifetime) -> Receipt:
-    """Record the object of a file, unless it has one, or is being sent otherwise, or the upload is not open."""
+async def record_object(tx: Tx, file: UploadFile, *, sha256: str, key: str, lifetime: Lifetime) -> Receipt:
+    """Record the object of a file, unless it has one, or is being sent otherwise, or the upload is not open.
+
+    Nor if its size was announced anew since `file` was looked up.
+    """
     row = await tx.fetchrow(
         f"""
         WITH held AS (
@@ -222,18 +226,20 @@ async def record_object(tx: Tx, upload_id: str, number: int, *, sha256: str, key
         ), received AS (
             UPDATE upload_file SET sha256 = $3, key = $4, refused = NULL
              WHERE upload_id = $1 AND number = $2 AND key IS NULL AND EXISTS (SELECT FROM held)
+               AND size_bytes = $7
                AND NOT EXISTS (SELECT FROM upload_stream WHERE upload_id = $1 AND number = $2)
                AND NOT EXISTS (SELECT FROM upload_transfer WHERE upload_id = $1 AND number = $2)
             RETURNING number
         ), {extended("received", ttl="$5", longest="$6")}
         SELECT EXISTS (SELECT FROM received) AS recorded, {COUNTS}
         """,
-        upload_id,
-        number,
+        file.upload_id,
+        file.number,
         sha256,
         key,
         lifetime.ttl,
         lifetime.longest,
+        file.size_bytes,
     )
     return Receipt(recorded=row["recorded"], arrived=row["arrived"] + row["recorded"], expected=row["expected"])
 

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from libs.contracts import ModelValidationRequested, UploadCompleted, UploadOpened
 from tests.integration.gateway.fireworks.calls import Fireworks
-from tests.integration.gateway.harness import FILES, PROJECT, Uploads
+from tests.integration.gateway.harness import FILES, PROJECT
 from tests.support.eventually import eventually
-
-
-@pytest.fixture
-def fireworks(uploads: Uploads) -> Fireworks:
-    return Fireworks(uploads)
 
 
 async def test_a_model_becomes_ready(fireworks: Fireworks) -> None:
