@@ -117,7 +117,7 @@ EVENT = Recipe(
         Step("libs/contracts/events.py", "def event_type(", _EVENT),
         _also(_EXPORTS, "    ModelRegistered,\n", "    ModelArchived,\n"),
         _also(_EXPORTS, '    "ModelRegistered",\n', '    "ModelArchived",\n'),
-        _also(_TRANSITIONS, "import Event, ", "ModelArchived, "),
+        _also(_TRANSITIONS, "    Event,\n", "    ModelArchived,\n"),
         Step(_TRANSITIONS, "", _EMITTER),
         _also(_HANDLERS, "    ModelRegistered,\n", "    ModelArchived,\n"),
         Step(_HANDLERS, "", _HANDLER),
