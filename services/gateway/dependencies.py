@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from libs.blobs import Blobs
 from libs.bus import Bus
 from libs.db import Pool
+from libs.reads import Reads
 from libs.signals import Signals
 from services.gateway.config import GatewayConfig
 from services.gateway.limits.bodies import Bodies
@@ -25,6 +26,7 @@ class Dependencies:
     config: GatewayConfig
     stop: asyncio.Event = field(default_factory=asyncio.Event)  # set when this process is to end: stop waiting
     digests: RunningDigests = field(default_factory=RunningDigests)
+    reads: Reads = field(init=False)  # of objects, which lifecycle is told of
     downloads: Bodies = field(init=False)  # that are being sent
     incoming: Bodies = field(init=False)  # that are being received
 
@@ -33,5 +35,6 @@ class Dependencies:
         config = self.config
         downloads = Bodies(config.downloads_at_once, config.downloads_at_once_per_project)
         incoming = Bodies(config.uploads_at_once, config.uploads_at_once_per_project)
-        object.__setattr__(self, "downloads", downloads)  # the class is frozen
+        object.__setattr__(self, "reads", Reads(wanted=config.s3_cold_url is not None))  # the class is frozen
+        object.__setattr__(self, "downloads", downloads)
         object.__setattr__(self, "incoming", incoming)
