@@ -114,7 +114,8 @@ async def test_what_is_on_its_way_is_neither_left_over_nor_misplaced(tiered: Lif
         await tiered.blobs.tiers["cold"].put_bytes(key, b"x")
     await tiered.blobs.tiers["hot"].delete([keys[1]])
     await tiered.pool.execute(
-        "INSERT INTO move (key, project_id, tier, reason, size_bytes) SELECT key, project_id, 'cold', 'r', 1 FROM object"
+        "INSERT INTO move (key, project_id, tier, reason, size_bytes)"
+        " SELECT key, project_id, 'cold', 'unread', 1 FROM object"
     )
     audited = await tiered.audit()
     assert (audited.leftovers, audited.misplaced, audited.missing) == (0, 0, 0)

@@ -152,6 +152,28 @@ async def test_an_object_rests_after_its_move(tiered: Lifecycle) -> None:
     assert await tiers_of(tiered, keys) == {"cold"}
 
 
+@pytest.mark.parametrize("still_live", [True, False])
+async def test_what_a_killed_process_had_begun_to_copy_is_aborted(tiered: Lifecycle, still_live: bool) -> None:
+    """Parts of a copy in the cold tier; not those of another object, whose name begins with the same."""
+    keys = await given_model(tiered, 11)
+    cold = tiered.blobs.tiers["cold"]
+    killed, other = members("up", 11)[1], members("up", 11)[10]
+    assert other.startswith(killed)
+    for key in (killed, other):
+        await cold.begin_multipart(key)
+    await tiered.pool.execute(
+        "INSERT INTO move (key, project_id, tier, reason, size_bytes, fence) VALUES ($1, $2, 'cold', 'unread', 1, 1)",
+        killed,
+        PROJECT,
+    )
+    if not still_live:
+        await tiered.deliver(dropped(killed))
+    await tiered.move(cold_after_s=None)
+    assert await cold.abort_multiparts("") == 1
+    assert killed in (await found_in(tiered))["cold" if still_live else "hot"] or not still_live
+    assert len(keys) == 11
+
+
 async def told(lifecycle: Lifecycle, *keys: str, **settings: object) -> None:
     """Other services have read these objects."""
     reads = ReadObjects(lifecycle.pool, lifecycle.dependencies(**({"move_rest_s": 0} | settings)).config)
