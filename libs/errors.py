@@ -201,6 +201,12 @@ class ProcessingFailed(Rejected):
     code = "processing_failed"
 
 
+class ImportFailed(Rejected):
+    """The source's files could not be copied."""
+
+    code = "import_failed"
+
+
 class ArchiveRejected(Rejected):
     """The archive was refused."""
 

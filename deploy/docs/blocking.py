@@ -14,7 +14,25 @@ BLOCKING = _CLIENT / "blocking" / "resources.py"
 
 # The resources by module and class, each with those of its calls that the blocking client has.
 RESOURCES: dict[tuple[str, str], Collection[str]] = {
-    ("models", "Models"): ("list", "get", "versions", "files", "report", "wait", "download"),
+    ("models", "Models"): (
+        "list",
+        "get",
+        "update",
+        "revalidate",
+        "delete",
+        "restore",
+        "share",
+        "unshare",
+        "catalog_info",
+        "versions",
+        "files",
+        "report",
+        "wait",
+        "download",
+    ),
+    ("catalog", "Catalog"): ("list", "get"),
+    ("imports", "Imports"): ("create", "wait"),
+    ("secrets", "Secrets"): ("create", "list", "delete"),
     ("uploads", "Uploads"): ("list", "get", "abort"),
 }
 

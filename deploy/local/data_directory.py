@@ -26,6 +26,7 @@ import msgspec
 
 from deploy.local import pidfiles
 from deploy.local.errors import DataDirectoryTaken, DataDirectoryUnusable
+from libs.sealing import new_key
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -36,6 +37,7 @@ class Secrets(msgspec.Struct, frozen=True):
     s3_access_key: str
     s3_secret_key: str
     operator_key: str
+    secrets_key: str = ""  # empty: of an earlier release, which had none
 
     @classmethod
     def new(cls) -> Secrets:
@@ -46,6 +48,7 @@ class Secrets(msgspec.Struct, frozen=True):
             s3_access_key=secrets.token_hex(8),  # a name, not a secret
             s3_secret_key=secrets.token_hex(20),
             operator_key=f"xero_operator_{secrets.token_hex(20)}",
+            secrets_key=new_key(),
         )
 
 
@@ -99,7 +102,11 @@ class DataDirectory:
         file = self.path / "secrets.json"
         if not file.exists():
             write_private(file, msgspec.json.encode(Secrets.new()))
-        return msgspec.json.decode(file.read_bytes(), type=Secrets)
+        known = msgspec.json.decode(file.read_bytes(), type=Secrets)
+        if not known.secrets_key:
+            known = msgspec.structs.replace(known, secrets_key=new_key())
+            write_private(file, msgspec.json.encode(known))
+        return known
 
     def credentials(self) -> Credentials | None:
         """The credentials that were written at the first start; None before it."""

@@ -72,6 +72,7 @@ async def _start_dependencies(directory: DataDirectory, dependencies: Supervisor
         "SLIPWAY_NATS_URL": nats.url,
         "SLIPWAY_S3_URL": s3.url,
         "SLIPWAY_OPERATOR_KEY": secrets.operator_key,
+        "SLIPWAY_SECRETS_KEY": secrets.secrets_key,
     }
     for_a_shell = "".join(f"{name}='{value}'\n" for name, value in settings.items())
     write_private(directory.run / "services.env", for_a_shell.encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
@@ -46,6 +46,10 @@ class Address:
             region=region,
             credentials=Credentials(unquote(url.username), unquote(url.password)),
         )
+
+    def reached_at(self, origin: str) -> Address:
+        """The same bucket by another address of its server, which is signed too: scheme://host[:port]."""
+        return replace(self, endpoint=BaseURL(origin, self.region))
 
     def is_beside(self, other: Address) -> bool:
         """Whether both buckets are on one server, for the same credentials, so that it can copy between them."""

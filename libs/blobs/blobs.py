@@ -282,9 +282,13 @@ class Blobs:
         """
         return sum([await multipart.abort_all(each, prefix, whole_key=whole_key) for each in self._transports])
 
-    def presign(self, method: str, key: str, expires_s: int) -> str:
-        """A URL by which anyone may do `method` to the object for `expires_s` (at most seven days)."""
-        return self._transport.address.sign(method, key, {}, expires_s)
+    def presign(self, method: str, key: str, expires_s: int, *, origin: str | None = None) -> str:
+        """A URL by which anyone may do `method` to the object for `expires_s` (at most seven days).
+
+        `origin`: scheme://host[:port] by which others reach the server, if that is not the one of these connections.
+        """
+        address = self._transport.address
+        return (address if origin is None else address.reached_at(origin)).sign(method, key, {}, expires_s)
 
     async def ping(self) -> bool:
         """Whether the store answers and has the bucket, which is created if it is missing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from libs.cli.admin_access import features
+from libs.cli.admin_access import features, members
 from libs.cli.admin_views import show_audit, show_parked, show_refused, show_republished, show_resumed, show_status
 from libs.cli.context import Context, pass_context, shared_options
 from libs.cli.limits import limits
@@ -17,6 +17,7 @@ def admin() -> None:
 
 
 admin.add_command(features)
+admin.add_command(members)
 admin.add_command(limits)
 
 
@@ -72,6 +73,7 @@ _of_project = click.option("--project", "project_id", required=True, metavar="ID
     help="models, files (or their halves models:read, models:write, …), batches or inference; all if none is given.",
 )
 @click.option("--role", type=click.Choice(["member", "admin"]), help="member if not given.")
+@click.option("--member", "member_id", metavar="ID", help="Whose key it is; it is revoked with them.")
 @click.option("--expires-at", help="When it stops working (RFC 3339, e.g. 2027-01-01T00:00:00Z); never if not given.")
 @shared_options
 @pass_context
@@ -81,12 +83,18 @@ def create_key(
     name: str | None,
     scopes: tuple[str, ...],
     role: str | None,
+    member_id: str | None,
     expires_at: str | None,
 ) -> None:
     """Make a key; it is shown this once."""
     made = shared.as_operator(
         lambda api: api.projects.create_key(
-            project_id, name=name, scopes=list(scopes) or None, role=role, expires_at=expires_at
+            project_id,
+            name=name,
+            scopes=list(scopes) or None,
+            role=role,
+            member_id=member_id,
+            expires_at=expires_at,
         )
     )
     shared.print_result(made, lambda console: show_key(console, made))

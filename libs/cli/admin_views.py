@@ -12,7 +12,7 @@ from rich.text import Text
 from libs.cli.formatting import ago
 from libs.cli.panels import fact_table, panel
 from libs.cli.views import table
-from libs.client.operator import Audit, Parked, ProjectFeature, Republished, Resumed, ServiceStatus, Status
+from libs.client.operator import Audit, Member, Parked, ProjectFeature, Republished, Resumed, ServiceStatus, Status
 
 
 def show_status(console: Console, status: Status) -> None:
@@ -112,6 +112,21 @@ def show_features(console: Console, features: Sequence[ProjectFeature]) -> None:
         for each in features
     )
     table(console, ("feature", "state", "since"), rows, "There are no features.")
+
+
+def show_members(console: Console, members: Sequence[Member]) -> None:
+    """The members of a project, a line each."""
+    rows = (
+        (
+            each.name,
+            each.role,
+            Text(f"removed {ago(each.removed_at)}", "red") if each.removed_at else Text("active", "green"),
+            ago(each.created_at),
+            each.id,
+        )
+        for each in members
+    )
+    table(console, ("name", "role", "state", "added", "id"), rows, "No members yet: slipway admin members add")
 
 
 def _found(count: int, size_bytes: int, what: str) -> str:

@@ -41,6 +41,11 @@ def ago(moment: str | None, now: datetime | None = None) -> str:
     return "now"
 
 
+def until(moment: str | None) -> str:
+    """A moment to come (RFC 3339) in the time zone of this machine, e.g. "2026-11-29 14:05 CET"."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M %Z") if moment else ""
+
+
 def short(count: int) -> str:
     """A count as models are named after: 22.7M, 7.0B."""
     for size, letter in _THOUSANDS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
 from rich.panel import Panel
 from rich.table import Table
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from libs.cli.formatting import short, state
 from libs.cli.panels import fact_table, panel
-from libs.client import Model, ModelFile, ModelReport
+from libs.client import CatalogModel, MemoryNeed, Model, ModelFile, ModelReport
 from libs.contracts import Finding
 
 _SEVERITY = {"error": ("✗", "red"), "warning": ("!", "yellow"), "info": ("i", "cyan")}
@@ -29,6 +29,34 @@ def model_panel(model: Model, files: Sequence[ModelFile], report: ModelReport | 
     return panel(model.name, detail, model.status, *parts)
 
 
+def show_shared(console: Console, model: CatalogModel) -> None:
+    """A model of the catalog, as a panel."""
+    known: dict[str, RenderableType | None] = {
+        "owner": model.owner,
+        "architecture": model.architecture,
+        "format": model.format,
+        "quantization": model.quantization,
+        "parameters": _parameters(model.parameter_count),
+        "context": f"{model.context_length:,} tokens" if model.context_length else None,
+        "workload": model.workload_type,
+        "license": model.license,
+        "memory": _memory(model.memory),
+        "size": model.size_formatted,
+        "description": model.description,
+        "shared": f"{model.shared_at or ''}, deployed {model.deployment_count} times",
+        "id": model.id,
+    }
+    console.print(panel(model.name, model.version or "", "ready", fact_table(known)))
+
+
+def show_report(console: Console, report: ModelReport) -> None:
+    """The verdict on a model by itself."""
+    status = Text.assemble(state(report.status), f"  {report.status_reason}" if report.status_reason else "")
+    console.print(status)
+    if report.validated_at or report.findings:
+        console.print(_verdict(report))
+
+
 def _facts(model: Model) -> Table:
     return fact_table(
         {
@@ -36,14 +64,12 @@ def _facts(model: Model) -> Table:
             "architecture": model.architecture,
             "format": ", ".join(filter(None, (model.format, model.dtype))) or None,
             "quantization": model.quantization,
-            "parameters": f"{short(model.parameter_count)} ({model.parameter_count:,})"
-            if model.parameter_count
-            else None,
+            "parameters": _parameters(model.parameter_count),
             "context": f"{model.context_length:,} tokens" if model.context_length else None,
             "shape": _shape(model),
             "workload": model.workload_type,
             "license": model.license,
-            "memory": _memory(model),
+            "memory": _memory(model.memory),
             "deployable": _deployable(model),
             "size": f"{decimal(model.size_bytes)} in {model.file_count or '?'} files" if model.size_bytes else None,
             "description": model.description,
@@ -65,8 +91,11 @@ def _shape(model: Model) -> str | None:
     return ", ".join(filter(None, parts)) or None
 
 
-def _memory(model: Model) -> str | None:
-    need = model.memory
+def _parameters(count: int | None) -> str | None:
+    return f"{short(count)} ({count:,})" if count else None
+
+
+def _memory(need: MemoryNeed | None) -> str | None:
     if need is None:
         return None
     cache = f", {decimal(need.kv_bytes_per_token)} per token of context" if need.kv_bytes_per_token else ""

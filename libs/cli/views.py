@@ -10,21 +10,71 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from libs.cli.formatting import ago, colour, state
+from libs.cli.formatting import ago, colour, state, until
 from libs.cli.model_panel import findings, model_panel
 from libs.cli.panels import fact_table, panel
-from libs.client import Key, Model, ModelFile, ModelReport, ModelSummary, Outcome, Project, Session
+from libs.client import CatalogModel, Key, Model, ModelFile, ModelReport, ModelSummary, Outcome, Project, Session
 
 Justify = Literal["left", "right"]
 
 
-def show_models(console: Console, models: Sequence[ModelSummary]) -> None:
-    """The models, a line each."""
+def show_models(console: Console, models: Sequence[ModelSummary], *, deleted: bool = False) -> None:
+    """The models, a line each; of those that are deleted, until when they can be restored."""
     rows = (
-        (m.name, m.version or "", state(m.status), m.format or "", _size(m.size_bytes), ago(m.created_at), m.id)
+        (
+            m.name,
+            m.version or "",
+            state(m.status),
+            m.format or "",
+            _size(m.size_bytes),
+            until(m.restorable_until) if deleted else ago(m.created_at),
+            m.id,
+        )
         for m in models
     )
-    table(console, ("name", "version", "status", "format", ">size", "created", "id"), rows, "No models yet.")
+    when, empty = ("restorable until", "No deleted models.") if deleted else ("created", "No models yet.")
+    table(console, ("name", "version", "status", "format", ">size", when, "id"), rows, empty)
+
+
+def show_versions(console: Console, versions: Sequence[Model]) -> None:
+    """The versions of a model, a line each."""
+    rows = (
+        (
+            v.version or "",
+            Text("latest" if v.is_latest else "", "green"),
+            state(v.status),
+            _size(v.size_bytes),
+            ago(v.created_at),
+            v.id,
+        )
+        for v in versions
+    )
+    table(console, ("version", "", "status", ">size", "created", "id"), rows, "No versions.")
+
+
+def show_catalog(console: Console, models: Sequence[CatalogModel]) -> None:
+    """The models of the catalog, a line each."""
+    rows = (
+        (
+            m.name,
+            m.version or "",
+            m.owner or "",
+            m.architecture or "",
+            m.workload_type or "",
+            m.quantization or "",
+            _size(m.size_bytes),
+            m.id,
+        )
+        for m in models
+    )
+    columns = ("name", "version", "owner", "architecture", "workload", "quantization", ">size", "id")
+    table(console, columns, rows, "Nothing is shared, or nothing like that.")
+
+
+def show_files(console: Console, files: Sequence[ModelFile]) -> None:
+    """The files of a model, a line each, with the whole SHA-256."""
+    rows = ((Text(file.path), _size(file.size_bytes), file.sha256) for file in files)
+    table(console, ("name", ">size", "sha256"), rows, "No files yet.")
 
 
 def show_model(console: Console, model: Model, files: Sequence[ModelFile], report: ModelReport | None) -> None:

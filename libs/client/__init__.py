@@ -4,7 +4,7 @@ async with AsyncClient("http://127.0.0.1:8080/proj_ABC123/v1", "xero_…") as cl
     model = await client.upload("./Qwen3-0.6B", name="Qwen3-0.6B")
     print(model.status)
 
-api        AsyncClient; its resources are in models, uploads, projects, operator
+api        AsyncClient; its resources are in models, catalog, imports, secrets, uploads, projects, operator
 blocking/  Client, the same without an event loop
 transport  HTTP: repeats, errors
 """
@@ -26,6 +26,7 @@ from libs.client.errors import (
     RejectedError,
     ServerError,
     Unreachable,
+    UploadFailedError,
 )
 from libs.client.files import FileSlice
 from libs.client.local import LocalArchive, LocalDirectory, LocalFile, inspect
@@ -33,14 +34,23 @@ from libs.client.model_upload import PARALLEL, ModelUpload, Outcome
 from libs.client.paging import AsyncItems
 from libs.client.progress import Progress, ProgressCallback, Silent, Step
 from libs.client.responses import (
+    CatalogInfo,
+    CatalogModel,
     Completed,
+    DeletedModel,
+    ImportBegun,
     Key,
+    LimitUse,
     Model,
     ModelFile,
     ModelReport,
     ModelSummary,
     Project,
+    Revalidation,
+    Secret,
     Session,
+    Sharing,
+    Usage,
 )
 from libs.contracts import Finding, MemoryNeed
 
@@ -51,15 +61,20 @@ __all__ = [
     "AsyncItems",
     "AuthenticationError",
     "BadRequestError",
+    "CatalogInfo",
+    "CatalogModel",
     "Client",
     "ClientError",
     "Completed",
     "ConflictError",
+    "DeletedModel",
     "DigestCache",
     "FileSlice",
     "Finding",
+    "ImportBegun",
     "Items",
     "Key",
+    "LimitUse",
     "LocalArchive",
     "LocalDirectory",
     "LocalFile",
@@ -79,11 +94,16 @@ __all__ = [
     "Project",
     "RateLimitError",
     "RejectedError",
+    "Revalidation",
+    "Secret",
     "ServerError",
     "Session",
+    "Sharing",
     "Silent",
     "Slipway",
     "Step",
     "Unreachable",
+    "UploadFailedError",
+    "Usage",
     "inspect",
 ]

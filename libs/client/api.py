@@ -8,15 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from libs.client.catalog import Catalog
 from libs.client.digests import DigestCache
 from libs.client.errors import ModelRejectedError
+from libs.client.imports import Imports
 from libs.client.local import inspect
 from libs.client.model_upload import PARALLEL, ModelUpload, Outcome
 from libs.client.models import Models
 from libs.client.operator import Operator
 from libs.client.progress import Progress, ProgressCallback, reported
 from libs.client.projects import Projects
-from libs.client.responses import Model
+from libs.client.responses import Model, Usage
+from libs.client.secrets import Secrets
 from libs.client.settings import find_settings
 from libs.client.uploads import Uploads
 
@@ -33,7 +36,7 @@ class AsyncClient:
     Requests that may safely be sent again are, with growing pauses and as `Retry-After` asks, for `patience_s` seconds
     while the server is busy or gone; `on_retry` is called with a sentence each time. Transfers have more patience.
 
-    `models` and `uploads` take a key of the project; `projects` and `operator` the operator key as `api_key`.
+    `projects` and `operator` take the operator's key, all else a key of the project.
 
     Raises: LocalProblem if there is no base URL or no key; Unreachable if the base URL is none.
     """
@@ -56,6 +59,9 @@ class AsyncClient:
             self._transport.on_retry = on_retry
         self.uploads = Uploads(self._transport)
         self.models = Models(self._transport)
+        self.catalog = Catalog(self._transport)
+        self.secrets = Secrets(self._transport)
+        self.imports = Imports(self._transport, self.uploads, self.models)
         self.projects = Projects(self._transport)
         self.operator = Operator(self._transport)
 
@@ -68,6 +74,10 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections; whatever is under way breaks off."""
         await self._transport.close()
+
+    async def usage(self) -> Usage:
+        """What the project uses, and its limits."""
+        return await self._transport.call("GET", "usage", Usage)
 
     async def upload(
         self,

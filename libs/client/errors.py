@@ -11,6 +11,7 @@ ClientError
 │   ├── RateLimitError        429: too many requests, or a limit of the project is reached
 │   └── ServerError           500 and above
 ├── ModelRejectedError    the model is registered, and in error
+├── UploadFailedError     an upload or import ended without a model
 ├── Unreachable           no answer
 └── LocalProblem          what is on disk, or a setting, is not usable
 """
@@ -24,7 +25,7 @@ from libs.contracts import Finding
 from libs.errors import SlipwayError
 
 if TYPE_CHECKING:
-    from libs.client.responses import Model
+    from libs.client.responses import Model, Session
 
 
 class ClientError(SlipwayError):
@@ -104,6 +105,18 @@ class ModelRejectedError(ClientError):
         reason = said[0] if said else model.status_reason or "its report says why"
         more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
         super().__init__(f"Model {model.name} {model.version or ''} is in error: {reason}{more}".replace("  ", " "))
+
+
+class UploadFailedError(ClientError):
+    """An upload or import ended without a model: it failed, was aborted, or expired."""
+
+    code = "upload_failed"
+
+    def __init__(self, session: Session) -> None:
+        """`code` is that of the session's error, where it has one."""
+        self.session = session
+        why = session.error.message if session.error else f"The upload of {session.model_name} is {session.status}."
+        super().__init__(why, code=session.error.code if session.error else None)
 
 
 class Unreachable(ClientError):

@@ -10,11 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from msgspec import UNSET, UnsetType
+
 from libs.client.downloads import Download
 from libs.client.errors import ApiError, LocalProblem, ModelRejectedError
 from libs.client.paging import AsyncItems
 from libs.client.progress import Progress, ProgressCallback, reported
-from libs.client.responses import Model, ModelFile, ModelPage, ModelReport, ModelSummary, Page
+from libs.client.responses import (
+    CatalogInfo,
+    DeletedModel,
+    Model,
+    ModelFile,
+    ModelPage,
+    ModelReport,
+    ModelSummary,
+    Page,
+    Revalidation,
+    Sharing,
+)
 
 if TYPE_CHECKING:
     from libs.client.transport import Sink, Transport
@@ -35,17 +48,101 @@ class Models:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def list(self, *, name: str | None = None, status: str | None = None) -> AsyncItems[ModelSummary]:
-        """The project's models, every version, newest first; only those of a name, or in a status."""
+    def list(
+        self, *, name: str | None = None, status: str | None = None, deleted: bool = False
+    ) -> AsyncItems[ModelSummary]:
+        """The project's models, every version, newest first; only those of a name, or in a status.
+
+        With `deleted`, those that were deleted and can be restored instead.
+        """
 
         async def fetch(query: Mapping[str, str]) -> ModelPage:
             return await self._transport.call("GET", "models", ModelPage, query=query)
 
-        return AsyncItems(fetch, lambda model: model.id, name=name, status=status)
+        gone = "true" if deleted else None
+        return AsyncItems(fetch, lambda model: model.id, name=name, status=status, deleted=gone)
 
     async def get(self, model: str) -> Model:
         """One model with everything that the registry knows."""
         return await self._transport.call("GET", _path(model), Model, query={"extended": "true"}, patience_s=PATIENCE_S)
+
+    async def update(
+        self,
+        model: str,
+        *,
+        description: str | UnsetType | None = UNSET,
+        license: str | UnsetType | None = UNSET,  # noqa: A002  # as the field is called
+        architecture: str | UnsetType | None = UNSET,
+        quantization: str | UnsetType | None = UNSET,
+        context_length: int | UnsetType | None = UNSET,
+        parameter_count: int | UnsetType | None = UNSET,
+        hidden_size: int | UnsetType | None = UNSET,
+        num_layers: int | UnsetType | None = UNSET,
+        vocab_size: int | UnsetType | None = UNSET,
+        workload_type: str | UnsetType = UNSET,
+    ) -> Model:
+        """Change what the registry says of a model: the given fields; None clears one.
+
+        `license`: an identifier such as Apache-2.0; `architecture`: such as LlamaForCausalLM; `quantization`: a method
+        of vLLM; `context_length` in tokens; `workload_type`: chat, code, reasoning, embedding or multilingual.
+        Raises: BadRequestError, whose `param` names the field; then nothing is changed.
+        """
+        given = {
+            "description": description,
+            "license": license,
+            "architecture": architecture,
+            "quantization": quantization,
+            "context_length": context_length,
+            "parameter_count": parameter_count,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "vocab_size": vocab_size,
+            "workload_type": workload_type,
+        }
+        changes = {name: value for name, value in given.items() if value is not UNSET}
+        return await self._transport.call("PATCH", _path(model), Model, json=changes)
+
+    async def revalidate(self, model: str) -> Revalidation:
+        """Have a model checked anew, which is ready or in error; `wait` returns when that is done.
+
+        Raises: BadRequestError if it is in another state.
+        """
+        return await self._transport.call("POST", f"{_path(model)}/revalidate", Revalidation, repeatable=False)
+
+    async def delete(self, model: str) -> DeletedModel:
+        """Delete one version: that of the id, or the latest of the name. Until `restorable_until`, `restore` undoes it.
+
+        It is not repeated once the server may have done it, since a name then means the version before.
+        """
+        return await self._transport.call("DELETE", _path(model), DeletedModel, repeatable=False)
+
+    async def restore(self, model_id: str) -> Model:
+        """Bring a deleted model back, by its id; `list(deleted=True)` has it.
+
+        Raises: NotFoundError when its time has passed; ConflictError if its version was uploaded anew.
+        """
+        return await self._transport.call("POST", f"{_path(model_id)}/restore", Model)
+
+    async def share(self, model: str) -> Sharing:
+        """Put a model that is ready into the catalog, where every project may deploy it.
+
+        Raises: PermissionDeniedError without an admin's key, or where the project may not share.
+        """
+        return await self._transport.call("POST", f"{_path(model)}/share", Sharing)
+
+    async def unshare(self, model: str) -> Sharing:
+        """Take a model out of the catalog; endpoints that use it go on.
+
+        Raises: PermissionDeniedError without an admin's key.
+        """
+        return await self._transport.call("POST", f"{_path(model)}/unshare", Sharing)
+
+    async def catalog_info(self, model: str) -> CatalogInfo:
+        """What a shared model is in the catalog: its role and how often it is deployed.
+
+        Raises: NotFoundError if it is not shared.
+        """
+        return await self._transport.call("GET", f"{_path(model)}/catalog-info", CatalogInfo)
 
     def versions(self, model: str) -> AsyncItems[Model]:
         """Every version of the model's name, newest first."""

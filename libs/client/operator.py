@@ -121,6 +121,17 @@ class ProjectFeature(msgspec.Struct, frozen=True):
     enabled_at: str | None = None
 
 
+class Member(msgspec.Struct, frozen=True):
+    """Somebody who works in a project; from `removed_at` on none of their keys works."""
+
+    id: str
+    project_id: str
+    name: str
+    role: str
+    created_at: str | None = None
+    removed_at: str | None = None
+
+
 class Limit(msgspec.Struct, frozen=True):
     """One limit of a project or a key: its own, the installation's, and the one that holds; None: no limit."""
 
@@ -214,6 +225,26 @@ class Operator:
         """Switch a feature off for a project."""
         path = f"{_project(project_id)}/features/{quote(feature, safe='')}"
         return await self._transport.call("DELETE", path, ProjectFeature)
+
+    async def members(self, project_id: str) -> list[Member]:
+        """Every member of a project, removed ones too, in order of creation."""
+        return (await self._transport.call("GET", f"{_project(project_id)}/members", Page[Member])).data
+
+    async def add_member(self, project_id: str, name: str, role: str = "member") -> Member:
+        """Add somebody to a project; not repeated once the server may have done it."""
+        body = {"name": name, "role": role}
+        path = f"{_project(project_id)}/members"
+        return await self._transport.call("POST", path, Member, json=body, repeatable=False)
+
+    async def set_member_role(self, project_id: str, member_id: str, role: str) -> Member:
+        """Give a member a role; their keys have at most that from now on."""
+        path = f"{_project(project_id)}/members/{quote(member_id, safe='')}"
+        return await self._transport.call("PATCH", path, Member, json={"role": role})
+
+    async def remove_member(self, project_id: str, member_id: str) -> Member:
+        """Remove a member and revoke their keys."""
+        path = f"{_project(project_id)}/members/{quote(member_id, safe='')}"
+        return await self._transport.call("DELETE", path, Member)
 
 
 def _project(project_id: str) -> str:

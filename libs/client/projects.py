@@ -32,7 +32,7 @@ class Projects:
         await self._transport.call("DELETE", _path(project_id), dict[str, Any])
 
     async def create_key(self, project_id: str, **wanted: Any) -> Key:
-        """Make a key; `wanted`: name, scopes, role, expires_at. Its `key` is answered this once."""
+        """Make a key; `wanted`: name, scopes, role, member_id, expires_at. Its `key` is answered this once."""
         body = {name: value for name, value in wanted.items() if value is not None}
         return await self._transport.call("POST", f"{_path(project_id)}/keys", Key, json=body, repeatable=False)
 

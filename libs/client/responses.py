@@ -123,7 +123,7 @@ class Session(msgspec.Struct, frozen=True):
     """An upload: `open`, `processing`, `completed`, `failed`, `aborted` or `expired`."""
 
     session_id: str
-    kind: str  # archive, directory
+    kind: str  # archive, directory, import, …
     model_id: str
     model_name: str
     status: str
@@ -145,6 +145,7 @@ class Session(msgspec.Struct, frozen=True):
     extraction: Extraction | None = None
     error: SessionError | None = None
     waiting_for: str | None = None  # why the server does not go on now; it does so by itself, later
+    source: str | None = None  # of an import
 
 
 class CompletedFile(msgspec.Struct, frozen=True):
@@ -184,6 +185,8 @@ class ModelSummary(msgspec.Struct, frozen=True, rename="camel"):
     created_at: str | None = None
     version: str | None = None
     is_latest: bool | None = None
+    deleted_at: str | None = None  # this and the next only in the list of deleted models
+    restorable_until: str | None = None
 
 
 class ModelPage(msgspec.Struct, frozen=True):
@@ -234,6 +237,69 @@ class Model(msgspec.Struct, frozen=True):
     updated_at: str | None = None
 
 
+class DeletedModel(msgspec.Struct, frozen=True):
+    """A model that was deleted, one version of its name."""
+
+    id: str
+    deleted: bool = True
+    version: str | None = None
+    restorable_until: str | None = None  # None: nothing is left to restore
+
+
+class Sharing(msgspec.Struct, frozen=True, rename="camel"):
+    """Whether a model is in the catalog, and since when it is, or is not."""
+
+    model_id: str
+    shared: bool
+    shared_at: str | None = None
+    unshared_at: str | None = None
+
+
+class Revalidation(msgspec.Struct, frozen=True):
+    """A model that is being checked anew; its report is the last one until that is done."""
+
+    id: str
+    status: str
+    message: str | None = None
+
+
+class CatalogInfo(msgspec.Struct, frozen=True):
+    """What a shared model is in the catalog."""
+
+    id: str
+    catalog_role: str | None = None
+    deployment_count: int = 0
+    is_on_shared_agents: bool = False
+    is_public: bool = False
+    featured: bool = False
+    shared_at: str | None = None
+
+
+class CatalogModel(msgspec.Struct, frozen=True):
+    """A model of the catalog; `owner` is the slug of the project that shares it."""
+
+    id: str
+    name: str
+    object: str = "model"
+    version: str | None = None
+    owner: str | None = None
+    description: str | None = None
+    license: str | None = None
+    architecture: str | None = None
+    quantization: str | None = None
+    format: str | None = None
+    context_length: int | None = None
+    parameter_count: int | None = None
+    workload_type: str | None = None
+    size_bytes: int | None = None
+    size_formatted: str | None = None
+    memory: MemoryNeed | None = None
+    catalog_role: str | None = None
+    deployment_count: int = 0
+    featured: bool = False
+    shared_at: str | None = None
+
+
 class ModelFile(msgspec.Struct, frozen=True):
     """One file of a model."""
 
@@ -255,6 +321,57 @@ class ModelReport(msgspec.Struct, frozen=True):
     bytes_read: int | None = None
     validator: str | None = None
     validated_at: str | None = None
+
+
+# Imports
+
+
+class ImportBegun(msgspec.Struct, frozen=True):
+    """A model that is being copied from another store; `session_id` is an upload's, which shows how far it is."""
+
+    session_id: str
+    model_id: str
+    model_name: str
+    status: str
+    version: str | None = None
+    source: str | None = None
+    file_count: int | None = None
+    total_size: int | None = None
+    dropped: list[str] = []  # left out: what macOS adds to folders
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """Credentials that the project keeps for imports, without their value."""
+
+    name: str
+    type: str  # s3, azure
+    created_at: str | None = None  # or replaced
+    last_used_at: str | None = None
+
+
+# Limits
+
+
+class LimitUse(msgspec.Struct, frozen=True):
+    """How much of one limit is used; `limit` is None where there is none."""
+
+    used: int
+    limit: int | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a project uses, and its limits by name; `key` has those of the calling key, where it has any."""
+
+    project_id: str
+    stored_bytes: int = 0  # each content once
+    reserved_bytes: int = 0  # for uploads that have not ended
+    objects: int = 0
+    models: int = 0  # versions
+    validating: int = 0
+    restorable_models: int = 0  # of `models`, those that were deleted and can still be restored
+    restorable_bytes: int = 0
+    limits: dict[str, LimitUse] = {}
+    key: dict[str, LimitUse] = {}
 
 
 # Operator
@@ -280,6 +397,7 @@ class Key(msgspec.Struct, frozen=True):
     prefix: str | None = None
     scopes: list[str] | None = None
     role: str | None = None
+    member_id: str | None = None
     created_at: str | None = None
     expires_at: str | None = None
     revoked_at: str | None = None

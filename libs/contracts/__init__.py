@@ -23,6 +23,7 @@ from libs.contracts.entities import (
     StoredFile,
     StreamProgress,
     Tier,
+    ValidationOptions,
     WorkloadType,
 )
 from libs.contracts.events import (
@@ -111,6 +112,7 @@ __all__ = [
     "UploadOpened",
     "UploadPartStored",
     "UploadResumeRequested",
+    "ValidationOptions",
     "WorkloadType",
     "decode_event",
     "encode_event",

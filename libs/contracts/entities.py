@@ -98,6 +98,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return f"{where}{self.message} {self.fix}".strip()
 
 
+class ValidationOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model is to be checked, where its client wants it otherwise; none makes it deployable that is not."""
+
+    config_only: bool = False  # no weights are expected
+    skip_config: bool = False  # what is wrong with its configuration is only warned of
+    trust_remote_code: bool = False  # code of the model's own is not warned of
+
+
 class MemoryNeed(msgspec.Struct, frozen=True, kw_only=True):
     """What serving the model takes."""
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from libs.contracts.entities import Finding, Part, PartStream, Report, StoredFile, Tier
+from libs.contracts.entities import Finding, Part, PartStream, Report, StoredFile, Tier, ValidationOptions
 
 
 def new_id() -> str:
@@ -159,6 +159,7 @@ class ModelValidationRequested(Event, tag="model.validation_requested.v1"):
     validation_id: str
     files: list[StoredFile]
     resume: bool = False  # an operator asks for it to be tried again now, if it is parked
+    options: ValidationOptions | None = None
 
 
 class ModelValidated(Event, tag="model.validated.v1"):

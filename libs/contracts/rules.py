@@ -6,3 +6,8 @@ from __future__ import annotations
 ARCHIVE_CHECKSUM = "archive-checksum"
 FILE_CHECKSUM = "file-checksum"
 CHECKSUM_RULES = frozenset({ARCHIVE_CHECKSUM, FILE_CHECKSUM})
+
+# A file of an import is no longer what was listed
+SOURCE_CHANGED = "source-changed"
+
+WEIGHTS_MISSING = "weights-missing"  # a model that has its configuration at most

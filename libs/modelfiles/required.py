@@ -10,6 +10,7 @@ import posixpath
 from collections.abc import Iterable
 
 from libs.contracts import Finding, findings
+from libs.contracts.rules import WEIGHTS_MISSING
 from libs.modelfiles import weights
 
 
@@ -38,7 +39,7 @@ def _no_weights(names: set[str]) -> Finding:
     found = f", {training} belongs to training" if training and not nested else _found_at(nested)
     message = f"There are no model weights at the top level{found}."
     fix = _lift(nested) or "Add at least one file of weights: *.safetensors, *.bin, *.pt, *.exl2 or *.gguf."
-    return findings.error("weights-missing", message, fix)
+    return findings.error(WEIGHTS_MISSING, message, fix)
 
 
 def _first(names: Iterable[str]) -> str | None:

@@ -3,6 +3,7 @@
 from libs.web.access import PUBLIC, Access, Admission, Principal, SecurityScheme
 from libs.web.app import make_app
 from libs.web.body import Body, BodyLimits, Pace
+from libs.web.errors import ErrorShape, Fault
 from libs.web.health import Readiness, health_routes
 from libs.web.request import Request
 from libs.web.response import Response
@@ -17,6 +18,8 @@ __all__ = [
     "Authenticate",
     "Body",
     "BodyLimits",
+    "ErrorShape",
+    "Fault",
     "Handler",
     "Pace",
     "Principal",

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from libs.errors import Invalid, UnsupportedMedia
-from libs.web.validation_messages import explain
+from libs.web.validation_messages import explain, explain_all
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -20,14 +20,15 @@ def decode_body(kind: type[T], raw: bytes, content_type: str) -> T:
     """A JSON body as `kind`; an empty one stands for `{}`.
 
     The declared content type is looked at only when the body is not JSON: `curl -d` declares a form and sends JSON.
-    Raises: Invalid, naming the field and what is expected; UnsupportedMedia.
+    Raises: Invalid, naming the first wrong field and what is expected, and in `details` all, if there are several;
+    UnsupportedMedia.
     """
     try:
         try:
             body = msgspec.json.decode(raw or b"{}", type=kind)
         except msgspec.ValidationError as error:
             value = msgspec.json.decode(raw or b"{}")  # what follows the field may not even be JSON
-            raise explain(str(error), kind, value) from None
+            raise explain_all(str(error), kind, value) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if content_type and not _may_be_json(content_type):
             raise UnsupportedMedia(f"This route takes application/json, not {content_type}.") from None

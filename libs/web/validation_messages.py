@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -13,13 +13,31 @@ from libs.errors import IntegerAboveMaximum, IntegerBelowMinimum, Invalid
 # msgspec's messages: "Expected `int`, got `str` - at `$.files[1].size`", "Object missing required field `name`"
 _AT = re.compile(r"^(?P<what>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(.+)`$")
+_UNKNOWN = re.compile(r"^Object contains unknown field `(.+)`$", re.DOTALL)
 _BOUND = re.compile(r"^Expected `int` (<=|<|>=|>) (-?\d+)$")
 _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
+
+
+def explain_all(text: str, kind: type[msgspec.Struct], value: object) -> Invalid:
+    """As `explain`; where several fields of a body are wrong, for the first, with all in its `details`.
+
+    `details` then has `errors`: a list of {param, message, code}, in the order of the body.
+    """
+    wrong = list(_wrong_fields(kind, value)) if isinstance(value, dict) else []
+    if len(wrong) < 2:
+        return explain(text, kind, value)
+    first, *others = wrong
+    named = ", ".join(_short(each.param) for each in others)
+    listed = [{"param": each.param, "message": each.message, "code": each.code} for each in wrong]
+    message = f"{first.message} Also wrong, see 'errors': {named}."
+    return type(first)(message, param=first.param, details={"errors": listed})
 
 
 def explain(text: str, kind: type[msgspec.Struct], value: object) -> Invalid:
     """The error for `value`, which is no valid `kind`; `text` is msgspec's own message."""
     what, path = _split(text)
+    if unknown := _UNKNOWN.match(what):
+        return _unknown_field(unknown.group(1), kind, path)
     if missing := _MISSING.match(what):
         name = f"{path}.{missing.group(1)}".lstrip(".")
         return Invalid(f"Missing required field '{name}'.", param=name)
@@ -34,6 +52,31 @@ def explain(text: str, kind: type[msgspec.Struct], value: object) -> Invalid:
     if " matching regex " in what and (description := _description(kind, path)):
         what = f"Expected {description}"
     return Invalid(f"{subject}: {_plain(what, given)}.", param=param)
+
+
+def _wrong_fields(kind: type[msgspec.Struct], value: dict[str, Any]) -> Iterator[Invalid]:
+    """An error for each field of a body that is wrong, unknown or missing."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name, given in value.items():
+        if name in fields:
+            try:
+                msgspec.convert(given, fields[name].type)
+            except msgspec.ValidationError as error:
+                what, path = _split(str(error))
+                yield explain(f"{what} - at `$.{name}{path}`", kind, value)
+        elif kind.__struct_config__.forbid_unknown_fields:
+            yield _unknown_field(name, kind, "")
+    for name in fields:
+        if fields[name].required and name not in value:
+            yield Invalid(f"Missing required field '{name}'.", param=name)
+
+
+def _unknown_field(name: str, kind: type[msgspec.Struct], path: str) -> Invalid:
+    param = f"{path}.{name}".lstrip(".")
+    if path:
+        return Invalid(f"Unknown field {_short(param)}.", param=param)
+    known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
+    return Invalid(f"Unknown field {_short(param)}; the fields are {known}.", param=param)
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 everything stored        -> extracted, ArchiveExtracted
 BadArchive               -> rejected, ArchiveRejected, at the first bad byte: the content's own fault
 GaveWay                  -> its place goes to others until twice the parts are there
+SourceClosed             -> parked at once: only a repair helps
 any other error          -> again after a pause; from `max_attempts` on without a further file: parked, ArchiveParked
 killed                   -> taken over when its lease has expired; counts as such an error
 cancelled                -> the process ends: again at once, in another one; or the lease is lost: nothing
@@ -40,11 +41,12 @@ from services.extractor.dependencies import Dependencies
 from services.extractor.layout import common_folder
 from services.extractor.parts import GaveWay, Parts
 from services.extractor.progress import progress
+from services.extractor.remote import RemoteFile, SourceClosed
 from services.extractor.store import files, leases, streams
 from services.extractor.store.leases import CLAIMABLE, Claim
 from services.extractor.unpacking import Unpacking
 
-ONE_FILE = ("raw", "object", "staged")  # formats of streams that are no archives
+ONE_FILE = ("raw", "object", "remote", "staged")  # formats of streams that are no archives
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0  # between attempts
 FIRST_PARKED_S, LONGEST_PARKED_S = 60.0, 4 * 3600.0  # between attempts of what is parked
 LOOK_AGAIN_S = 0.5
@@ -72,7 +74,13 @@ class Attempt:
         self._attempts = lease.claim.attempts
         self._unpacking: Unpacking | None = None
         self._recorded = 0  # files
-        self.parts = Parts(
+        self.parts = self._parts(dependencies, owner)
+
+    def _parts(self, dependencies: Dependencies, owner: str) -> Parts | RemoteFile:
+        """Where the bytes of the stream come from."""
+        if self._stream.remote is not None:
+            return RemoteFile(self._stream, self._stream.remote, dependencies.config)
+        return Parts(
             self._stream,
             owner=owner,
             pool=dependencies.pool,
@@ -124,6 +132,9 @@ class Attempt:
             reason = self._reason(error)
             log.warning("extraction is put off: %s", reason, extra={"stream_id": self._claim.key})
             await self._put_off(reason)
+        except SourceClosed as closed:
+            log.warning("extraction waits: %s", closed, extra={"stream_id": self._claim.key})
+            await self._put_off(self._reason(closed), park=True)
         except Exception as error:  # the edge of an attempt: whatever it is, the stream is tried again
             log.exception("extraction failed", extra={"stream_id": self._claim.key, "fence": self._claim.fence})
             await self._put_off(self._reason(error))
@@ -174,7 +185,8 @@ class Attempt:
             raise refusal("file-size", error.message, "Send the file again.", file=stream.path) from None
         self._stream = msgspec.structs.replace(stream, key=key)
         self._claim = msgspec.structs.replace(self._claim, stream=self._stream)
-        self.parts.read_from(key)
+        if isinstance(self.parts, Parts):
+            self.parts.read_from(key)
 
     # Going on where an earlier attempt was
 
@@ -257,24 +269,27 @@ class Attempt:
         await streams.recount(tx, self._claim.key)  # the previous release adds parts without counting them in `landed`
         await leases.give_way(tx, self._claim)
 
-    async def _put_off(self, reason: str) -> None:
-        """Give the lease back for a pause, or park the extraction. Keeps every part and file."""
+    async def _put_off(self, reason: str, *, park: bool = False) -> None:
+        """Give the lease back for a pause, or park the extraction. Keeps every part and file.
+
+        park: whether to park it before all attempts were in vain.
+        """
         await self._once_there(self._add_files)
-        beyond = self._attempts - self._config.max_attempts
+        beyond = self._attempts - (1 if park else self._config.max_attempts)
         if beyond < 0:
             pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._attempts - 1, 10))
             await self._record("put_off", lambda tx: leases.postpone(tx, self._claim, pause_s))
             return
         parked_s = min(LONGEST_PARKED_S, FIRST_PARKED_S * 2 ** min(beyond, 10))
 
-        async def park(tx: Tx) -> None:
+        async def park_it(tx: Tx) -> None:
             if not await leases.park(tx, self._claim, parked_s):
                 raise LeaseLost
             now = datetime.now(UTC)
             retry_at = now + timedelta(seconds=parked_s)
             await emit(tx, [ArchiveParked(**self._ids(), reason=reason, retry_at=retry_at, at=now)])
 
-        await self._record("parked", park)
+        await self._record("parked", park_it)
 
     async def _record(self, outcome: str, change: Callable[[Tx], Awaitable[None]]) -> None:
         """Make the change that ends the attempt, in one transaction."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from libs.archives.limits import ArchiveLimits
 from libs.config import DAY_S, Count, Seconds, ServiceConfig
+from libs.remote.endpoints import DEFAULT
+from libs.sealing import SecretsKey
 
 
 class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
@@ -13,6 +15,9 @@ class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     written), 16 MiB for each that waits, and by what all writers of the process are sending; CPU by `cpu_threads`.
     """
 
+    secrets_key: SecretsKey | None = None  # 32 bytes in base64, as the gateway's; all of several decrypt
+    import_endpoints: str = DEFAULT  # hosts that imports may read from, as the gateway's; private ones by exact name
+    max_imports: Count = 4  # files of imports that are copied at a time by this process, of `max_open`
     max_open: Count = 16  # extractions under way in this process, most of them waiting for parts
     cpu_threads: Count = 2  # for decompression and hashing
     lease_s: Seconds = 15  # how long a dead process keeps its extractions from others

@@ -22,7 +22,7 @@ from libs.db import Tx, after_commit
 from libs.signals import notify
 from services.extractor.progress import progress
 from services.extractor.readers import reader
-from services.extractor.store import streams
+from services.extractor.store import remote, streams
 from services.extractor.store.leases import CLAIMABLE
 from services.extractor.store.streams import READABLE, STOPPED
 
@@ -38,6 +38,8 @@ async def open_stream(event: UploadOpened, tx: Tx) -> list[Event]:
     stream = event.stream
     await streams.lock_upload(tx, stream.upload_id)
     await streams.open_extraction(tx, stream)
+    if stream.remote is not None:
+        return await _fetch(event, tx)
     await streams.insert_parts(tx, stream.upload_id, stream.id, event.parts)
     landed = await streams.recount(tx, stream.id)
     if landed is None:
@@ -82,6 +84,19 @@ async def stop_upload(event: UploadAborted | UploadExpired | UploadFailed, tx: T
     await streams.lock_upload(tx, event.upload_id)
     for stream_id in await streams.end_upload(tx, event.upload_id):
         await notify(tx, STOPPED, stream_id)
+    return []
+
+
+async def _fetch(event: UploadOpened, tx: Tx) -> list[Event]:
+    """A file of an import is all there: let it be claimed, with the credentials that the event has."""
+    stream = event.stream
+    state = await remote.fetch(tx, stream)
+    if state is None:
+        return await _results_again(event, tx, [stream.id])
+    if not state.parked:
+        after_commit(tx, partial(progress.parts_known, stream.upload_id, stream.id, 1))
+    if state.fetchable:
+        await notify(tx, CLAIMABLE, stream.id)
     return []
 
 

@@ -64,8 +64,12 @@ class Worker:
         asked_at = time.monotonic()
         try:
             async with transaction(self._dependencies.pool) as tx:
-                claims = await self._claims(tx, room) if room else []
-                next_s = await leases.next_claim_s(tx, self._held.holder)
+                fetches = min(room, self._config.max_imports - self._fetching)
+                claims = await self._claims(tx, fetches, remote=True) if fetches > 0 else []
+                claims += await self._claims(tx, room - len(claims)) if room > len(claims) else []
+                next_s = await leases.next_claim_s(
+                    tx, self._held.holder, remote=self._fetching < self._config.max_imports
+                )
         except Unavailable as unavailable:
             log.warning("cannot look for work: %s", unavailable)
             # Those who hold leases could not renew them either, and must have the first chance to do so.
@@ -80,7 +84,12 @@ class Worker:
             return min(self._config.poll_s, self._config.idle_if_wanted_s)
         return min(self._config.poll_s, max(next_s, SOON_S))
 
-    async def _claims(self, tx: Tx, room: int) -> list[Claim]:
+    @property
+    def _fetching(self) -> int:
+        """How many of the leases are on files in other stores."""
+        return sum(lease.claim.stream.remote is not None for lease in self._held)
+
+    async def _claims(self, tx: Tx, room: int, *, remote: bool = False) -> list[Claim]:
         return await leases.claim(
             tx,
             self._held.holder,
@@ -89,6 +98,7 @@ class Worker:
             of_one_project=self._of_one_project,
             running=[lease.claim.key for lease in self._held],
             take_over=time.monotonic() >= self._take_over_from,
+            remote=remote,
         )
 
     def _begin(self, lease: Lease[Claim], threads: ThreadPoolExecutor) -> None:

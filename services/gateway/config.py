@@ -7,16 +7,25 @@ from typing import Annotated
 import msgspec
 
 from libs.config import DAY_S, Count, Seconds, ServiceConfig
+from libs.remote.endpoints import DEFAULT
+from libs.sealing import SecretsKey
 
 OperatorKey = Annotated[str, msgspec.Meta(min_length=16)]
 PublicUrl = Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")]
+Origin = Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#\s@]+$")]
+SignedFor = Annotated[float, msgspec.Meta(ge=1, le=7 * DAY_S)]
 
 
 class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
     """Settings of the gateway, beside those of every service."""
 
     operator_key: OperatorKey  # opens /admin/v1
+    secrets_key: SecretsKey | None = None  # 32 bytes in base64, as the extractor's; the first of several encrypts
+    import_endpoints: str = DEFAULT  # hosts that imports may read from, as the extractor's; private ones by exact name
     public_url: PublicUrl | None = None  # for URLs in answers; else they are made from the request's own
+    s3_public_url: Origin | None = None  # where clients reach object storage, for signed URLs; else as in s3_url
+    signed_url_ttl_s: SignedFor = 3600  # how long a signed URL of a file is valid; at most 7 days
+    validate_wait_s: Seconds = 20  # how long validateUpload waits for the verdict before it says that there is none yet
     chunk_size_bytes: Count = 100 * 1024 * 1024  # of a part of an archive
     session_ttl_s: Seconds = DAY_S  # how long an upload may make no progress
     session_max_s: Seconds = 30 * DAY_S  # how long it may take at all

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from libs.admission import Slots
 from libs.blobs import Blobs
 from libs.bus import Bus
 from libs.db import Pool
@@ -13,6 +14,8 @@ from libs.signals import Signals
 from services.gateway.config import GatewayConfig
 from services.gateway.limits.bodies import Bodies
 from services.gateway.uploads.running_digests import RunningDigests
+
+LISTINGS = 8  # of sources, at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Dependencies:
     reads: Reads = field(init=False)  # of objects, which lifecycle is told of
     downloads: Bodies = field(init=False)  # that are being sent
     incoming: Bodies = field(init=False)  # that are being received
+    listings: Slots = field(default_factory=lambda: Slots(LISTINGS, LISTINGS // 4))  # of the sources of imports
 
     def __post_init__(self) -> None:
         """Make the slots that the settings say."""

@@ -12,7 +12,19 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Final
 
-RESOURCES: Final = ("uploads", "models", "catalog", "projects", "features", "limits", "admin")
+RESOURCES: Final = (
+    "uploads",
+    "imports",
+    "secrets",
+    "models",
+    "catalog",
+    "fireworks",
+    "projects",
+    "features",
+    "members",
+    "limits",
+    "admin",
+)
 
 
 def modules(name: str) -> Iterator[ModuleType]:

@@ -28,7 +28,7 @@ from services.validator.dependencies import Dependencies
 from services.validator.facts import FactsKey, FileFacts, ModelFacts
 from services.validator.handlers import parked_event, verdict_event
 from services.validator.reader import MAX_PATIENCE_S, facts_key
-from services.validator.report import build_report
+from services.validator.report import AS_ANY, build_report
 from services.validator.store import WAITING, Claim, Verdict
 from services.validator.text import printable
 
@@ -89,7 +89,13 @@ class Attempt:
 
     async def _report(self, read: ModelFacts) -> Report:
         reader = self._dependencies.reader
-        build = partial(build_report, read.model(), files_read=read.files_read, bytes_read=read.bytes_read)
+        build = partial(
+            build_report,
+            read.model(),
+            files_read=read.files_read,
+            bytes_read=read.bytes_read,
+            options=self.claim.options or AS_ANY,
+        )
         async with reader.alone_if_heavy(read.bytes_read):
             return await reader.compute(read.bytes_read, build)
 

@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from libs import telemetry
-from libs.contracts import ModelValidationRequested, Report, StoredFile
+from libs.contracts import ModelValidationRequested, Report, StoredFile, ValidationOptions
 from libs.db import Tx, columns
 from libs.leases import LeaseTable
 from libs.retention import Retention
@@ -60,6 +60,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     parks: int  # how often it was parked
     request_id: str | None
     traceparent: str | None
+    options: ValidationOptions | None = None
 
     @property
     def key(self) -> str:
@@ -75,8 +76,8 @@ async def queue(tx: Tx, event: ModelValidationRequested) -> bool:
     context = telemetry.current()
     added = await tx.fetchval(
         """
-        INSERT INTO validation (validation_id, model_id, project_id, files, request_id, traceparent)
-        SELECT $1, $2, $3, $4, $5, $6
+        INSERT INTO validation (validation_id, model_id, project_id, files, request_id, traceparent, options)
+        SELECT $1, $2, $3, $4, $5, $6, $7
          WHERE NOT EXISTS (SELECT FROM verdict WHERE validation_id = $1)
         ON CONFLICT (validation_id) DO NOTHING
         RETURNING validation_id
@@ -87,6 +88,7 @@ async def queue(tx: Tx, event: ModelValidationRequested) -> bool:
         event.files,
         context.request_id,
         context.traceparent,
+        event.options,
     )
     return added is not None
 
@@ -154,7 +156,7 @@ CLAIM = f"""
     UPDATE validation v
        SET {LEASES.claimed("$1", "$3")}, attempts = attempts + 1
       FROM mine WHERE v.validation_id = mine.validation_id
-    RETURNING v.validation_id, model_id, project_id, files, fence, attempts, parks, request_id, traceparent
+    RETURNING v.validation_id, model_id, project_id, files, fence, attempts, parks, request_id, traceparent, options
 """
 NEXT_CLAIM = """
     SELECT extract(epoch FROM min(not_before) - now())::float8 FROM validation WHERE state IN ('queued', 'parked')

@@ -112,6 +112,9 @@ def test_what_up_gives_out_is_enough_to_use_it(started: list[Up], data_dir: Path
     address = credentials["base_url"].split("/proj_")[0]
     [project] = answered(requests.get(f"{address}/admin/v1/projects", headers=operator))["data"]
     assert project["id"] == credentials["project_id"]
+    assert answered(run.client().get("catalog"))["data"] == []
+    refused = run.client().post("models/nothing/share")
+    assert refused.json()["error"]["code"] == "model_not_found"  # neither the feature nor the role is missing
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

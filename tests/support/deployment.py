@@ -22,6 +22,7 @@ from deploy.local.supervisor import Supervisor
 from libs.bus import stream_name
 from libs.config import schema_name
 from libs.contracts import keys
+from libs.sealing import new_key
 from tests.support.eventually import eventually_sync
 from tests.support.stack import Name, Stack
 
@@ -53,6 +54,7 @@ class Deployment:
         self.folder = folder
         self.address = ""
         self.operator_key = secrets.token_hex(16)
+        self.secrets_key = new_key()
         self.said: list[str] = []
         self._supervisor = Supervisor(self.said.append)
 
@@ -196,6 +198,8 @@ class Deployment:
             "SLIPWAY_NATS_URL": self.stack.nats_url,
             "SLIPWAY_S3_URL": self.stack.bucket_url(self.namespace),
             "SLIPWAY_OPERATOR_KEY": self.operator_key,
+            "SLIPWAY_SECRETS_KEY": self.secrets_key,
+            "SLIPWAY_IMPORT_ENDPOINTS": self.stack.s3_endpoint,
             "SLIPWAY_NAMESPACE": self.namespace,
             **(settings or {}),
         }
@@ -238,6 +242,6 @@ _LIVE_TAILS = """
 _RESTLESS = """
     SELECT model.name, model.status
       FROM model LEFT JOIN upload ON upload.model_id = model.id
-     WHERE model.project_id = $1 AND model.status NOT IN ('ready', 'error')
+     WHERE model.project_id = $1 AND model.status NOT IN ('ready', 'error', 'deleting')
        AND upload.status IS DISTINCT FROM 'open'
 """

@@ -64,6 +64,11 @@ class Stack:
         """With a bucket that every test shares; `bucket_url` gives one of a test's own."""
         return self._s3.url
 
+    @property
+    def s3_endpoint(self) -> str:
+        """The address of the S3 server, without keys and bucket."""
+        return f"http://{self._s3.url.rpartition('@')[2].partition('/')[0]}"
+
     def bucket_url(self, bucket: str) -> str:
         """The same server, another bucket."""
         return self._s3.url.removesuffix(BUCKET) + bucket

@@ -7,6 +7,6 @@ loop.py       the thread in which everything happens
 
 from libs.client.blocking.client import Client
 from libs.client.blocking.loop import Items
-from libs.client.blocking.resources import SyncModels, SyncUploads
+from libs.client.blocking.resources import SyncCatalog, SyncImports, SyncModels, SyncSecrets, SyncUploads
 
-__all__ = ["Client", "Items", "SyncModels", "SyncUploads"]
+__all__ = ["Client", "Items", "SyncCatalog", "SyncImports", "SyncModels", "SyncSecrets", "SyncUploads"]

@@ -9,10 +9,10 @@ from typing import Self
 
 from libs.client.api import PATIENCE_S, AsyncClient
 from libs.client.blocking.loop import LoopThread
-from libs.client.blocking.resources import SyncModels, SyncUploads
+from libs.client.blocking.resources import SyncCatalog, SyncImports, SyncModels, SyncSecrets, SyncUploads
 from libs.client.model_upload import PARALLEL
 from libs.client.progress import ProgressCallback
-from libs.client.responses import Model
+from libs.client.responses import Model, Usage
 
 
 class Client:
@@ -40,6 +40,9 @@ class Client:
         self._close = weakref.finalize(self, _close, self._loop, self._client)
         self.uploads = SyncUploads(self._loop, self._client.uploads)
         self.models = SyncModels(self._loop, self._client.models)
+        self.catalog = SyncCatalog(self._loop, self._client.catalog)
+        self.secrets = SyncSecrets(self._loop, self._client.secrets)
+        self.imports = SyncImports(self._loop, self._client.imports)
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +53,10 @@ class Client:
     def close(self) -> None:
         """Close the connections and end the thread; whatever is under way breaks off."""
         self._close()
+
+    def usage(self) -> Usage:
+        """What the project uses, and its limits."""
+        return self._loop.run(self._client.usage())
 
     def upload(
         self,

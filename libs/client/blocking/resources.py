@@ -5,11 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
+
+from msgspec import UNSET, UnsetType
 
 from libs.client.blocking.loop import Items, LoopThread
+from libs.client.catalog import Catalog
+from libs.client.imports import Imports
 from libs.client.models import PARALLEL_FILES, Models
 from libs.client.progress import ProgressCallback
-from libs.client.responses import Model, ModelFile, ModelReport, ModelSummary, Session
+from libs.client.responses import (
+    CatalogInfo,
+    CatalogModel,
+    DeletedModel,
+    ImportBegun,
+    Model,
+    ModelFile,
+    ModelReport,
+    ModelSummary,
+    Revalidation,
+    Secret,
+    Session,
+    Sharing,
+)
+from libs.client.secrets import Secrets
 from libs.client.uploads import Uploads
 
 
@@ -23,13 +42,95 @@ class SyncModels:
         self._loop = loop
         self._resource = resource
 
-    def list(self, *, name: str | None = None, status: str | None = None) -> Items[ModelSummary]:
-        """The project's models, every version, newest first; only those of a name, or in a status."""
-        return Items(self._loop, self._resource.list(name=name, status=status))
+    def list(self, *, name: str | None = None, status: str | None = None, deleted: bool = False) -> Items[ModelSummary]:
+        """The project's models, every version, newest first; only those of a name, or in a status.
+
+        With `deleted`, those that were deleted and can be restored instead.
+        """
+        return Items(self._loop, self._resource.list(name=name, status=status, deleted=deleted))
 
     def get(self, model: str) -> Model:
         """One model with everything that the registry knows."""
         return self._loop.run(self._resource.get(model))
+
+    def update(
+        self,
+        model: str,
+        *,
+        description: str | UnsetType | None = UNSET,
+        license: str | UnsetType | None = UNSET,
+        architecture: str | UnsetType | None = UNSET,
+        quantization: str | UnsetType | None = UNSET,
+        context_length: int | UnsetType | None = UNSET,
+        parameter_count: int | UnsetType | None = UNSET,
+        hidden_size: int | UnsetType | None = UNSET,
+        num_layers: int | UnsetType | None = UNSET,
+        vocab_size: int | UnsetType | None = UNSET,
+        workload_type: str | UnsetType = UNSET,
+    ) -> Model:
+        """Change what the registry says of a model: the given fields; None clears one.
+
+        `license`: an identifier such as Apache-2.0; `architecture`: such as LlamaForCausalLM; `quantization`: a method
+        of vLLM; `context_length` in tokens; `workload_type`: chat, code, reasoning, embedding or multilingual.
+        Raises: BadRequestError, whose `param` names the field; then nothing is changed.
+        """
+        return self._loop.run(
+            self._resource.update(
+                model,
+                description=description,
+                license=license,
+                architecture=architecture,
+                quantization=quantization,
+                context_length=context_length,
+                parameter_count=parameter_count,
+                hidden_size=hidden_size,
+                num_layers=num_layers,
+                vocab_size=vocab_size,
+                workload_type=workload_type,
+            )
+        )
+
+    def revalidate(self, model: str) -> Revalidation:
+        """Have a model checked anew, which is ready or in error; `wait` returns when that is done.
+
+        Raises: BadRequestError if it is in another state.
+        """
+        return self._loop.run(self._resource.revalidate(model))
+
+    def delete(self, model: str) -> DeletedModel:
+        """Delete one version: that of the id, or the latest of the name. Until `restorable_until`, `restore` undoes it.
+
+        It is not repeated once the server may have done it, since a name then means the version before.
+        """
+        return self._loop.run(self._resource.delete(model))
+
+    def restore(self, model_id: str) -> Model:
+        """Bring a deleted model back, by its id; `list(deleted=True)` has it.
+
+        Raises: NotFoundError when its time has passed; ConflictError if its version was uploaded anew.
+        """
+        return self._loop.run(self._resource.restore(model_id))
+
+    def share(self, model: str) -> Sharing:
+        """Put a model that is ready into the catalog, where every project may deploy it.
+
+        Raises: PermissionDeniedError without an admin's key, or where the project may not share.
+        """
+        return self._loop.run(self._resource.share(model))
+
+    def unshare(self, model: str) -> Sharing:
+        """Take a model out of the catalog; endpoints that use it go on.
+
+        Raises: PermissionDeniedError without an admin's key.
+        """
+        return self._loop.run(self._resource.unshare(model))
+
+    def catalog_info(self, model: str) -> CatalogInfo:
+        """What a shared model is in the catalog: its role and how often it is deployed.
+
+        Raises: NotFoundError if it is not shared.
+        """
+        return self._loop.run(self._resource.catalog_info(model))
 
     def versions(self, model: str) -> Items[Model]:
         """Every version of the model's name, newest first."""
@@ -68,6 +169,127 @@ class SyncModels:
         Raises: LocalProblem if the model has not one of `files`, or a file cannot be written.
         """
         return self._loop.run(self._resource.download(model, to, files=files, progress=progress, parallel=parallel))
+
+
+class SyncCatalog:
+    """`catalog` of the public API: models that their projects share. Every call raises ApiError or Unreachable."""
+
+    def __init__(self, loop: LoopThread, resource: Catalog) -> None:
+        self._loop = loop
+        self._resource = resource
+
+    def list(
+        self,
+        q: str | None = None,
+        *,
+        architecture: str | None = None,
+        workload_type: str | None = None,
+        format: str | None = None,
+        quantization: str | None = None,
+        owner: str | None = None,
+    ) -> Items[CatalogModel]:
+        """The shared models, the last shared first.
+
+        `q` is looked for in name, architecture and description, in any case; the others are compared as a whole.
+        `owner` is the slug of a project.
+        """
+        return Items(
+            self._loop,
+            self._resource.list(
+                q,
+                architecture=architecture,
+                workload_type=workload_type,
+                format=format,
+                quantization=quantization,
+                owner=owner,
+            ),
+        )
+
+    def get(self, model_id: str) -> CatalogModel:
+        """One shared model, by its id. Raises: NotFoundError if it is not shared."""
+        return self._loop.run(self._resource.get(model_id))
+
+
+class SyncImports:
+    """`uploads/import` of the public API: the server copies a model, no byte passes this client."""
+
+    def __init__(self, loop: LoopThread, resource: Imports) -> None:
+        self._loop = loop
+        self._resource = resource
+
+    def create(
+        self,
+        source: str,
+        *,
+        name: str,
+        version: str | None = None,
+        secret: str | None = None,
+        endpoint: str | None = None,
+        region: str | None = None,
+    ) -> ImportBegun:
+        """Begin to copy a model from `source`: s3://BUCKET/FOLDER, or an Azure container's URL with its folder.
+
+        `secret`: the name of one of the project's secrets; without, the source is public. `endpoint` and `region`: of a
+        store other than Amazon's or Azure's own. The same `name` again makes a new version.
+        Raises: BadRequestError if the source cannot be read, saying why; PermissionDeniedError.
+        """
+        return self._loop.run(
+            self._resource.create(source, name=name, version=version, secret=secret, endpoint=endpoint, region=region)
+        )
+
+    def wait(
+        self, session_id: str, *, progress: ProgressCallback | None = None, timeout_s: float | None = None
+    ) -> Model:
+        """Return the model as soon as it is copied and ready. `progress(done_bytes, total_bytes)`: of the copying.
+
+        Raises: UploadFailedError if it cannot be copied; ModelRejectedError if it is in error; TimeoutError after
+        `timeout_s` seconds, where that is given.
+        """
+        return self._loop.run(self._resource.wait(session_id, progress=progress, timeout_s=timeout_s))
+
+
+class SyncSecrets:
+    """`secrets` of the public API. Every call raises ApiError or Unreachable; no answer has a secret's value."""
+
+    def __init__(self, loop: LoopThread, resource: Secrets) -> None:
+        self._loop = loop
+        self._resource = resource
+
+    def create(
+        self,
+        name: str,
+        type: Literal["s3", "azure"],
+        *,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        session_token: str | None = None,
+        account_key: str | None = None,
+        sas_token: str | None = None,
+    ) -> Secret:
+        """Keep a secret, or replace the one of that name: imports that wait for it go on with the new value.
+
+        Of the type s3: `access_key_id`, `secret_access_key`, and `session_token` where they are temporary; of the type
+        azure: `account_key` or `sas_token`.
+        """
+        return self._loop.run(
+            self._resource.create(
+                name,
+                type,
+                access_key_id=access_key_id,
+                secret_access_key=secret_access_key,
+                session_token=session_token,
+                account_key=account_key,
+                sas_token=sas_token,
+            )
+        )
+
+    def list(self) -> Items[Secret]:
+        """The project's secrets by name, without their values."""
+        return Items(self._loop, self._resource.list())
+
+    def delete(self, name: str) -> None:
+        """Delete a secret; imports that are under way with it wait for a new one. Raises: NotFoundError."""
+        return self._loop.run(self._resource.delete(name))
 
 
 class SyncUploads:

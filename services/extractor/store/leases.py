@@ -46,15 +46,20 @@ async def claim(
     of_one_project: int,
     running: Sequence[str] = (),
     take_over: bool = True,
+    remote: bool = False,
 ) -> list[Claim]:
     """Lease up to `limit` extractions that have parts to read and are not leased, fairly between projects.
 
     The project with the fewest leases comes first, then the extraction that has waited longest; `owner` gets at most
     `of_one_project` of the same project. Expired leases are taken over if `take_over` is set, except those of streams
     that are `running` in this process, which can still be renewed.
+
+    remote: whether to lease files in other stores, or what is sent here; each is claimed as if there were no other.
     """
     further = limit * _LOOK_FURTHER
-    rows = await tx.fetch(_CLAIM, owner, limit, lease_s, of_one_project, take_over, further, running)
+    rows = await tx.fetch(
+        _FETCH if remote else _CLAIM, owner, limit, lease_s, of_one_project, take_over, further, running
+    )
     return [msgspec.convert(dict(row), Claim) for row in rows]
 
 
@@ -79,7 +84,7 @@ _CLAIM = f"""
                 ORDER BY not_before LIMIT $6) AS queued
         UNION ALL
         SELECT stream_id, project_id, not_before FROM extraction
-         WHERE leased_by IS NOT NULL AND lease_until <= now() AND $5 AND stream_id <> ALL($7)
+         WHERE leased_by IS NOT NULL AND lease_until <= now() AND $5 AND stream_id <> ALL($7) AND NOT remote
     ), ranked AS (
         SELECT stream_id, project_id, not_before, coalesce(mine, 0) AS mine,
                coalesce(leases, 0) + row_number() OVER (PARTITION BY project_id ORDER BY not_before) AS turn
@@ -107,16 +112,24 @@ _CLAIM = f"""
 """
 
 
-async def next_claim_s(tx: Tx, owner: str) -> float | None:
-    """Seconds until an extraction can be claimed, because a pause or another's lease ends. None if there is none."""
+_FETCH = _CLAIM.replace("claimable", "fetchable").replace("NOT remote", "remote")
+
+
+async def next_claim_s(tx: Tx, owner: str, *, remote: bool = True) -> float | None:
+    """Seconds until an extraction can be claimed, because a pause or another's lease ends. None if there is none.
+
+    remote: whether files in other stores count.
+    """
     seconds: float | None = await tx.fetchval(
         """
         SELECT extract(epoch FROM least(
                    (SELECT min(not_before) FROM extraction WHERE claimable),
+                   (SELECT min(not_before) FROM extraction WHERE fetchable AND $2),
                    (SELECT min(lease_until) FROM extraction WHERE leased_by IS NOT NULL AND leased_by <> $1)
                ) - now())::float8
         """,
         owner,
+        remote,
     )
     return None if seconds is None else max(0.0, seconds)
 

@@ -43,8 +43,8 @@ async def open_extraction(tx: Tx, stream: PartStream) -> None:
     context = telemetry.current()
     await tx.execute(
         """
-        INSERT INTO extraction (stream_id, upload_id, stream, total_parts, request_id, traceparent)
-        SELECT $1, $2, $3, $4, $5, $6
+        INSERT INTO extraction (stream_id, upload_id, stream, total_parts, wanted_parts, request_id, traceparent)
+        SELECT $1, $2, $3, $4, $5, $6, $7
          WHERE NOT EXISTS (SELECT FROM ended_upload WHERE upload_id = $2)
         ON CONFLICT (stream_id) DO NOTHING
         """,
@@ -52,6 +52,7 @@ async def open_extraction(tx: Tx, stream: PartStream) -> None:
         stream.upload_id,
         stream,
         stream.total_parts,
+        1 if stream.remote is None else stream.total_parts + 1,  # not `claimable` but `fetchable`
         context.request_id,
         context.traceparent,
     )
@@ -169,7 +170,7 @@ async def resume(tx: Tx, upload_id: str, stream_ids: Sequence[str]) -> list[str]
         f"""
         UPDATE extraction SET state = '{states.RESUME.target}', not_before = now(), attempts = 0
          WHERE stream_id = ANY($2) AND upload_id = $1 AND state {sql_in(states.RESUME.sources)} AND leased_by IS NULL
-        RETURNING stream_id, claimable
+        RETURNING stream_id, claimable OR fetchable AS claimable
         """,
         upload_id,
         stream_ids,

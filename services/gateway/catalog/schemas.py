@@ -62,6 +62,7 @@ class CatalogModel(Struct, frozen=True, kw_only=True):
     size_bytes: int
     size_formatted: str
     memory: MemoryNeed | None
+    deployable: bool | None  # whether vLLM can serve it
     catalog_role: str | None
     deployment_count: int
     featured: bool

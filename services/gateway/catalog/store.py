@@ -22,10 +22,10 @@ ROLE: Final = "deployable"  # what other projects may do with a model of the cat
 
 # As the predicates of the indexes say it
 _SHARED: Final = f"is_shared AND status {sql_in(USABLE)}"
-# IS TRUE keeps the planner from making a join of it: the projects are read once, however many models there are
+# Its project may share. Not a join: looked up for each model that is to be shown, however many projects there are
 _OPEN: Final = """
-    (project_id IN (SELECT project.id FROM project JOIN project_feature ON project_feature.project_id = project.id
-                     WHERE feature = 'model_sharing' AND revoked_at IS NULL)) IS TRUE"""
+    (SELECT true FROM project JOIN project_feature ON project_feature.project_id = project.id
+      WHERE project.id = model.project_id AND feature = 'model_sharing' AND revoked_at IS NULL)"""
 _WANTED: Final = """
     ($1::text IS NULL OR project_id = $1) AND ($2::text IS NULL OR architecture = $2)
     AND ($3::text IS NULL OR workload_type = $3) AND ($4::text IS NULL OR format = $4)
@@ -90,6 +90,7 @@ class _Columns(msgspec.Struct, frozen=True, kw_only=True):
     workload_type: str
     size_bytes: int
     memory: MemoryNeed | None
+    deployable: bool | None
     catalog_role: str | None
     deployment_count: int
     featured: bool
@@ -192,18 +193,21 @@ async def listed(tx: Tx, wanted: Wanted, after: Place, to: Place, limit: int) ->
 
 async def matching(tx: Tx, wanted: Wanted, after: Place, limit: int) -> list[EntryRow]:
     """Up to `limit` models after a place, newest first, where `wanted.indexed`; all that match are looked at."""
+    # OFFSET 0 has all that match put in order first; then only as many projects are looked up as the page needs
     rows = await tx.fetch(
         f"""
-        WITH found AS MATERIALIZED (
-            SELECT id, shared_at, serial FROM model
-             WHERE {_SHARED} AND {_TERMS} @> ($9::text[] || ARRAY(
-                       SELECT substr(text, start, least(3, length(text)))
-                         FROM (SELECT lower($6) AS text WHERE $6 IS NOT NULL) AS texts,
-                              generate_series(1, greatest(1, length(text) - 2)) AS start))
-               AND (shared_at, serial) < ($7, $8) AND {_OPEN} AND {_WANTED}
-        )
         SELECT {_ENTRY} FROM model
-         WHERE id IN (SELECT id FROM found ORDER BY shared_at DESC, serial DESC LIMIT $10)
+         WHERE id IN (
+                   SELECT id
+                     FROM (SELECT id, project_id, shared_at, serial FROM model
+                            WHERE {_SHARED} AND {_TERMS} @> ($9::text[] || ARRAY(
+                                      SELECT substr(text, start, least(3, length(text)))
+                                        FROM (SELECT lower($6) AS text WHERE $6 IS NOT NULL) AS texts,
+                                             generate_series(1, greatest(1, length(text) - 2)) AS start))
+                              AND (shared_at, serial) < ($7, $8) AND {_WANTED}
+                            ORDER BY shared_at DESC, serial DESC OFFSET 0) AS model
+                    WHERE {_OPEN}
+                    ORDER BY shared_at DESC, serial DESC LIMIT $10)
          ORDER BY shared_at DESC, serial DESC
         """,
         *_values(wanted),

@@ -59,6 +59,19 @@ async def require_room(tx: Tx, project_id: str, wanted: Demand) -> None:
     _require(project_id, None, "stored_bytes", ours.stored_bytes, used=used_bytes, requested=wanted.new_bytes)
 
 
+async def require_room_for_bytes(tx: Tx, project_id: str, wanted: Demand) -> None:
+    """Return if an upload that is open already may bring as much as `wanted` says, `new_bytes` more than is reserved.
+
+    Raises: QuotaExceeded.
+    """
+    only_bytes = msgspec.structs.replace(
+        wanted,
+        limits=msgspec.structs.replace(wanted.limits, open_uploads=None, models=None),
+        key_limits=msgspec.structs.replace(wanted.key_limits, open_uploads=None),
+    )
+    await require_room(tx, project_id, only_bytes)
+
+
 async def too_much(tx: Tx, project_id: str, maximum: int, more_bytes: int) -> Finding | None:
     """The finding for an upload that needs `more_bytes` than are reserved for it, as an unpacked archive may, if the
     project may not store that many.

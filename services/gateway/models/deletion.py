@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from libs.contracts import Event, ModelDeleted, ModelErased, ModelRestored, ObjectDropped, new_id
+from libs.contracts import Event, ModelDeleted, ModelErased, ModelRestored, ObjectDropped
 from libs.db import Tx
 from libs.errors import Conflict, ModelNotFound
 from services.gateway.models.states import USABLE, VALIDATING
@@ -17,7 +17,6 @@ from services.gateway.models.store import deletion, models, validations
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store.deletion import Deleted, DeletedRow, RestoredRow
 from services.gateway.models.store.models import VersionRow
-from services.gateway.models.store.validations import ValidationRow
 from services.gateway.models.transitions import compare_with_storage, discard, validation_requested
 from services.gateway.uploads import transitions as upload_transitions
 from services.gateway.uploads.states import LIVE
@@ -43,16 +42,14 @@ async def delete(
     model = await models.get(tx, project_id, id_or_name, DeletedRow)
     gone = Deleted(model_id=model.id, version=model.version, restorable_until=None)
     aborted = await _abort_upload(tx, model.id, at)
-    if aborted is not None:
-        return gone, aborted
     await models.lock_name(tx, model.id)
     if await deletion.delete(tx, model.id, by=by, at=at, erase_at=erase_at) is None:
-        if not await discard(tx, model.id):
+        if not await discard(tx, model.id) and not aborted:
             raise ModelNotFound
-        return gone, []
+        return gone, aborted
     await models.ensure_latest(tx, project_id, model.name)
     deleted = ModelDeleted(model_id=model.id, project_id=project_id, erase_at=erase_at, at=at)
-    return Deleted(model_id=model.id, version=model.version, restorable_until=erase_at), [deleted]
+    return Deleted(model_id=model.id, version=model.version, restorable_until=erase_at), [*aborted, deleted]
 
 
 async def restore(tx: Tx, project_id: str, model_id: str, *, at: datetime) -> list[Event]:
@@ -114,13 +111,13 @@ async def expire(tx: Tx, before: datetime, limit: int, *, at: datetime) -> tuple
     return len(due), await _erased(tx, expired, held, reason="model_expired", at=at)
 
 
-async def _abort_upload(tx: Tx, model_id: str, at: datetime) -> list[Event] | None:
-    """Abort the model's upload; None if it has none that is under way."""
+async def _abort_upload(tx: Tx, model_id: str, at: datetime) -> list[Event]:
+    """Abort the model's upload, if one is under way."""
     upload_id = await uploads.live_of_model(tx, model_id)
     if upload_id is None:
-        return None
+        return []
     upload = await uploads.lock(tx, upload_id)
-    return await upload_transitions.abort(tx, upload, at=at) if upload.status in LIVE else None
+    return await upload_transitions.abort(tx, upload, at=at) if upload.status in LIVE else []
 
 
 async def _restored_before(tx: Tx, project_id: str, model_id: str) -> list[Event]:
@@ -136,7 +133,7 @@ async def _restored_before(tx: Tx, project_id: str, model_id: str) -> list[Event
 
 async def _ask_anew(tx: Tx, model: RestoredRow, at: datetime) -> Event:
     """A new question: an answer to the one that was asked before the deletion does not count."""
-    first = ValidationRow(id=model.id, project_id=model.project_id, validation_id=new_id(), asked=1)
+    first = await validations.question(tx, model.id, model.project_id)
     await validations.ask_anew(tx, model.id, validation_id=first.validation_id, at=at)
     return validation_requested(first, await model_files.of_model(tx, model.id), at=at)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from libs.contracts import StoredFile
+from libs.modelfiles import vllm
 from services.gateway.models import schemas
 from services.gateway.models.store.deletion import Deleted, ListedDeletedRow
 from services.gateway.models.store.models import CreatedRow, ListedModelRow, ModelRow, ReportRow
@@ -40,18 +41,30 @@ def listed(model: ListedModelRow) -> schemas.ListedModel:
 
 
 def extended(model: ModelRow, owner: str) -> schemas.Extended:
-    """Everything that the registry knows of a model; one that lacks files cannot be deployed, whatever its verdict."""
-    lacks_files = model.status_before_missing is not None
+    """Everything that the registry knows of a model."""
+    deployable, reason = deployability(model)
     return schemas.Extended(
         **{name: getattr(model, name) for name in _AS_IN_ROW},
         created=int(model.created_at.timestamp()),
         owned_by=owner,
-        deployable=False if lacks_files else model.deployable,
-        deployable_reason=model.status_reason if lacks_files else model.deployable_reason,
+        deployable=deployable,
+        deployable_reason=reason,
         size_formatted=size_in_words(model.size_bytes),
         created_at=timestamp(model.created_at),
         updated_at=timestamp(model.updated_at),
     )
+
+
+def deployability(model: ModelRow) -> tuple[bool | None, str | None]:
+    """Whether vLLM can serve a model (None until there is a verdict), and why not.
+
+    Whatever its verdict, it cannot where the model lacks files, or is said to be quantized as vLLM no longer loads.
+    """
+    if model.status_before_missing is not None:
+        return False, model.status_reason
+    if model.deployable is not False and model.quantization in vllm.LEGACY_QUANTIZATION:
+        return False, f"vLLM {vllm.facts().versions['vllm']} does not load {model.quantization} weights."
+    return model.deployable, model.deployable_reason
 
 
 def deleted(model: Deleted) -> schemas.Deleted:

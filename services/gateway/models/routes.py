@@ -9,19 +9,20 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET
 
 from libs.db import Tx, connection, transaction
-from libs.errors import FileMissing, Invalid, NotFound, ObjectNotFound
+from libs.errors import FileMissing, Invalid, ModelNotFound, NotFound, ObjectNotFound
 from libs.outbox import emit
 from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
-from services.gateway.models import deletion, responses, schemas
+from services.gateway.models import deletion, registration, responses, schemas
 from services.gateway.models.download import send_object
 from services.gateway.models.store import deletion as deleted_models
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store import models
 from services.gateway.models.store.models import CreatedRow, ListedModelRow, ModelRow, ReportRow, VersionRow
-from services.gateway.projects.access import MODELS
+from services.gateway.projects.access import READ_MODELS, WRITE_MODELS
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -75,6 +76,18 @@ async def get_model(request: Request[Dependencies]) -> schemas.Standard:
     return responses.standard(await _model(request, CreatedRow), owner)
 
 
+async def update_model(request: Request[Dependencies]) -> schemas.Extended:
+    """Set what a client says of a model; what later verdicts find does not replace it. Raises: ModelNotFound."""
+    principal = request.principal
+    values = {name: value for name, value in msgspec.structs.asdict(request.body).items() if value is not UNSET}
+    async with transaction(request.dependencies.pool) as tx:
+        found = await models.get(tx, principal.project_id, request.params["model_id"], ModelRow)
+        model = await models.edit(tx, found.id, values) if values else found
+    if model is None:
+        raise ModelNotFound
+    return responses.extended(model, principal.project_slug)
+
+
 async def delete_model(request: Request[Dependencies]) -> schemas.Deleted:
     """Delete a model by its id, or the latest version of a name. Emits: ModelDeleted, UploadAborted.
 
@@ -105,6 +118,19 @@ async def restore_model(request: Request[Dependencies]) -> schemas.Extended:
         await emit(tx, events)
         model = await models.get(tx, principal.project_id, model_id, ModelRow)
     return responses.extended(model, principal.project_slug)
+
+
+async def revalidate_model(request: Request[Dependencies]) -> schemas.Revalidated:
+    """Have a model checked anew. Emits: ModelValidationRequested.
+
+    Raises: ModelNotFound; InvalidModelStatus, unless the model is ready or in error, and has all its files.
+    """
+    async with transaction(request.dependencies.pool) as tx:
+        question = await registration.revalidate(
+            tx, request.principal.project_id, request.params["model_id"], at=datetime.now(UTC)
+        )
+        await emit(tx, [question])
+    return schemas.Revalidated(id=question.model_id)
 
 
 async def list_versions(request: Request[Dependencies]) -> schemas.VersionList:
@@ -158,7 +184,7 @@ async def _model(request: Request[Dependencies], row: type[R]) -> R:
         return await models.get(tx, request.principal.project_id, request.params["model_id"], row)
 
 
-_get = partial(Route, "GET", access=MODELS)
+_get = partial(Route, "GET", access=READ_MODELS)
 
 ROUTES = [
     _get("models", list_models, summary="List models", query=schemas.ListModels, returns=schemas.ModelList),
@@ -171,11 +197,20 @@ ROUTES = [
         also={200: schemas.Standard},
     ),
     Route(
+        "PATCH",
+        "models/{model_id}",
+        update_model,
+        summary="Set what is said of a model; only the fields that are given change",
+        access=WRITE_MODELS,
+        body=schemas.UpdateModel,
+        returns=schemas.Extended,
+    ),
+    Route(
         "DELETE",
         "models/{model_id}",
         delete_model,
         summary="Delete a model; it can be restored for a while",
-        access=MODELS,
+        access=WRITE_MODELS,
         returns=schemas.Deleted,
     ),
     Route(
@@ -183,8 +218,16 @@ ROUTES = [
         "models/{model_id}/restore",
         restore_model,
         summary="Bring a deleted model back",
-        access=MODELS,
+        access=WRITE_MODELS,
         returns=schemas.Extended,
+    ),
+    Route(
+        "POST",
+        "models/{model_id}/revalidate",
+        revalidate_model,
+        summary="Check a model anew",
+        access=WRITE_MODELS,
+        returns=schemas.Revalidated,
     ),
     _get("models/{model_id}/versions", list_versions, summary="All versions", returns=schemas.VersionList),
     _get("models/{model_id}/files", list_files, summary="The files of a model", returns=schemas.FileList),

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from libs.contracts import Finding, MemoryNeed, ModelMetadata
+from libs.contracts import Finding, MemoryNeed, ModelMetadata, WorkloadType
+from libs.modelfiles import vllm
 from services.gateway.models.states import VisibleStatus
+
+QUANTIZATIONS: Final = sorted(vllm.facts().quantization | vllm.LEGACY_QUANTIZATION | {vllm.NATIVE})
+
+Text = Annotated[str, Meta(min_length=1, max_length=255)]
+Dimension = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Quantization = Annotated[
+    str,
+    Meta(
+        pattern=f"^(?:{'|'.join(QUANTIZATIONS)})(?!\\n)$",
+        description=f"one of {', '.join(repr(method) for method in QUANTIZATIONS)}",
+        extra_json_schema={"enum": QUANTIZATIONS},
+    ),
+]
 
 
 class ListModels(Struct, frozen=True, kw_only=True):
@@ -93,6 +107,21 @@ class Extended(Standard, frozen=True, kw_only=True):
     updated_at: str
 
 
+class UpdateModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client says of a model; fields that are left out stay as they are, null clears one."""
+
+    description: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
+    license: Text | UnsetType | None = UNSET  # an identifier, e.g. Apache-2.0
+    architecture: Text | UnsetType | None = UNSET  # e.g. LlamaForCausalLM
+    quantization: Quantization | UnsetType | None = UNSET
+    context_length: Annotated[int, Meta(ge=1, le=2**31 - 1)] | UnsetType | None = UNSET  # tokens
+    parameter_count: Annotated[int, Meta(ge=1, le=2**53 - 1)] | UnsetType | None = UNSET  # exact in JavaScript too
+    hidden_size: Dimension | UnsetType | None = UNSET
+    num_layers: Dimension | UnsetType | None = UNSET
+    vocab_size: Dimension | UnsetType | None = UNSET
+    workload_type: WorkloadType | UnsetType = UNSET
+
+
 class Deleted(Struct, frozen=True, kw_only=True):
     """The model is deleted: as the document answers it, and as the OpenAI SDK reads it."""
 
@@ -102,6 +131,14 @@ class Deleted(Struct, frozen=True, kw_only=True):
     restorable_until: str | None  # None: its upload was not complete, and nothing is left of it
     deleted: bool = True
     object: Literal["model"] = "model"
+
+
+class Revalidated(Struct, frozen=True, kw_only=True):
+    """The model is checked anew; its report is the last one until that is done."""
+
+    id: str
+    status: Literal["validating"] = "validating"
+    message: str = "Model validation queued"
 
 
 class VersionList(Struct, frozen=True, kw_only=True):

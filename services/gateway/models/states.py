@@ -77,6 +77,13 @@ RESUME: Final = Transition[ModelStatus](
     by=("operator",),
     because="the verdict is asked for again, also after it was given up",
 )
+REVALIDATE: Final = Transition[ModelStatus](
+    name="revalidate",
+    sources=(READY, ERROR),
+    target=VALIDATING,
+    by=("client",),
+    because="the client wants the files to be checked anew",
+)
 LOSE_FILES: Final = Transition[ModelStatus](
     name="lose_files",
     sources=_WITH_FILES,
@@ -141,6 +148,7 @@ TRANSITIONS: Final[tuple[Transition[ModelStatus], ...]] = (
     REJECT,
     GIVE_UP,
     RESUME,
+    REVALIDATE,
     LOSE_FILES,
     *FIND_FILES,
     REPLACE_FILES,

@@ -8,10 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from libs.contracts import Event, ModelRegistered, ModelValidationRequested, ObjectDropped, StoredFile, id_of, new_id
+import msgspec
+
+from libs.contracts import (
+    Event,
+    ModelRegistered,
+    ModelValidationRequested,
+    ObjectDropped,
+    StoredFile,
+    ValidationOptions,
+    id_of,
+)
 from libs.db import Tx
 from services.gateway.models.responses import missing_reason
-from services.gateway.models.store import deletion, missing, models
+from services.gateway.models.store import deletion, missing, models, validations
 from services.gateway.models.store import files as model_files
 from services.gateway.models.store.validations import ValidationRow
 from services.gateway.uploads.store import uploads
@@ -81,7 +91,7 @@ async def replace_files(
         if model_id in lacking:
             await missing.lose_files(tx, model_id, missing_reason(lacking[model_id]))
             continue
-        first = ValidationRow(id=model_id, project_id=project_id, validation_id=new_id(), asked=1)
+        first = await validations.question(tx, model_id, project_id)
         await missing.replace_files(tx, model_id, validation_id=first.validation_id, at=at)
         events.append(validation_requested(first, files, at=at))
     events.append(ObjectDropped(project_id=project_id, keys=sorted(replaced.values()), reason="replaced", at=at))
@@ -106,6 +116,7 @@ def validation_requested(
         validation_id=model.validation_id,
         files=list(files),
         resume=resume,
+        options=msgspec.convert(model.validation_options, ValidationOptions) if model.validation_options else None,
         at=at,
     )
 

@@ -27,6 +27,11 @@ def new_key_id() -> str:
     return "key_" + "".join(secrets.choice(_BASE62) for _ in range(16))
 
 
+def new_member_id() -> str:
+    """E.g. "member_k3J9x0QpLmZ2vB7a" (95 bits)."""
+    return "member_" + "".join(secrets.choice(_BASE62) for _ in range(16))
+
+
 def new_key(slug: str) -> str:
     """A key, xero_{slug}_{secret}; only its SHA-256 may be stored."""
     return f"xero_{slug}_" + "".join(secrets.choice(_BASE62) for _ in range(_SECRET_LENGTH))

@@ -30,6 +30,7 @@ def key(row: KeyRow, *, secret: str | None = None) -> schemas.Key:
         prefix=row.prefix,
         scopes=row.scopes,
         role=row.role,
+        member_id=row.member_id,
         created_at=timestamp(row.created_at),
         expires_at=timestamp(row.expires_at) if row.expires_at else None,
         revoked_at=timestamp(row.revoked_at) if row.revoked_at else None,

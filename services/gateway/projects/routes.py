@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from functools import partial
 
 from libs.db import Tx, connection, transaction
-from libs.errors import Conflict, Invalid, WrongState
+from libs.errors import Conflict, Invalid, NotFound, WrongState
 from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
+from services.gateway.members import store as members
 from services.gateway.projects import responses, schemas, store
-from services.gateway.projects.access import ALL_SCOPES, OPERATOR, WHOLE_SCOPES
+from services.gateway.projects.access import ALL_SCOPES, OPERATOR, WHOLE_SCOPES, Role
 from services.gateway.projects.identifiers import digest_of, new_key, new_key_id, new_project_id, prefix_of, slugs
 
 
@@ -55,7 +56,8 @@ async def revoke_project(request: Request[Dependencies]) -> schemas.Project:
 async def create_key(request: Request[Dependencies]) -> schemas.Key:
     """Make a key; this is the only response that shows it.
 
-    Raises: NotFound; WrongState if the project is revoked; Invalid if it would have expired already.
+    Raises: NotFound; WrongState if the project is revoked or the member removed; Invalid if it would have expired
+    already, or its role were more than its member's.
     """
     body: schemas.CreateKey = request.body
     dependencies = request.dependencies
@@ -63,6 +65,8 @@ async def create_key(request: Request[Dependencies]) -> schemas.Key:
         raise Invalid("'expires_at' is in the past; a key made so could never be used.", param="expires_at")
     async with transaction(dependencies.pool) as tx:
         project = await store.get_project(tx, request.params["id"])
+        if body.member_id is not None:
+            await _check_member(tx, project.id, body.member_id, body.role)
         key = new_key(project.slug)
         made = await store.insert_key(
             tx,
@@ -73,11 +77,27 @@ async def create_key(request: Request[Dependencies]) -> schemas.Key:
             prefix=prefix_of(key),
             scopes=[scope for scope in ALL_SCOPES if scope in (body.scopes or WHOLE_SCOPES)],
             role=body.role,
+            member_id=body.member_id,
             expires_at=body.expires_at,
         )
     if made is None:
         raise WrongState(f"The project '{project.name}' is revoked; a key of it would not work.", retryable=False)
     return responses.key(made, secret=key)
+
+
+async def _check_member(tx: Tx, project_id: str, member_id: str, role: Role) -> None:
+    """That a member may have a key of this role; until the transaction ends nobody changes or removes them."""
+    member = await members.lock(tx, project_id, member_id)
+    if member is None:
+        raise NotFound(f"There is no member '{member_id}' in this project.", param="member_id")
+    if member.removed_at is not None:
+        raise WrongState(f"The member '{member.name}' has been removed; a key of them would not work.", retryable=False)
+    if role == "admin" and member.role != role:
+        raise Invalid(
+            f"'{member.name}' has the role '{member.role}', and a key of them has at most that: make them an admin "
+            "first, or the key one of a member.",
+            param="role",
+        )
 
 
 async def list_keys(request: Request[Dependencies]) -> schemas.KeyList:

@@ -51,6 +51,7 @@ class CreateKey(Struct, frozen=True, kw_only=True):
     name: Name | None = None
     scopes: Annotated[list[Scope], Meta(min_length=1)] | None = None  # all if not given
     role: Role = "member"
+    member_id: str | None = None  # whose key it is; it is revoked with them
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None  # never if not given
 
 
@@ -63,7 +64,8 @@ class Key(Struct, frozen=True, kw_only=True):
     name: str | None
     prefix: str  # how the key begins
     scopes: list[Scope]
-    role: Role
+    role: Role  # where it has a member, the member's counts if that is less
+    member_id: str | None
     created_at: str
     expires_at: str | None
     revoked_at: str | None

@@ -21,10 +21,10 @@ async def require_everything(tx: Tx, upload: Upload) -> list[Stream]:
     Raises: PartsMissing, which names the missing parts or files.
     """
     all_streams = await streams.of_upload(tx, upload.id)
-    if upload.kind == "directory":
-        await _require_files(tx, upload, all_streams)
-    else:
+    if upload.kind == "archive":
         await _require_parts(tx, all_streams[0])
+    else:
+        await _require_files(tx, upload, all_streams)
     return all_streams
 
 

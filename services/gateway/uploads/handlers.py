@@ -17,7 +17,7 @@ from libs.contracts import (
 from libs.contracts.rules import CHECKSUM_RULES
 from libs.db import Tx
 from libs.errors import ArchiveRejected as ArchiveRejectedError
-from libs.errors import ChecksumMismatch
+from libs.errors import ChecksumMismatch, ImportFailed
 from services.gateway.deadletters import undeliverable
 from services.gateway.uploads import transitions
 from services.gateway.uploads.deadlines import PARKED_PAUSE
@@ -59,7 +59,7 @@ async def take_files(event: ArchiveExtracted, tx: Tx) -> list[Event]:
 async def refuse_content(event: ArchiveRejected, tx: Tx) -> list[Event]:
     """An archive is no model: the upload fails, and the next part gets the finding as its error.
 
-    Of a directory, only the wrong file has to be sent again.
+    Of a directory, only the wrong file has to be sent again. Of an import, nobody can send it: the upload fails.
     Emits: UploadFailed; ObjectDropped.
     Raises: UploadNotFound.
     """
@@ -67,6 +67,8 @@ async def refuse_content(event: ArchiveRejected, tx: Tx) -> list[Event]:
     stream = await streams.by_id(tx, event.stream_id)
     if upload.status not in LIVE or stream is None or stream.unpacked:
         return []
+    if upload.kind == "import":
+        return await transitions.fail(tx, upload, event.finding, code=ImportFailed.code, at=event.at)
     if stream.of_one_file:
         return await transitions.refuse_file(tx, upload, stream, event.finding, at=event.at)
     code = ChecksumMismatch.code if event.finding.rule in CHECKSUM_RULES else ArchiveRejectedError.code

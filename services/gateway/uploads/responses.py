@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -31,6 +31,7 @@ from services.gateway.uploads.schemas import (
     Processing,
     Session,
 )
+from services.gateway.uploads.states import COMPLETED
 from services.gateway.uploads.store.files import UploadFile
 from services.gateway.uploads.store.parts import StoredPart
 from services.gateway.uploads.store.streams import Stream
@@ -60,6 +61,11 @@ def _base_url(request: Request[Dependencies]) -> str:
 def _file_path(request: Request[Dependencies], upload: Upload, path: str) -> str:
     """Where one file of a directory is sent: an absolute URL path, percent-encoded."""
     return f"{_base_path(request)}/uploads/{upload.id}/files/{quote(path)}"
+
+
+def upload_url(request: Request[Dependencies], upload_id: str) -> str:
+    """Where an upload is shown."""
+    return f"{_base_url(request)}/uploads/{upload_id}"
 
 
 def archive_created(request: Request[Dependencies], upload: Upload, total_parts: int) -> ArchiveCreated:
@@ -160,9 +166,7 @@ def processing(request: Request[Dependencies], upload: Upload, streams: Sequence
         version=upload.model_version,
         waiting_for=waiting_for(streams),
     )
-    return Response(
-        body, status=202, headers={"Location": f"{_base_url(request)}/uploads/{upload.id}", "Retry-After": "2"}
-    )
+    return Response(body, status=202, headers={"Location": upload_url(request, upload.id), "Retry-After": "2"})
 
 
 def completed(upload: Upload, streams: Sequence[Stream], files: Sequence[StoredFile]) -> Completed:
@@ -200,8 +204,9 @@ def show_upload(
     counts: tuple[int, int] = (0, 0),
     parts: Sequence[StoredPart] | None = None,
     files: list[FileState] | None = None,
+    source: str | None = None,
 ) -> Session:
-    """An upload as GET uploads shows it; with `parts` (archive) or `files` (directory) in full."""
+    """An upload as GET uploads shows it; with `parts` (archive) or `files` (directory, import) in full."""
     about: dict[str, Any] = {
         "session_id": upload.id,
         "model_id": upload.model_id,
@@ -219,15 +224,24 @@ def show_upload(
         return _archive(f"{_base_url(request)}/uploads/{upload.id}/chunks", upload, archive, parts, about)
     arrived, expected = counts
     shown: dict[str, Any] = {} if files is None else {"files": files}
+    is_import = upload.kind == "import"
     return Session(
-        kind="directory",
+        kind=upload.kind,
         upload_url=f"{_base_url(request)}/uploads/{upload.id}/files",
-        progress=percent(arrived, expected),
+        progress=_copied(streams, upload) if is_import else percent(arrived, expected),
+        source=UNSET if source is None else source,
         uploaded_file_count=arrived,
         expected_file_count=expected,
         **shown,
         **about,
     )
+
+
+def _copied(streams: Sequence[Stream], upload: Upload) -> float:
+    """The percentage of an import's bytes that are copied; the streams of what ended long ago are gone."""
+    if upload.status == COMPLETED:
+        return 100.0
+    return percent(sum(stream.bytes_out for stream in streams), sum(stream.size_bytes for stream in streams))
 
 
 def _extraction(streams: Sequence[Stream]) -> Extraction:
@@ -281,6 +295,9 @@ def _file_state(request: Request[Dependencies], upload: Upload, file: UploadFile
     }
     if file.present:
         return FileState(status="present", **about)
+    if stream is not None and stream.format == "remote" and file.key is None:
+        status: Literal["partial", "missing"] = "partial" if stream.bytes_out else "missing"
+        return FileState(status=status, held_bytes=stream.bytes_out or None, **about)
     if stream is not None and stream.format == "raw":
         numbers = sent.parts.get(stream.id, [])
         return _in_chunks(numbers, stream.total_parts, whole=stream.complete, about=about)

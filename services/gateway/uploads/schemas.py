@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from libs.contracts import ArchiveFormat
 from libs.contracts.limits import MAX_PARTS
 from services.gateway.patterns import NAME, SHA256, VERSION
-from services.gateway.uploads.states import UploadStatus
+from services.gateway.uploads.states import UploadKind, UploadStatus
 
 ModelName = Annotated[
     str,
@@ -121,6 +121,13 @@ class FileQuery(Struct, frozen=True, kw_only=True):
     part_count: Annotated[int, Meta(ge=1, le=MAX_PARTS)] | None = None
 
 
+class SignedQuery(Struct, frozen=True, kw_only=True):
+    """By whom a URL was signed, and until when (Unix time in seconds)."""
+
+    expires: Annotated[int, Meta(ge=0, le=2**40)]
+    signature: Annotated[str, Meta(max_length=128)]
+
+
 class FileReceived(Struct, frozen=True, kw_only=True):
     """The file, or the chunk of it, counts."""
 
@@ -222,12 +229,12 @@ class Session(Struct, frozen=True, kw_only=True):
     """What a client needs to go on with an upload, from any machine; lists leave `parts` and `files` out."""
 
     session_id: str
-    kind: Literal["archive", "directory"]
+    kind: UploadKind
     model_id: str
     model_name: str
     version: str
     status: UploadStatus
-    progress: float  # percent of bytes (archive) or files (directory)
+    progress: float  # percent of bytes (archive, import) or files (directory)
     created_at: str
     expires_at: str
     upload_url: str
@@ -245,6 +252,7 @@ class Session(Struct, frozen=True, kw_only=True):
     uploaded_file_count: int | UnsetType = UNSET
     expected_file_count: int | UnsetType = UNSET
     files: list[FileState] | UnsetType = UNSET
+    source: str | UnsetType = UNSET  # of an import
 
 
 class SessionList(Struct, frozen=True, kw_only=True):

@@ -6,11 +6,13 @@ are tested against it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final, Literal, Protocol, get_args
 
 from libs.errors import Conflict, Rejected, SlipwayError, WrongState
 from libs.states import Transition
 
+UploadKind = Literal["archive", "directory", "import", "signed"]
 UploadStatus = Literal["open", "processing", "completed", "failed", "aborted", "expired"]
 
 STATES: Final[tuple[UploadStatus, ...]] = get_args(UploadStatus)
@@ -71,12 +73,15 @@ _CLOSED: Final[dict[UploadStatus, str]] = {
 }
 
 
+_TO_SEND: Final = {"archive": "parts to /parts.", "import": "nothing, since its files are read from their source."}
+
+
 class HasStatus(Protocol):
     """What is asked of a row of `upload` here."""
 
     @property
     def kind(self) -> str:
-        """archive or directory."""
+        """archive, directory, import or signed."""
 
     @property
     def status(self) -> UploadStatus:
@@ -87,12 +92,16 @@ class HasStatus(Protocol):
         """Why it failed: {message, code, finding}."""
 
 
-def require_open(upload: HasStatus, *, kind: str | None = None) -> None:
-    """Raises: Conflict for an upload of another `kind`; what `why_closed` returns, unless bytes can still be sent."""
-    if kind is not None and upload.kind != kind:
+ARCHIVES: Final = ("archive",)  # the kinds of uploads to which parts can be sent
+DIRECTORIES: Final = ("directory", "signed")  # the kinds of uploads to which files can be sent
+
+
+def require_open(upload: HasStatus, *, kind: Collection[str] | None = None) -> None:
+    """Raises: Conflict for an upload of none of these kinds; what `why_closed` returns, unless bytes can be sent."""
+    if kind is not None and upload.kind not in kind:
         raise Conflict(
             f"This upload is of the kind {upload.kind!r}; send "
-            + ("parts to /parts." if upload.kind == "archive" else "files to /files/{relative_path}."),
+            + _TO_SEND.get(upload.kind, "files to /files/{relative_path}."),
             retryable=False,
         )
     if upload.status != OPEN:

@@ -16,6 +16,7 @@ from libs.contracts import (
     ArchiveExtracted,
     Event,
     Finding,
+    Format,
     ObjectDropped,
     Part,
     PartStream,
@@ -30,7 +31,7 @@ from libs.contracts import (
     id_of,
     new_id,
 )
-from libs.contracts.keys import part_key
+from libs.contracts.keys import part_key, staged_key
 from libs.db import Tx
 from libs.errors import ArchiveRejected, FilesMissing, QuotaExceeded, WrongState
 from libs.modelfiles.required import missing_files
@@ -136,21 +137,61 @@ async def hand_over(tx: Tx, upload: Upload, file: UploadFile, transfer: Transfer
     await uploads.hold_open(tx, upload.id)
     if not await transfers.end(tx, transfer):
         return []
-    stream = PartStream(
+    stream = _of_one_object(upload, file, "object", transfer.key)
+    if transfer.sha256 is not None:
+        stream = msgspec.structs.replace(stream, sha256=transfer.sha256)
+    return await _have_read(tx, [stream], at)
+
+
+async def take_staged(tx: Tx, upload: Upload, staged: Sequence[UploadFile], *, at: datetime) -> list[Event]:
+    """Everything has arrived, these files by signed URLs of storage, to be copied and hashed; open -> processing.
+
+    Emits: UploadOpened for each of them, and what `complete` does.
+    Raises: PartsMissing, if something else has not arrived.
+    """
+    sequences = [
+        _of_one_object(upload, file, "staged", staged_key(upload.project_id, upload.id, file.path)) for file in staged
+    ]
+    return [*await _have_read(tx, sequences, at), *await complete(tx, upload, at=at)]
+
+
+def _of_one_object(upload: Upload, file: UploadFile, how: Format, key: str) -> PartStream:
+    """The stream of a file that is one object already."""
+    return PartStream(
         id=stream_id(upload.id, file.number, file.refusals),
         upload_id=upload.id,
         project_id=upload.project_id,
         model_id=upload.model_id,
         number=file.number,
-        format="object",
+        format=how,
         size_bytes=file.size_bytes,
         total_parts=1,
         path=file.path,
-        sha256=transfer.sha256 or file.declared_sha256,
-        key=transfer.key,
+        sha256=file.declared_sha256,
+        key=key,
     )
-    await streams.insert_object(tx, stream, due_at=at)
-    return [UploadOpened(stream=stream, parts=[Part(number=0, attempt="", size_bytes=file.size_bytes)], at=at)]
+
+
+async def _have_read(tx: Tx, sequences: Sequence[PartStream], at: datetime) -> list[Event]:
+    """Announce streams that are one object each, and have the extractor read them. Emits: UploadOpened."""
+    await streams.insert_objects(tx, sequences, due_at=at)
+    return [
+        UploadOpened(stream=stream, parts=[Part(number=0, attempt="", size_bytes=stream.size_bytes)], at=at)
+        for stream in sequences
+    ]
+
+
+def fetch(sources: Sequence[PartStream], *, at: datetime) -> list[Event]:
+    """Ask the extractor for files that are in another store, each of which is all there.
+
+    Emits: UploadOpened.
+    """
+    return [UploadOpened(stream=stream, parts=_whole(stream), at=at) for stream in sources]
+
+
+def _whole(stream: PartStream) -> list[Part]:
+    """The one part of a stream that is one file."""
+    return [Part(number=0, attempt="", size_bytes=stream.size_bytes)]
 
 
 # Completing
@@ -216,7 +257,8 @@ async def register(tx: Tx, upload: Upload, *, at: datetime) -> list[Event]:
         for file in await files.of_upload(tx, upload.id)
         if file.sha256 is not None and file.key is not None
     ]
-    findings = missing_files(file.path for file in brought)
+    # Of files that came by signed URLs, that was asked before they were taken, as their client wants it to be.
+    findings = [] if upload.kind == "signed" else missing_files(file.path for file in brought)
     if findings:
         code = ArchiveRejected.code if upload.kind == "archive" else FilesMissing.code
         return await fail(tx, upload, findings[0], code=code, at=at)

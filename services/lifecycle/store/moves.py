@@ -93,6 +93,25 @@ async def schedule_unread(tx: Tx, *, unread_for_s: float, rest_s: float, after_p
     return last
 
 
+async def schedule_cold(tx: Tx, *, rest_s: float) -> int:
+    """Schedule moves to the hot tier of some objects of the cold one, to empty it. Returns how many."""
+    tag: str = await tx.execute(
+        f"""
+        INSERT INTO move (key, project_id, tier, reason, size_bytes)
+        SELECT key, project_id, 'hot', 'emptied', size_bytes FROM (
+               SELECT key, project_id, size_bytes FROM object
+                WHERE state = '{states.LIVE}' AND tier = 'cold' AND missing_since IS NULL
+                  AND (moved_at IS NULL OR moved_at < now() - make_interval(secs => $1))
+                  AND NOT EXISTS (SELECT FROM move WHERE move.key = object.key)
+                ORDER BY key LIMIT $2 FOR UPDATE SKIP LOCKED) AS cold
+            ON CONFLICT DO NOTHING
+        """,
+        rest_s,
+        PROJECTS_AT_ONCE * OBJECTS_AT_ONCE,
+    )
+    return int(tag.split()[-1])
+
+
 async def schedule(tx: Tx, keys: Sequence[str], tier: Tier, *, reason: Reason, rest_s: float) -> int:
     """Schedule that these live objects are in this tier and in no other. Returns how many.
 

@@ -10,6 +10,9 @@ from libs.modelfiles.hfconfig import ModelConfig
 from libs.modelfiles.unreadable import Unreadable
 from services.validator.model import Model
 
+UNKNOWN = "architecture-unknown"
+REMOTE_CODE = "remote-code"
+
 # Small files that vLLM or Transformers parse at every start
 _PARSED = ("tokenizer_config.json", quantization.HF_QUANT_CONFIG)
 
@@ -34,13 +37,13 @@ def check_architecture(model: Model) -> Iterator[Finding]:
         message, fix = vllm.why_unknown(named[0])
         if config.needs_remote_code:
             message += " The model brings code of its own (auto_map), which is never run here."
-        yield findings.error("architecture-unknown", message, fix, file=file)
+        yield findings.error(UNKNOWN, message, fix, file=file)
     elif config.needs_remote_code:
         message = (
             f"auto_map points to code of the model's own; {resolved.architecture} needs none of it in vLLM itself."
         )
         fix = "Start vLLM with --trust-remote-code only if you trust that code."
-        yield findings.warning("remote-code", message, fix, file=file)
+        yield findings.warning(REMOTE_CODE, message, fix, file=file)
     elif not resolved.native:
         message = f"vLLM has no {resolved.architecture} of its own and would run it through Transformers."
         yield findings.info("architecture-transformers", message, "Expect it to be slower.", file=file)

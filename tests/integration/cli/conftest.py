@@ -137,6 +137,7 @@ def start(credentials: Path, tmp_path: Path) -> Start:
             *map(str, arguments),
             cwd=ROOT,
             env=environment(SLIPWAY_CREDENTIALS=str(credentials), XDG_CACHE_HOME=str(tmp_path / "cache")),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -59,6 +59,21 @@ async def test_the_command_needs_no_package_of_a_server(
     assert "● ready" in out.decode()
 
 
+async def test_usage_shows_what_is_used_and_the_limits(
+    slipway: Command, operator: AsyncClient, api: AsyncClient, project: Project, model: Path
+) -> None:
+    await operator.operator.set_limits(project.id, {"models": 1})
+    await slipway("upload", model, "--name", "m")
+
+    shown, document = await slipway("usage"), await slipway("usage", "--json")
+    refused = await slipway("upload", model, "--name", "m")
+
+    assert document.json["limits"]["models"] == {"used": 1, "limit": 1}
+    assert document.json["stored_bytes"] == (await api.usage()).stored_bytes > 0
+    assert shown.out.startswith("1 models, ")
+    assert (refused.code, "slipway usage" in refused.err) == (1, True)
+
+
 async def test_uploads_get_and_abort(slipway: Command, api: AsyncClient) -> None:
     opened = await api.uploads.open_archive("m", 150_000, "tar")
 
@@ -108,12 +123,15 @@ async def test_admin_makes_and_revokes_projects_and_keys(
     assert [each["revoked_at"] is not None for each in projects.json["projects"] if each["id"] == project_id] == [True]
 
 
-async def test_refusals_are_one_line(slipway: Command) -> None:
+async def test_refusals_are_one_line_and_the_next_step(slipway: Command) -> None:
     ran = await slipway("models", "get", "nothing")
 
     assert ran.code == 1
     assert ran.out == ""
-    assert ran.err == "Error: The specified model does not exist or you do not have access to it.\n"
+    assert ran.err == (
+        "Error: The specified model does not exist or you do not have access to it.\n"
+        "See: slipway models list, and slipway models list --deleted\n"
+    )
 
 
 async def test_refusals_are_one_document_with_json(slipway: Command) -> None:
@@ -129,7 +147,7 @@ async def test_flags_win_over_the_credentials_file_on_either_side(slipway: Comma
 
     assert before.err == after.err
     assert before.err.startswith("Error: Invalid API key.")
-    assert before.err.count("\n") == 1
+    assert "--api-key" in before.err.splitlines()[1]
 
 
 async def test_nobody_listening_is_said_so(slipway: Command) -> None:
@@ -146,3 +164,26 @@ async def test_help_needs_no_settings(slipway: Command) -> None:
     assert ran.code == 0
     for command in ("upload", "models", "uploads", "admin", "up"):
         assert command in ran.out
+
+
+async def test_admin_switches_features_and_manages_members(slipway: Command, project: Project) -> None:
+    """A member's key counts as theirs, and goes with them."""
+    on = await slipway("admin", "features", "enable", project.id, "model_sharing", "--json")
+    shown = await slipway("admin", "features", "list", project.id)
+    off = await slipway("admin", "features", "disable", project.id, "model_sharing", "--json")
+    nothing = await slipway("admin", "features", "enable", project.id, "telepathy")
+    added = await slipway("admin", "members", "add", project.id, "Ann", "--role", "admin", "--json")
+    ann = added.json["id"]
+    key = await slipway("admin", "key", "create", "--project", project.id, "--member", ann, "--role", "admin", "--json")
+    changed = await slipway("admin", "members", "role", project.id, ann, "member", "--json")
+    before = await slipway("models", "list", "--api-key", key.json["key"])
+    removed = await slipway("admin", "members", "remove", project.id, ann)
+    refused = await slipway("models", "list", "--api-key", key.json["key"])
+    listed = await slipway("admin", "members", "list", project.id, "--json")
+
+    assert (on.json["enabled"], off.json["enabled"], "model_sharing" in shown.out) == (True, False, True)
+    assert (nothing.code, "model_sharing" in nothing.err) == (1, True)
+    assert (added.json["role"], key.json["member_id"], changed.json["role"]) == ("admin", ann, "member")
+    assert (before.code, removed.code, refused.code) == (0, 0, 1)
+    assert "removed" in removed.out
+    assert [(each["id"], each["role"]) for each in listed.json["members"]] == [(ann, "member")]

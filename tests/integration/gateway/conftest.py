@@ -11,6 +11,7 @@ import pytest
 from libs.blobs import Blobs
 from libs.bus import Bus
 from libs.db import connection
+from libs.sealing import new_key
 from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
 from tests.integration.gateway.harness import CHUNK, PROJECT, Uploads
@@ -18,7 +19,14 @@ from tests.integration.gateway.installation import Installation
 from tests.integration.gateway.serving import OPERATOR_KEY, any_key, serving
 from tests.support.fixtures import PoolFor, SignalsFor
 
-_CONFIG = GatewayConfig(database_url="", nats_url="", s3_url="", operator_key=OPERATOR_KEY, chunk_size_bytes=CHUNK)
+_CONFIG = GatewayConfig(
+    database_url="",
+    nats_url="",
+    s3_url="",
+    operator_key=OPERATOR_KEY,
+    chunk_size_bytes=CHUNK,
+    secrets_key=new_key(),
+)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
-from libs.contracts import ModelRegistered, ModelRestored, ObjectUnclaimed
+from libs.contracts import ModelRegistered, ModelRejected, ModelRestored, ObjectUnclaimed
 from libs.contracts.keys import member_key
 from libs.db import Tx, transaction
 from services.gateway.admin import store as admin
@@ -24,6 +24,7 @@ from tests.integration.gateway.large import (
     large_key,
     large_model,
 )
+from tests.integration.gateway.models.verdicts import SYMLINK, report
 from tests.support.plans import recorded, sequential_scans
 
 KEYS = [large_key(n) for n in range(50)] + [member_key(LARGE_PROJECT, "gone", 0, 1, n) for n in range(50)]
@@ -52,6 +53,20 @@ async def sweep(tx: Tx) -> None:
     assert len(asked) == 20
     await tx.execute("UPDATE model SET asked = 6 WHERE id = ANY ($1)", [model.id for model in asked])
     assert len(await registration.give_up(tx, LATER, timedelta(days=7))) == 20
+
+
+async def change(tx: Tx) -> None:
+    edited = await models.edit(tx, large_model(1), {"description": "new", "num_layers": 2})
+    assert edited is not None
+    assert (edited.description, edited.num_layers) == ("new", 2)
+    await tx.execute("UPDATE model SET file_count = 1 WHERE id = $1", large_model(2))
+    asked = await registration.revalidate(tx, LARGE_PROJECT, "model 40", at=NOON)
+    await models.lock_name(tx, asked.model_id)
+    rejected = ModelRejected(
+        model_id=asked.model_id, validation_id=asked.validation_id, report=report(SYMLINK), at=NOON
+    )
+    await registration.settle(tx, rejected)
+    assert await models.exists(tx, LARGE_PROJECT, large_model(2))
 
 
 async def look(tx: Tx) -> None:
@@ -83,7 +98,7 @@ async def delete_and_erase(tx: Tx) -> None:
     assert (expired, len(events)) == (len(FAILED), len(FAILED) + 1)
 
 
-WORK: list[Callable[[Tx], Awaitable[None]]] = [answer_lifecycle, lose_and_find, sweep, look, delete_and_erase]
+WORK: list[Callable[[Tx], Awaitable[None]]] = [answer_lifecycle, lose_and_find, sweep, look, change, delete_and_erase]
 
 
 async def test_nothing_reads_a_large_table_from_end_to_end(uploads: Uploads) -> None:

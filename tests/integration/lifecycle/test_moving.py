@@ -197,6 +197,15 @@ async def test_what_is_read_in_the_cold_tier_moves_back(tiered: Lifecycle) -> No
     assert await tiered.blobs.read(keys[0], 0, 1) == b"x"
 
 
+async def test_the_cold_tier_can_be_emptied(tiered: Lifecycle) -> None:
+    """To give it up: everything comes back, read or not, and nothing goes there any more."""
+    keys = await given_model(tiered)
+    await tiered.move()
+    await tiered.move(empty_cold=True)
+    assert await found_in(tiered) == {"hot": set(keys), "cold": set()}
+    assert await tiers_of(tiered, keys) == {"hot"}
+
+
 async def test_reads_are_recorded_once_an_hour(tiered: Lifecycle) -> None:
     """However many processes tell of them; and they keep an object in the hot tier."""
     [key] = await given_model(tiered, 1)

@@ -18,8 +18,9 @@ def test_up_is_the_embedded_stack() -> None:
     assert "--data-dir" in ran.output
 
 
-def test_without_the_extra_it_says_which_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "deploy.local.command", None)  # as if an import in it had failed
+@pytest.mark.parametrize("module", ["deploy.local.command", "deploy.local.foreground"])
+def test_without_the_extra_it_says_which_one(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if an import in it had failed
 
     listed = CliRunner().invoke(slipway, ["--help"])
     ran = CliRunner().invoke(slipway, ["up", "--data-dir", "x"])

@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 
-from libs.contracts import Report, StoredFile
+from libs.contracts import Report, StoredFile, ValidationOptions
 from services.validator.facts import ModelFacts
 from services.validator.reader import ModelReader
-from services.validator.report import build_report
+from services.validator.report import AS_ANY, build_report
 
 
 class MemoryStorage:
@@ -38,7 +38,7 @@ async def read(files: Mapping[str, bytes]) -> ModelFacts:
     return await ModelReader(MemoryStorage(files), requests=4).read_model(stored(files))
 
 
-async def reported(files: Mapping[str, bytes]) -> Report:
+async def reported(files: Mapping[str, bytes], options: ValidationOptions = AS_ANY) -> Report:
     """The validator's report on the files."""
     facts = await read(files)
-    return build_report(facts.model(), files_read=facts.files_read, bytes_read=facts.bytes_read)
+    return build_report(facts.model(), files_read=facts.files_read, bytes_read=facts.bytes_read, options=options)

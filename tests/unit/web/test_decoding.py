@@ -1,7 +1,7 @@
 """What a client is told of a body or query that does not fit: the field, and what would."""
 
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -71,6 +71,44 @@ def test_a_field_that_does_not_fit_is_named_with_what_would(raw: bytes, param: s
     with pytest.raises(Invalid) as caught:
         decode_body(Body, raw, "application/json")
     assert (caught.value.param, caught.value.message) == (param, message)
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    model_name: str
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
+    files: list[File] = []
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        (b'{"limit": 0, "model_name": 1}', ["limit", "model_name"]),
+        (b'{"limit": "x"}', ["limit", "model_name"]),
+        (b'{"color": 1, "size": 2, "model_name": "m"}', ["color", "size"]),
+        (b'{"files": [{"path": 1}], "limit": 101, "model_name": "m"}', ["files[0].path", "limit"]),
+    ],
+)
+def test_several_wrong_fields_are_all_listed_the_first_first(raw: bytes, named: list[str]) -> None:
+    with pytest.raises(Invalid) as caught:
+        decode_body(Strict, raw, "application/json")
+    errors: Any = caught.value.details["errors"]
+    assert [each["param"] for each in errors] == named
+    assert (caught.value.param, caught.value.code) == (named[0], errors[0]["code"])
+    assert caught.value.message.startswith(errors[0]["message"])
+    assert all(f"'{name}'" in caught.value.message for name in named)
+
+
+@pytest.mark.parametrize("raw", [b'{"limit": 0, "model_name": "m"}', b"{}", b"[]", b'{"model_name": "m", "color": 1}'])
+def test_one_wrong_field_is_no_list(raw: bytes) -> None:
+    with pytest.raises(Invalid) as caught:
+        decode_body(Strict, raw, "application/json")
+    assert caught.value.details == {}
+
+
+def test_an_unknown_field_is_named_with_those_there_are() -> None:
+    with pytest.raises(Invalid, match="Unknown field 'color'; the fields are model_name, limit, files") as caught:
+        decode_body(Strict, b'{"model_name": "m", "color": 1}', "application/json")
+    assert caught.value.param == "color"
 
 
 def test_an_integer_out_of_bounds_has_the_code_that_clients_know() -> None:

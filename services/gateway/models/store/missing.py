@@ -64,8 +64,9 @@ async def replace_files(tx: Tx, model_id: str, *, validation_id: str, at: dateti
         f"""
         UPDATE model
            SET status = {REPLACE_FILES.target!r}, status_reason = NULL, validation_id = $2, validating_since = $3,
-               deadline_at = $3, asked = 1, parked_since = NULL, report = NULL, validated_at = NULL, deployable = NULL,
-               deployable_reason = NULL, status_before_missing = NULL, reason_before_missing = NULL, updated_at = now()
+               deadline_at = $3, asked = 1, parked_since = NULL, report = NULL, validated_at = NULL,
+               revalidating = false, deployable = NULL, deployable_reason = NULL, status_before_missing = NULL,
+               reason_before_missing = NULL, updated_at = now()
          WHERE id = $1 AND status {sql_in(REPLACE_FILES.sources)}
         """,
         model_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -252,6 +252,26 @@ async def get(tx: Tx, project_id: str, id_or_name: str, row: type[R]) -> R:
     if found is None:
         raise ModelNotFound()
     return msgspec.convert(dict(found), row)
+
+
+async def edit(tx: Tx, model_id: str, values: Mapping[str, object]) -> ModelRow | None:
+    """Set columns, by name, to what a client says, and remember which: verdicts leave them. None for a deleted model.
+
+    Of two clients that set different columns at the same time, both are heard.
+    """
+    assigned = ", ".join(f"{column} = ${number}" for number, column in enumerate(values, start=3))
+    row = await tx.fetchrow(
+        f"""
+        UPDATE model
+           SET {assigned}, edited = ARRAY(SELECT DISTINCT unnest(edited || $2::text[]) ORDER BY 1), updated_at = now()
+         WHERE id = $1 AND {NOT_DELETED}
+        RETURNING {columns(ModelRow)}
+        """,
+        model_id,
+        list(values),
+        *values.values(),
+    )
+    return None if row is None else msgspec.convert(dict(row), ModelRow)
 
 
 async def exists(tx: Tx, project_id: str, model_id: str) -> bool:

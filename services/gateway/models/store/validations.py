@@ -7,14 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
-from libs.contracts import ModelProperties, Report
+from libs.contracts import ModelProperties, Report, ValidationOptions, new_id
 from libs.db import Tx, columns
 from libs.states import sql_in
-from services.gateway.models.states import ACCEPT, ERROR, GIVE_UP, REGISTER, REJECT, RESUME, VALIDATING
-from services.gateway.models.store.models import VersionRow
+from services.gateway.models.states import ACCEPT, ERROR, GIVE_UP, REGISTER, REJECT, RESUME, REVALIDATE, VALIDATING
+from services.gateway.models.store.models import NOT_DELETED, VersionRow
+
+
+class CheckableRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of `model` that say whether it can be checked anew."""
+
+    id: str
+    project_id: str
+    status: str  # a ModelStatus, or one that only the next release knows
+    status_reason: str | None
+    status_before_missing: str | None
+    file_count: int
 
 
 class ValidationRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,12 +36,20 @@ class ValidationRow(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str
     validation_id: str
     asked: int  # how often, counting this time
+    validation_options: dict[str, Any] | None = None  # libs.contracts.ValidationOptions
 
 
+def _unless_edited(column: str, value: str) -> str:
+    """Assigns a found value to a column, unless a client has set that."""
+    return f"{column} = CASE WHEN {column!r} = ANY (edited) THEN {column} ELSE {value} END"
+
+
+_CHECKABLE = columns(CheckableRow)
 _VALIDATION = columns(ValidationRow)
 _VERSION = columns(VersionRow)
+_UNANSWERED = f"status = {VALIDATING!r} AND coalesce(validating_since, updated_at) < $1 AND asked >= $2"
 _PROPERTIES = ModelProperties.__struct_fields__
-_SET_PROPERTIES = ", ".join(f"{name} = ${number}" for number, name in enumerate(_PROPERTIES, start=11))
+_SET_PROPERTIES = ", ".join(_unless_edited(name, f"${number}") for number, name in enumerate(_PROPERTIES, start=11))
 
 
 async def register(
@@ -57,6 +77,19 @@ async def register(
     )
 
 
+async def question(tx: Tx, model_id: str, project_id: str) -> ValidationRow:
+    """A new question about a model, with the options that its client has set."""
+    options = await tx.fetchval("SELECT validation_options FROM model WHERE id = $1", model_id)
+    return ValidationRow(
+        id=model_id, project_id=project_id, validation_id=new_id(), asked=1, validation_options=options
+    )
+
+
+async def set_options(tx: Tx, model_id: str, options: ValidationOptions) -> None:
+    """Set how the model is checked from the next question on."""
+    await tx.execute("UPDATE model SET validation_options = $2 WHERE id = $1", model_id, options)
+
+
 async def ask_anew(tx: Tx, model_id: str, *, validation_id: str, at: datetime) -> None:
     """The verdict that a model waits for is now that on `validation_id`, which the caller asks for at `at`."""
     await tx.execute(
@@ -65,6 +98,32 @@ async def ask_anew(tx: Tx, model_id: str, *, validation_id: str, at: datetime) -
            SET validation_id = $2, validating_since = $3, deadline_at = $3, asked = 1, parked_since = NULL,
                status_reason = NULL, updated_at = now()
          WHERE id = $1 AND status = {VALIDATING!r}
+        """,
+        model_id,
+        validation_id,
+        at,
+    )
+
+
+async def lock(tx: Tx, model_id: str) -> CheckableRow | None:
+    """What decides whether a model can be checked anew, locked; None for one that is deleted."""
+    row = await tx.fetchrow(
+        f"SELECT {_CHECKABLE} FROM model WHERE id = $1 AND {NOT_DELETED} FOR NO KEY UPDATE", model_id
+    )
+    return None if row is None else CheckableRow(**row)
+
+
+async def revalidate(tx: Tx, model_id: str, *, validation_id: str, at: datetime) -> None:
+    """REVALIDATE at `at`: the model waits for the verdict on `validation_id`; its report stays until that comes.
+
+    Nothing for a model that lacks files.
+    """
+    await tx.execute(
+        f"""
+        UPDATE model
+           SET status = {REVALIDATE.target!r}, status_reason = NULL, validation_id = $2, validating_since = $3,
+               deadline_at = $3, asked = 1, parked_since = NULL, revalidating = true, updated_at = now()
+         WHERE id = $1 AND status {sql_in(REVALIDATE.sources)} AND status_before_missing IS NULL
         """,
         model_id,
         validation_id,
@@ -82,8 +141,10 @@ async def settle(
         UPDATE model
            SET status = CASE WHEN $3::text IS NULL THEN {ACCEPT.target!r} ELSE {REJECT.target!r} END,
                status_reason = $3, report = $4, validated_at = $5, deadline_at = NULL, parked_since = NULL,
-               updated_at = now(), license = coalesce(license, $6), workload_type = $7, memory = $8, deployable = $9,
-               deployable_reason = $10, {_SET_PROPERTIES}
+               revalidating = false,
+               updated_at = now(), {_unless_edited("license", "coalesce(license, $6)")},
+               {_unless_edited("workload_type", "$7")}, memory = $8, deployable = $9, deployable_reason = $10,
+               {_SET_PROPERTIES}
          WHERE id = $1 AND validation_id = $2 AND status {sql_in(ACCEPT.sources)}
         RETURNING {_VERSION}
         """,
@@ -164,7 +225,7 @@ async def resume(tx: Tx, model_id: str, at: datetime) -> ValidationRow | None:
          WHERE id = $1 AND validation_id IS NOT NULL
            AND status {sql_in(RESUME.sources)}
            AND (status = {VALIDATING!r}
-                OR (status = {ERROR!r} AND validated_at IS NULL AND status_before_missing IS NULL))
+                OR (status = {ERROR!r} AND (validated_at IS NULL OR revalidating) AND status_before_missing IS NULL))
         RETURNING {_VALIDATION}
         """,
         model_id,
@@ -173,26 +234,40 @@ async def resume(tx: Tx, model_id: str, at: datetime) -> ValidationRow | None:
     return None if row is None else ValidationRow(**row)
 
 
-async def give_up(tx: Tx, waiting_since: datetime, asked: int, why: str, otherwise: str, limit: int) -> list[str]:
-    """GIVE_UP models that have waited since before `waiting_since`, and were asked about at least `asked` times.
+async def unanswered(tx: Tx, waiting_since: datetime, asked: int, limit: int) -> list[str]:
+    """The ids of up to `limit` models that GIVE_UP may change, the longest waiting first; see `give_up`."""
+    rows = await tx.fetch(
+        f"""
+        SELECT id FROM model WHERE {_UNANSWERED}
+         ORDER BY coalesce(validating_since, updated_at) LIMIT $3
+        """,
+        waiting_since,
+        asked,
+        limit,
+    )
+    return [row["id"] for row in rows]
+
+
+async def give_up(
+    tx: Tx, model_ids: Sequence[str], waiting_since: datetime, asked: int, why: str, otherwise: str
+) -> list[VersionRow]:
+    """GIVE_UP those of the models that have waited since before `waiting_since`, and were asked about `asked` times.
 
     The reason of each is `why`, with the last reason for waiting in the place of "%s", or `otherwise` without one.
-    Returns their ids.
+    Returns them.
     """
     rows = await tx.fetch(
         f"""
         UPDATE model
-           SET status = {GIVE_UP.target!r}, status_reason = format($3, coalesce(status_reason, $4)), deadline_at = NULL,
+           SET status = {GIVE_UP.target!r}, status_reason = format($4, coalesce(status_reason, $5)), deadline_at = NULL,
                parked_since = NULL, updated_at = now()
-         WHERE id IN (SELECT id FROM model
-                       WHERE status = {VALIDATING!r} AND coalesce(validating_since, updated_at) < $1 AND asked >= $2
-                       ORDER BY coalesce(validating_since, updated_at) LIMIT $5 FOR UPDATE SKIP LOCKED)
-        RETURNING id
+         WHERE {_UNANSWERED} AND id = ANY ($3)
+        RETURNING {_VERSION}
         """,
         waiting_since,
         asked,
+        model_ids,
         why,
         otherwise,
-        limit,
     )
-    return [row["id"] for row in rows]
+    return [VersionRow(**row) for row in rows]

@@ -6,8 +6,11 @@ Summaries are part of the public API's document, where an upload is called a ses
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
-from libs.web import Route
+from libs.web import PUBLIC, Handler, Route
+from libs.web.route import Method
+from services.gateway.dependencies import Dependencies
 from services.gateway.projects.access import MODELS
 from services.gateway.uploads import schemas
 from services.gateway.uploads.routes.ending import abort_upload, complete_upload
@@ -15,9 +18,17 @@ from services.gateway.uploads.routes.files import receive_file
 from services.gateway.uploads.routes.listing import get_upload, list_uploads
 from services.gateway.uploads.routes.opening import open_archive, open_directory
 from services.gateway.uploads.routes.parts import receive_part
+from services.gateway.uploads.routes.signed import begin_signed_file, receive_signed_file
+from services.gateway.uploads.signatures import PREFIX
 
 _models = partial(Route, access=MODELS)
 _part = partial(_models, query=schemas.PartQuery, returns=schemas.PartStored, stream=True)
+
+
+def _signed(method: Method, handler: Handler[Dependencies], **rest: Any) -> Route[Dependencies]:
+    path = f"{PREFIX}/{{upload_id}}/files/{{path:path}}"
+    return Route(method, path, handler, access=PUBLIC, base="root", query=schemas.SignedQuery, **rest)
+
 
 ROUTES = [
     _models(
@@ -69,6 +80,15 @@ ROUTES = [
         )
         for method in ("POST", "PUT")
     ),
+    _signed(
+        "PUT",
+        receive_signed_file,
+        summary="Send a file by a signed URL",
+        returns=schemas.FileReceived,
+        also={308: schemas.FileIncomplete},
+        stream=True,
+    ),
+    _signed("POST", begin_signed_file, summary="Begin to send a file by a signed URL", status=201),
     _models(
         "POST",
         "uploads/{upload_id}/complete",

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from libs.db import connection, transaction
+from libs.errors import Conflict
 from libs.outbox import emit
 from libs.tasks import unless_set
 from libs.web import Request, Response
@@ -15,7 +16,7 @@ from services.gateway.uploads import responses, schemas, transitions
 from services.gateway.uploads.completeness import require_everything
 from services.gateway.uploads.resumable import Superseded, Turn
 from services.gateway.uploads.routes import chunks
-from services.gateway.uploads.states import COMPLETED, LIVE, OPEN, why_closed
+from services.gateway.uploads.states import COMPLETED, DIRECTORIES, LIVE, OPEN, why_closed
 from services.gateway.uploads.store import files, streams, transfers, uploads
 from services.gateway.uploads.store.channels import UPLOAD_CHANGED
 from services.gateway.uploads.store.uploads import Upload
@@ -66,15 +67,21 @@ async def _complete(request: Request[Dependencies]) -> None:
         if mine.status == OPEN:
             # Committed by itself: what has vanished must be asked for even though completing is refused below.
             await files.unmark_vanished(tx, mine.id, project_id, transitions.VANISHED)
-    if mine.status == OPEN and mine.kind == "directory":
-        await _finish_files(dependencies, mine)
+    if mine.status == OPEN and mine.kind == "signed":
+        raise Conflict(
+            f"The files of this upload go into storage by signed URLs: GET models/{mine.model_name}:validateUpload "
+            "completes it.",
+            retryable=False,
+        )
+    if mine.status == OPEN and mine.kind in DIRECTORIES:
+        await finish_files(dependencies, mine)
     async with transaction(dependencies.pool) as tx:
         upload = await uploads.lock(tx, mine.id)
         if upload.status == OPEN:
             await emit(tx, await transitions.complete(tx, upload, at=now))
 
 
-async def _finish_files(dependencies: Dependencies, upload: Upload) -> None:
+async def finish_files(dependencies: Dependencies, upload: Upload) -> None:
     """Make one object of every file whose bytes are all held: its last request may have died before it did.
 
     Emits: UploadOpened.

@@ -173,9 +173,7 @@ class _FileRequest:
         accepted = await accept(self._request, self._expected, NewObject(key))
         until = lifetime(self._dependencies.config)
         async with dropped_if_refused(self._dependencies, upload, key), connection(self._dependencies.pool) as tx:
-            receipt = await files.record_object(
-                tx, upload.id, file.number, sha256=accepted.sha256, key=key, lifetime=until
-            )
+            receipt = await files.record_object(tx, file, sha256=accepted.sha256, key=key, lifetime=until)
         if receipt.recorded:
             return self._received(accepted.sha256, receipt.arrived, receipt.expected, accepted.crc32)
         await drop(self._dependencies, upload, key, reason="repeated")

@@ -8,7 +8,7 @@ from libs.db import connection, transaction
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
 from services.gateway.uploads import responses, schemas
-from services.gateway.uploads.store import chunks, files, parts, streams, transfers, uploads
+from services.gateway.uploads.store import chunks, files, parts, sources, streams, transfers, uploads
 
 
 async def list_uploads(request: Request[Dependencies]) -> schemas.SessionList:
@@ -27,8 +27,15 @@ async def list_uploads(request: Request[Dependencies]) -> schemas.SessionList:
         shown = page[: query.limit]
         sequences = await streams.of_uploads(tx, [upload.id for upload in shown])
         counts = await files.counts(tx, [upload.id for upload in shown])
+        origins = await sources.of_uploads(tx, [upload.id for upload in shown if upload.kind == "import"])
     data = [
-        responses.show_upload(request, upload, sequences[upload.id], counts=counts.get(upload.id, (0, 0)))
+        responses.show_upload(
+            request,
+            upload,
+            sequences[upload.id],
+            counts=counts.get(upload.id, (0, 0)),
+            source=origins.get(upload.id),
+        )
         for upload in shown
     ]
     return schemas.SessionList(data=data, has_more=len(page) > query.limit)
@@ -52,4 +59,5 @@ async def get_upload(request: Request[Dependencies]) -> schemas.Session:
         manifest = await files.of_upload(tx, upload.id)
         described = responses.file_states(request, upload, manifest, sent)
         counts = await files.counts(tx, [upload.id])
-        return respond(counts=counts.get(upload.id, (0, 0)), files=described)
+        origins = await sources.of_uploads(tx, [upload.id] if upload.kind == "import" else [])
+        return respond(counts=counts.get(upload.id, (0, 0)), files=described, source=origins.get(upload.id))

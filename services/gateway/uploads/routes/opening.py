@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from libs.archives.paths import PathSet, check_path
-from libs.db import Tx, transaction
+from libs.db import Tx, connection, transaction
 from libs.errors import Conflict, Invalid, Unavailable
 from libs.web import Request
 from services.gateway.dependencies import Dependencies
@@ -31,12 +31,12 @@ async def open_archive(request: Request[Dependencies]) -> schemas.ArchiveCreated
     body: schemas.CreateArchive = request.body
     dependencies = request.dependencies
     wanted = demand(request.principal, body.archive_size)
-    _require_fit(wanted, dependencies.config.max_model_bytes, param="archive_size")
+    require_fit(wanted, dependencies.config.max_model_bytes, param="archive_size")
     chunk_size = of_archive(body.archive_size, dependencies.config.chunk_size_bytes)
     total = -(-body.archive_size // chunk_size)
 
     async def open_upload(tx: Tx) -> schemas.ArchiveCreated:
-        upload = await _begin(request, tx, body.model_name, body.version, wanted, kind="archive", chunk_size=chunk_size)
+        upload = await begin(request, tx, body.model_name, body.version, wanted, kind="archive", chunk_size=chunk_size)
         await streams.insert(
             tx,
             stream_id=streams.stream_id(upload.id, 0),
@@ -49,7 +49,7 @@ async def open_archive(request: Request[Dependencies]) -> schemas.ArchiveCreated
         )
         return responses.archive_created(request, upload, total)
 
-    return await _once(request, schemas.ArchiveCreated, open_upload)
+    return await once(request, schemas.ArchiveCreated, open_upload)
 
 
 async def open_directory(request: Request[Dependencies]) -> schemas.DirectoryCreated:
@@ -60,13 +60,13 @@ async def open_directory(request: Request[Dependencies]) -> schemas.DirectoryCre
     body: schemas.CreateDirectory = request.body
     dependencies = request.dependencies
     wanted = demand(request.principal, sum(file.size for file in body.files))
-    _require_fit(wanted, dependencies.config.max_model_bytes, param="files")
+    require_fit(wanted, dependencies.config.max_model_bytes, param="files")
     manifest = _manifest(body.files)
     declared = [(sha256, size) for _, size, sha256 in manifest if sha256 is not None]
 
     async def open_upload(tx: Tx) -> schemas.DirectoryCreated:
         present = await files.stored_before(tx, request.principal.project_id, declared) if declared else 0
-        upload = await _begin(
+        upload = await begin(
             request,
             tx,
             body.model_name,
@@ -82,23 +82,19 @@ async def open_directory(request: Request[Dependencies]) -> schemas.DirectoryCre
         listed = responses.file_slots(request, upload, body.files, slots, known)
         return responses.directory_created(request, upload, listed)
 
-    return await _once(request, schemas.DirectoryCreated, open_upload)
+    return await once(request, schemas.DirectoryCreated, open_upload)
 
 
-async def _once(request: Request[Dependencies], kind: type[S], open_upload: Callable[[Tx], Awaitable[S]]) -> S:
+async def once(request: Request[Dependencies], kind: type[S], open_upload: Callable[[Tx], Awaitable[S]]) -> S:
     """Open an upload once for each `Idempotency-Key`: a key that was sent within a day gets its former response.
 
     Raises: Invalid for a key that is too long; Conflict if it was sent with another body.
     """
-    dependencies = request.dependencies
-    key = request.http.headers.get("Idempotency-Key")
-    if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:
-        raise Invalid(f"Idempotency-Key may have up to {MAX_KEY_CHARACTERS} characters.", param="Idempotency-Key")
+    key, asked = _idempotency_key(request), _asked(request, kind)
     project_id = request.principal.project_id
-    async with transaction(dependencies.pool) as tx:
+    async with transaction(request.dependencies.pool) as tx:
         if key is None:
             return await open_upload(tx)
-        asked = hashlib.sha256(kind.__name__.encode() + msgspec.json.encode(request.body)).hexdigest()
         if await idempotency_keys.claim(tx, project_id, key, asked, datetime.now(UTC) - IDEMPOTENCY_KEY_KEPT):
             response = await open_upload(tx)
             await idempotency_keys.record(tx, project_id, key, response)
@@ -106,6 +102,36 @@ async def _once(request: Request[Dependencies], kind: type[S], open_upload: Call
         earlier = await idempotency_keys.get(tx, project_id, key)
     if earlier is None:
         raise Unavailable("The Idempotency-Key has just run out; send the request again.")
+    return _answer(earlier, asked, kind)
+
+
+async def answered_before(request: Request[Dependencies], kind: type[S]) -> S | None:
+    """The former response to the request's `Idempotency-Key`, for what takes long before it opens an upload.
+
+    Raises: as `once`.
+    """
+    key = _idempotency_key(request)
+    if key is None:
+        return None
+    async with connection(request.dependencies.pool) as tx:
+        earlier = await idempotency_keys.get(tx, request.principal.project_id, key)
+    if earlier is None or earlier.answer is None or earlier.created_at < datetime.now(UTC) - IDEMPOTENCY_KEY_KEPT:
+        return None
+    return _answer(earlier, _asked(request, kind), kind)
+
+
+def _idempotency_key(request: Request[Dependencies]) -> str | None:
+    key = request.http.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= MAX_KEY_CHARACTERS:
+        raise Invalid(f"Idempotency-Key may have up to {MAX_KEY_CHARACTERS} characters.", param="Idempotency-Key")
+    return key
+
+
+def _asked(request: Request[Dependencies], kind: type[S]) -> str:
+    return hashlib.sha256(kind.__name__.encode() + msgspec.json.encode(request.body)).hexdigest()
+
+
+def _answer(earlier: idempotency_keys.Opening, asked: str, kind: type[S]) -> S:
     if earlier.body_sha256 != asked:
         raise Conflict(
             "This Idempotency-Key was sent with another request within the last 24 hours; use a new one.",
@@ -125,7 +151,7 @@ def _manifest(listed: list[schemas.ManifestFile]) -> list[tuple[str, int, str | 
     return manifest
 
 
-def _require_fit(wanted: Demand, max_bytes: int, *, param: str) -> None:
+def require_fit(wanted: Demand, max_bytes: int, *, param: str) -> None:
     """Raises: Invalid, for a model that is too large, unless its project has a limit of its own."""
     if wanted.limits.upload_bytes is None and wanted.size_bytes > max_bytes:
         raise Invalid(
@@ -135,7 +161,7 @@ def _require_fit(wanted: Demand, max_bytes: int, *, param: str) -> None:
         )
 
 
-async def _begin(
+async def begin(
     request: Request[Dependencies],
     tx: Tx,
     name: str,
@@ -145,6 +171,7 @@ async def _begin(
     kind: str,
     chunk_size: int,
 ) -> Upload:
+    """Open an upload of the request's project. Raises: Conflict if the version exists."""
     return await transitions.begin(
         tx,
         request.principal.project_id,

@@ -14,13 +14,16 @@ from libs.contracts import PartStream, StreamProgress
 from libs.db import Tx
 from libs.states import sql_in
 from services.gateway.uploads.states import LIVE
+from services.gateway.uploads.store import sources
+
+QUEUED_PAUSE = timedelta(minutes=30)  # of a file whose turn at the extractor has not come
 
 
 async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, due_at: datetime) -> None:
     """Record how far the extractor is with some streams; reports may come late or twice, so the numbers only grow.
 
     A stream is no longer parked. One that is not complete, and whose every part the extractor knows, waits for its
-    client: it has no deadline.
+    client: it has no deadline. A file of an import that only waits for its turn is asked about seldom.
     """
     await tx.execute(
         """
@@ -30,7 +33,8 @@ async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, due_at: 
                asks = 0, waiting_for = NULL,
                deadline_at = CASE WHEN s.parts_stored = s.total_parts
                                     OR s.parts_stored > greatest(s.parts_known, r.parts_known)
-                                  THEN $6::timestamptz END
+                                  THEN CASE WHEN s.format = 'remote' AND greatest(s.bytes_out, r.bytes_out) = 0
+                                            THEN $6::timestamptz + $7::interval ELSE $6::timestamptz END END
           FROM unnest($1::text[], $2::integer[], $3::integer[], $4::integer[], $5::bigint[])
                AS r (id, parts_known, parts_done, members, bytes_out)
          WHERE s.id = r.id AND NOT s.unpacked
@@ -41,6 +45,7 @@ async def record_progress(tx: Tx, reports: Sequence[StreamProgress], *, due_at: 
         [report.members for report in reports],
         [report.bytes_out for report in reports],
         due_at,
+        QUEUED_PAUSE,
     )
 
 
@@ -97,10 +102,10 @@ async def overdue(tx: Tx, before: datetime, pauses: Sequence[timedelta], limit: 
         UPDATE upload_stream s
            SET asks = s.asks + 1,
                deadline_at = $1::timestamptz + ($2::interval[])[least(s.asks + 1, cardinality($2::interval[]))]
-          FROM due, upload u
+          FROM due, upload u {sources.JOINS}
          WHERE s.id = due.id AND u.id = s.upload_id
         RETURNING s.id, s.upload_id, u.project_id, u.model_id, s.number, s.format, s.size_bytes, s.total_parts, s.path,
-                  s.sha256, s.key, s.asks, due.deadline_at AS was_due_at
+                  s.sha256, s.key, {sources.REMOTE} AS remote, s.asks, due.deadline_at AS was_due_at
         """,
         before,
         list(pauses),

@@ -9,7 +9,7 @@ import msgspec
 from libs.contracts import StoredFile
 from libs.db import Tx, columns
 from libs.errors import NotFound, UploadNotFound
-from services.gateway.uploads.states import OPEN, require_open
+from services.gateway.uploads.states import DIRECTORIES, OPEN, require_open
 from services.gateway.uploads.store.expiry import Lifetime, extended
 from services.gateway.uploads.store.parts import StoredPart
 from services.gateway.uploads.store.rows import COUNTS, aliased, struct_from, struct_or_none
@@ -42,6 +42,27 @@ async def insert_manifest(tx: Tx, upload_id: str, files: Sequence[tuple[str, int
         "INSERT INTO upload_file (upload_id, number, path, size_bytes, declared_sha256) VALUES ($1, $2, $3, $4, $5)",
         [(upload_id, number, path, size, sha256) for number, (path, size, sha256) in enumerate(files)],
     )
+
+
+async def announce(tx: Tx, upload_id: str, files: Sequence[tuple[str, int]]) -> list[UploadFile]:
+    """Announce further files, (path, size in bytes), or other sizes of files that have not arrived.
+
+    Returns those that were announced with another size, as they were before; of those that have arrived nothing is
+    changed. The caller has locked the upload.
+    """
+    known = {file.path: file for file in await of_upload(tx, upload_id)}
+    next_number = max((file.number for file in known.values()), default=-1) + 1
+    new = [(path, size) for path, size in files if path not in known]
+    await tx.executemany(
+        "INSERT INTO upload_file (upload_id, number, path, size_bytes) VALUES ($1, $2, $3, $4)",
+        [(upload_id, number, path, size) for number, (path, size) in enumerate(new, start=next_number)],
+    )
+    others = [(path, size) for path, size in files if path in known and known[path].size_bytes != size]
+    await tx.executemany(
+        "UPDATE upload_file SET size_bytes = $3, refused = NULL WHERE upload_id = $1 AND path = $2 AND key IS NULL",
+        [(upload_id, path, size) for path, size in others],
+    )
+    return [known[path] for path, _ in others]
 
 
 async def stored_before(tx: Tx, project_id: str, files: Sequence[tuple[str, int]]) -> int:
@@ -98,6 +119,12 @@ async def of_upload(tx: Tx, upload_id: str) -> list[UploadFile]:
     """All files of an upload, in the order of the manifest."""
     rows = await tx.fetch(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 ORDER BY number", upload_id)
     return [UploadFile(**row) for row in rows]
+
+
+async def by_path(tx: Tx, upload_id: str, path: str) -> UploadFile | None:
+    """One file of an upload by its path."""
+    row = await tx.fetchrow(f"SELECT {_FILE} FROM upload_file WHERE upload_id = $1 AND path = $2", upload_id, path)
+    return None if row is None else UploadFile(**row)
 
 
 async def by_number(tx: Tx, upload_id: str, number: int) -> UploadFile | None:
@@ -166,7 +193,7 @@ async def target(tx: Tx, project_id: str, upload_id: str, path: str, chunk: int 
     if row is None:
         raise UploadNotFound()
     upload, file = struct_from(row, "u", Upload), struct_or_none(row, "f", UploadFile, key="number")
-    require_open(upload, kind="directory")
+    require_open(upload, kind=DIRECTORIES)
     if file is None:
         raise NotFound(f"{path!r} is not in the manifest that this upload was opened with.")
     return FileTarget(
@@ -187,8 +214,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     expected: int
 
 
-async def record_object(tx: Tx, upload_id: str, number: int, *, sha256: str, key: str, lifetime: Lifetime) -> Receipt:
-    """Record the object of a file, unless it has one, or is being sent otherwise, or the upload is not open."""
+async def record_object(tx: Tx, file: UploadFile, *, sha256: str, key: str, lifetime: Lifetime) -> Receipt:
+    """Record the object of a file, unless it has one, or is being sent otherwise, or the upload is not open.
+
+    Nor if its size was announced anew since `file` was looked up.
+    """
     row = await tx.fetchrow(
         f"""
         WITH held AS (
@@ -196,18 +226,20 @@ async def record_object(tx: Tx, upload_id: str, number: int, *, sha256: str, key
         ), received AS (
             UPDATE upload_file SET sha256 = $3, key = $4, refused = NULL
              WHERE upload_id = $1 AND number = $2 AND key IS NULL AND EXISTS (SELECT FROM held)
+               AND size_bytes = $7
                AND NOT EXISTS (SELECT FROM upload_stream WHERE upload_id = $1 AND number = $2)
                AND NOT EXISTS (SELECT FROM upload_transfer WHERE upload_id = $1 AND number = $2)
             RETURNING number
         ), {extended("received", ttl="$5", longest="$6")}
         SELECT EXISTS (SELECT FROM received) AS recorded, {COUNTS}
         """,
-        upload_id,
-        number,
+        file.upload_id,
+        file.number,
         sha256,
         key,
         lifetime.ttl,
         lifetime.longest,
+        file.size_bytes,
     )
     return Receipt(recorded=row["recorded"], arrived=row["arrived"] + row["recorded"], expected=row["expected"])
 
@@ -285,8 +317,8 @@ async def counts(tx: Tx, upload_ids: Sequence[str]) -> dict[str, tuple[int, int]
     """
     rows = await tx.fetch(
         """
-        SELECT f.upload_id, count(*) FILTER (WHERE f.key IS NOT NULL OR s.parts_stored = s.total_parts) AS arrived,
-               count(*) AS expected
+        SELECT f.upload_id, count(*) AS expected, count(*) FILTER (
+                   WHERE f.key IS NOT NULL OR (s.parts_stored = s.total_parts AND s.format <> 'remote')) AS arrived
           FROM upload_file f LEFT JOIN upload_stream s ON s.upload_id = f.upload_id AND s.number = f.number
          WHERE f.upload_id = ANY ($1) GROUP BY f.upload_id
         """,

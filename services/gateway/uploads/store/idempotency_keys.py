@@ -15,6 +15,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
     body_sha256: str
     answer: dict[str, Any] | None
+    created_at: datetime
 
 
 _OPENING = columns(Opening)

@@ -10,7 +10,7 @@ import msgspec
 
 from libs.db import Tx, columns
 from libs.errors import UploadNotFound
-from services.gateway.uploads.states import OPEN, require_open
+from services.gateway.uploads.states import ARCHIVES, OPEN, require_open
 from services.gateway.uploads.store.expiry import Lifetime, extended
 from services.gateway.uploads.store.rows import COUNTS, aliased, struct_from, struct_or_none
 from services.gateway.uploads.store.streams import Stream
@@ -58,7 +58,7 @@ async def target(tx: Tx, project_id: str, upload_id: str, number: int) -> PartTa
     if row is None:
         raise UploadNotFound()
     upload = struct_from(row, "u", Upload)
-    require_open(upload, kind="archive")
+    require_open(upload, kind=ARCHIVES)
     return PartTarget(
         upload=upload,
         archive=struct_from(row, "s", Stream),

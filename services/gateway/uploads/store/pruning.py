@@ -39,7 +39,8 @@ async def delete_parts(tx: Tx, upload_ids: Sequence[str]) -> None:
 async def delete_streams_of_files(tx: Tx, upload_ids: Sequence[str]) -> None:
     """The streams of single files of these uploads; that of an archive stays."""
     await tx.execute(
-        "DELETE FROM upload_stream WHERE upload_id = ANY ($1) AND format IN ('raw', 'object', 'staged')", upload_ids
+        "DELETE FROM upload_stream WHERE upload_id = ANY ($1) AND format IN ('raw', 'object', 'remote', 'staged')",
+        upload_ids,
     )
 
 

@@ -42,7 +42,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def of_one_file(self) -> bool:
-        """It is one file of a directory, not an archive of many."""
+        """It is one file of a directory or of an import, not an archive of many."""
         return self.format not in get_args(ArchiveFormat)
 
     @property
@@ -86,23 +86,43 @@ async def insert(
     )
 
 
-async def insert_object(tx: Tx, stream: PartStream, due_at: datetime) -> None:
-    """Announce a file that is one object already, to be read for its sha256, or to be copied first."""
-    await tx.execute(
+async def insert_objects(tx: Tx, announced: Sequence[PartStream], due_at: datetime) -> None:
+    """Announce files that are one object each already, to be read for their sha256, or to be copied first."""
+    await tx.executemany(
         """
         INSERT INTO upload_stream (id, upload_id, number, format, path, size_bytes, total_parts, sha256, key,
                                    parts_stored, bytes_stored, deadline_at)
         VALUES ($1, $2, $3, $9, $4, $5, 1, $6, $7, 1, $5, $8)
         """,
-        stream.id,
-        stream.upload_id,
-        stream.number,
-        stream.path,
-        stream.size_bytes,
-        stream.sha256,
-        stream.key,
-        due_at,
-        stream.format,
+        [
+            (
+                stream.id,
+                stream.upload_id,
+                stream.number,
+                stream.path,
+                stream.size_bytes,
+                stream.sha256,
+                stream.key,
+                due_at,
+                stream.format,
+            )
+            for stream in announced
+        ],
+    )
+
+
+async def insert_remote(tx: Tx, upload_id: str, files: Sequence[tuple[str, int, str, str]], due_at: datetime) -> None:
+    """Announce files in another store, (path, size, key, entity tag) each, to be copied; numbered in their order."""
+    await tx.executemany(
+        """
+        INSERT INTO upload_stream (id, upload_id, number, format, path, size_bytes, total_parts, source_key,
+                                   source_etag, parts_stored, bytes_stored, deadline_at)
+        VALUES ($1, $2, $3, 'remote', $4, $5, 1, $6, $7, 1, $5, $8)
+        """,
+        [
+            (stream_id(upload_id, number), upload_id, number, path, size_bytes, key, etag, due_at)
+            for number, (path, size_bytes, key, etag) in enumerate(files)
+        ],
     )
 
 

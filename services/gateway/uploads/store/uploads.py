@@ -16,10 +16,12 @@ from services.gateway.uploads.states import (
     LIVE,
     OPEN,
     PROCESSING,
+    UploadKind,
     UploadStatus,
     UploadTransition,
     require_open,
 )
+from services.gateway.uploads.store.expiry import Lifetime, extended
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +33,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str
     model_name: str
     model_version: str
-    kind: str
+    kind: UploadKind
     status: UploadStatus
     chunk_size_bytes: int
     declared_bytes: int  # reserved until it ends
@@ -131,6 +133,38 @@ async def move(tx: Tx, upload_id: str, transition: UploadTransition, *, error: d
         error,
     )
     return moved is not None
+
+
+async def reserve(tx: Tx, upload_id: str, size_bytes: int) -> None:
+    """Reserve so many bytes for an upload, in the place of what was reserved before."""
+    await tx.execute("UPDATE upload SET declared_bytes = $2 WHERE id = $1", upload_id, size_bytes)
+
+
+async def set_secret(tx: Tx, upload_id: str, secret: bytes) -> None:
+    """Set what the URLs of an upload are signed with."""
+    await tx.execute("UPDATE upload SET secret = $2 WHERE id = $1", upload_id, secret)
+
+
+async def with_secret(tx: Tx, upload_id: str) -> tuple[Upload, bytes | None] | None:
+    """An upload of any project, and what its URLs are signed with, if it has such; None if there is no such upload."""
+    row = await tx.fetchrow(f"SELECT {_UPLOAD}, secret FROM upload WHERE id = $1", upload_id)
+    if row is None:
+        return None
+    return Upload(**{name: row[name] for name in Upload.__struct_fields__}), row["secret"]
+
+
+async def extend(tx: Tx, upload_id: str, lifetime: Lifetime) -> None:
+    """Let an open upload live on from now."""
+    await tx.execute(
+        f"""
+        WITH held AS (SELECT id FROM upload WHERE id = $1 AND status = '{OPEN}'),
+             {extended("held", ttl="$2", longest="$3")}
+        SELECT
+        """,
+        upload_id,
+        lifetime.ttl,
+        lifetime.longest,
+    )
 
 
 async def expired(tx: Tx, now: datetime, limit: int = 100) -> list[Upload]:

@@ -29,6 +29,7 @@ PUBLIC = {
     "size_bytes": 4294967296,
     "size_formatted": "4.00 GB",
     "memory": MEMORY,
+    "deployable": True,
     "catalog_role": "deployable",
     "deployment_count": 0,
     "featured": False,

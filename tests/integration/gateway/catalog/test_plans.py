@@ -13,7 +13,7 @@ from tests.support.fixtures import PoolFor
 from tests.support.plans import Statements, recorded, sequential_scans
 
 MODELS = 20_000
-PROJECTS = 20
+PROJECTS = 5000
 _GIVEN = f"""
 INSERT INTO project (id, name, slug)
 SELECT 'proj_BBBBB' || lpad(n::text, 5, '0'), 'large ' || n, 'large' || n FROM generate_series(0, {PROJECTS - 1}) AS n;
@@ -37,8 +37,8 @@ FOUND = {  # query -> the numbers of the first models found
     ListCatalog(quantization="awq"): [1, 3, 5],
     ListCatalog(architecture="BertModel"): [1, 5001, 10001],
     ListCatalog(architecture="BertModel", q="01", after="m5001"): [10001, 15001],
-    ListCatalog(owner="large7"): [7, 27, 47],
-    ListCatalog(owner="large7", q="19987"): [19987],
+    ListCatalog(owner="large7"): [7, 5007, 10007],
+    ListCatalog(owner="large7", q="15007"): [15007],
 }
 
 
@@ -58,7 +58,7 @@ async def first_three(tx: Tx, query: schemas.ListCatalog) -> list[int]:
 
 
 async def rows_read(tx: Tx, statements: Statements) -> int:
-    """How many rows of `model` these statements look at, if executed again."""
+    """How many rows of all tables these statements look at, if executed again."""
     read = 0.0
     for query, arguments in statements.seen:
         [explained] = json.loads(await tx.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *arguments))
@@ -66,7 +66,7 @@ async def rows_read(tx: Tx, statements: Statements) -> int:
         while nodes:
             node = nodes.pop()
             nodes += node.get("Plans", [])
-            if node.get("Relation Name") == "model":
+            if node.get("Relation Name"):
                 passed_over = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
                 read += (node["Actual Rows"] + passed_over) * node["Actual Loops"]
     return round(read)
@@ -78,7 +78,7 @@ async def test_every_question_to_a_large_catalog_is_answered_by_indexes(large: P
         for query in FOUND:
             with recorded(tx) as statements:
                 found[query] = await first_three(tx, query)
-            scanned[query] = await sequential_scans(tx, statements) & {"model"}
+            scanned[query] = await sequential_scans(tx, statements)
             read[query] = await rows_read(tx, statements)
     assert found == FOUND
     assert scanned == {query: set() for query in FOUND}
@@ -86,8 +86,8 @@ async def test_every_question_to_a_large_catalog_is_answered_by_indexes(large: P
     async with transaction(large) as tx:
         with recorded(tx) as statements:
             one = await store.get(tx, "m17")
-            named = await store.standing(tx, "proj_BBBBB00007", "model 27")
-        assert await sequential_scans(tx, statements) & {"model"} == set()
+            named = await store.standing(tx, "proj_BBBBB00027", "model 27")
+        assert await sequential_scans(tx, statements) == set()
     assert one is not None
     assert named is not None
     assert (one.id, named.id, named.listed) == ("m17", "m27", True)
