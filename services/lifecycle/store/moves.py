@@ -102,7 +102,7 @@ async def schedule_cold(tx: Tx, *, rest_s: float) -> int:
                SELECT key, project_id, size_bytes FROM object
                 WHERE state = '{states.LIVE}' AND tier = 'cold' AND missing_since IS NULL
                   AND (moved_at IS NULL OR moved_at < now() - make_interval(secs => $1))
-                  AND NOT EXISTS (SELECT FROM move WHERE move.key = object.key)
+                  AND (SELECT move.key FROM move WHERE move.key = object.key) IS NULL
                 ORDER BY key LIMIT $2 FOR UPDATE SKIP LOCKED) AS cold
             ON CONFLICT DO NOTHING
         """,
