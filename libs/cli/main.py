@@ -122,6 +122,8 @@ def main() -> None:
 def _failed(shared: Context, error: SlipwayError) -> int:
     refused = error if isinstance(error, ApiError) else None
     shared.err.print(f"Error: {error.message}", style="red", markup=False, soft_wrap=True)
+    for wrong in refused.errors if refused else ():
+        shared.note(f"{wrong.param}: {wrong.message}")
     if advice := _NEXT.get(error.code):
         shared.note(advice)
     if refused and refused.request_id and refused.status >= 500:

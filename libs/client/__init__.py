@@ -9,7 +9,7 @@ blocking/  Client, the same without an event loop
 transport  HTTP: repeats, errors
 """
 
-from libs.client.api import AsyncClient, Slipway
+from libs.client.api import AsyncClient
 from libs.client.blocking import Client, Items
 from libs.client.digests import DigestCache
 from libs.client.errors import (
@@ -18,6 +18,7 @@ from libs.client.errors import (
     BadRequestError,
     ClientError,
     ConflictError,
+    FieldError,
     LocalProblem,
     ModelRejectedError,
     NotFoundError,
@@ -69,6 +70,7 @@ __all__ = [
     "ConflictError",
     "DeletedModel",
     "DigestCache",
+    "FieldError",
     "FileSlice",
     "Finding",
     "ImportBegun",
@@ -100,7 +102,6 @@ __all__ = [
     "Session",
     "Sharing",
     "Silent",
-    "Slipway",
     "Step",
     "Unreachable",
     "UploadFailedError",

@@ -124,6 +124,3 @@ def _settings(base_url: str | None, api_key: str | None, credentials: str | os.P
     given = {"base_url": base_url, "api_key": api_key, "credentials": credentials and os.fspath(credentials)}
     found = find_settings({name: value for name, value in given.items() if value}, os.environ, Path.cwd())
     return found.need("base_url"), found.need("api_key")
-
-
-Slipway = AsyncClient

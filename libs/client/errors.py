@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from libs.contracts import Finding
 from libs.errors import SlipwayError
 
@@ -38,6 +40,14 @@ class ClientError(SlipwayError):
     request_id: str | None = None
 
 
+class FieldError(msgspec.Struct, frozen=True):
+    """One of several fields of a body that are wrong."""
+
+    message: str
+    param: str | None = None
+    code: str | None = None
+
+
 class ApiError(ClientError):
     """The server refused the request; its message says why and what to do."""
 
@@ -52,8 +62,13 @@ class ApiError(ClientError):
         param: str | None = None,
         request_id: str | None = None,
         finding: Finding | None = None,
+        errors: Sequence[FieldError] = (),
     ) -> None:
-        """`code` is the envelope's; `finding` says what is wrong with an archive, where it was read."""
+        """`code` is the envelope's; `finding` says what is wrong with an archive, where it was read.
+
+        `errors`: where several fields of a body are wrong, all of them.
+        """
+        self.errors = tuple(errors)
         self.status = status
         self.request_id = request_id
         self.finding = finding

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from libs.client.errors import BadRequestError
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -40,19 +42,34 @@ class AsyncItems(Generic[T]):
         self._id_of = id_of
         self._query = {name: value for name, value in query.items() if value is not None}
 
-    async def page(self, after: str | None = None) -> tuple[Sequence[T], str | None]:
-        """One page -> its items, and what to give as `after` for the next one: None where there is none."""
-        query = {**self._query, "limit": str(PAGE_ITEMS)} | ({"after": after} if after else {})
-        page = await self._fetch(query)
-        return page.items, self._id_of(page.items[-1]) if page.has_more and page.items else None
+    async def page(self, after: Sequence[str] = ()) -> tuple[Sequence[T], Sequence[str]]:
+        """One page -> its items, and what to give as `after` for the next one: nothing where there is none.
+
+        `after` are the ids of a page: where its last item is gone by now, the next page begins after the one before.
+        """
+        known = set(after)
+        page = await self._after(after)
+        items = [item for item in page.items if self._id_of(item) not in known]
+        return items, [self._id_of(item) for item in items] if page.has_more else ()
+
+    async def _after(self, ids: Sequence[str]) -> ListPage[T]:
+        query = {**self._query, "limit": str(PAGE_ITEMS)}
+        if not ids:
+            return await self._fetch(query)
+        try:
+            return await self._fetch({**query, "after": ids[-1]})
+        except BadRequestError as error:
+            if error.param != "after" or len(ids) == 1:
+                raise
+        return await self._after(ids[:-1])
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        after: str | None = None
+        after: Sequence[str] = ()
         while True:
             items, after = await self.page(after)
             for item in items:
                 yield item
-            if after is None:
+            if not after:
                 return
 
     async def all(self) -> list[T]:

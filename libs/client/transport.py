@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from libs.client.errors import ApiError, Unreachable, class_of
+from libs.client.errors import ApiError, FieldError, Unreachable, class_of
 from libs.contracts import Finding
 from libs.errors import SlipwayError
 
@@ -55,6 +55,7 @@ class _Refusal(msgspec.Struct, frozen=True):
     code: str | None = None
     param: str | None = None
     finding: Finding | None = None
+    errors: list[FieldError] = []
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -269,6 +270,7 @@ def _refused(response: aiohttp.ClientResponse, raw: bytes) -> ApiError:
         param=error.param,
         request_id=request_id,
         finding=error.finding,
+        errors=error.errors,
     )
 
 

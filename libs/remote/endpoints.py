@@ -7,9 +7,13 @@ none but public ones, unless the operator has listed that very host. Redirects a
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import urlsplit
+
+import msgspec
 
 from libs.remote.errors import EndpointNotAllowed
 
@@ -20,6 +24,10 @@ DEFAULT = (
 )
 _PORTS = {"https": 443, "http": 80}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the address that is reached
+
+_ENTRY = r"(https?://)?(\*|(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?"
+# Entries with commas between them
+EndpointList = Annotated[str, msgspec.Meta(pattern=rf"^({_ENTRY}(, *{_ENTRY})*)?$(?!\n)")]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -36,18 +44,9 @@ class Endpoint:
     def parse(cls, entry: str) -> Endpoint:
         """Raises: ValueError."""
         url = urlsplit(entry if "://" in entry else f"https://{entry}")
-        host = (url.hostname or "").lower()
-        rest = host[2:] if host.startswith("*.") else host
-        if (
-            url.scheme not in _PORTS
-            or not host
-            or url.path
-            or url.query
-            or url.username
-            or ("*" in rest and host != "*")
-        ):
+        if not re.fullmatch(_ENTRY, entry):
             raise ValueError(f"{entry!r} is not of the form [https://]host[:port]")
-        return cls(url.scheme, host, url.port or _PORTS[url.scheme])
+        return cls(url.scheme, (url.hostname or "").lower(), url.port or _PORTS[url.scheme])
 
     @property
     def exact(self) -> bool:

@@ -34,7 +34,6 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     container: str
     prefix: str
     region: str | None = None
-    account: str = ""  # Azure: whose key signs
 
     @property
     def where(self) -> str:
@@ -93,7 +92,6 @@ def _azure(source: str, endpoint: str | None) -> Location:
         endpoint=_endpoint(endpoint, path=True) if endpoint else f"https://{host}",
         container=_container("azure", container),
         prefix=_folder(prefix),
-        account=account,
     )
 
 

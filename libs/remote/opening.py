@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from libs.remote.credentials import Credentials, S3Credentials
+from libs.remote.azure import AzureStore
+from libs.remote.credentials import AzureCredentials, Credentials, S3Credentials
 from libs.remote.endpoints import Endpoints
 from libs.remote.errors import SourceRefused
 from libs.remote.location import Location
@@ -23,6 +24,11 @@ async def open_store(
     Raises: SourceRefused for credentials of another kind of store.
     """
     async with Transport.open(endpoints) as transport:
-        if credentials is not None and not isinstance(credentials, S3Credentials):
-            raise SourceRefused(f"The secret '{secret}' is for Azure, and the source is in S3.", param="secret")
-        yield S3Store(transport, location, secret, credentials)
+        if location.kind == "azure":
+            if isinstance(credentials, S3Credentials):
+                raise SourceRefused(f"The secret '{secret}' is for S3, and the source is in Azure.", param="secret")
+            yield AzureStore(transport, location, secret, credentials)
+        else:
+            if isinstance(credentials, AzureCredentials):
+                raise SourceRefused(f"The secret '{secret}' is for Azure, and the source is in S3.", param="secret")
+            yield S3Store(transport, location, secret, credentials)

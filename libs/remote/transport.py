@@ -34,8 +34,10 @@ ERROR_BYTES = 64 * 1024
 PAGE_BYTES = 16 * 1024 * 1024  # of a listing; a page of 1,000 names of 1,024 bytes, escaped, has less
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CODE = re.compile(r"[A-Za-z0-9.]{1,64}")
-# Of S3, answered with 400: credentials that are not, or no longer, good
-_DENIED_CODES = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"})
+# Credentials that are not, or no longer, good, in answers with 400 (S3) or 409 (Azure)
+_DENIED_CODES = frozenset(
+    {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "PublicAccessNotPermitted"}
+)
 
 
 class Answered(SourceRefused):

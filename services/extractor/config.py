@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from libs.archives.limits import ArchiveLimits
 from libs.config import DAY_S, Count, Seconds, ServiceConfig
-from libs.remote.endpoints import DEFAULT
+from libs.remote.endpoints import DEFAULT, EndpointList
 from libs.sealing import SecretsKey
 
 
@@ -16,7 +16,7 @@ class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     """
 
     secrets_key: SecretsKey | None = None  # 32 bytes in base64, as the gateway's; all of several decrypt
-    import_endpoints: str = DEFAULT  # hosts that imports may read from, as the gateway's; private ones by exact name
+    import_endpoints: EndpointList = DEFAULT  # hosts of imports, as the gateway's; private ones by exact name
     max_imports: Count = 4  # files of imports that are copied at a time by this process, of `max_open`
     max_open: Count = 16  # extractions under way in this process, most of them waiting for parts
     cpu_threads: Count = 2  # for decompression and hashing

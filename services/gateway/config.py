@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from libs.config import DAY_S, Count, Seconds, ServiceConfig
-from libs.remote.endpoints import DEFAULT
+from libs.remote.endpoints import DEFAULT, EndpointList
 from libs.sealing import SecretsKey
 
 OperatorKey = Annotated[str, msgspec.Meta(min_length=16)]
@@ -21,7 +21,7 @@ class GatewayConfig(ServiceConfig, frozen=True, kw_only=True):
 
     operator_key: OperatorKey  # opens /admin/v1
     secrets_key: SecretsKey | None = None  # 32 bytes in base64, as the extractor's; the first of several encrypts
-    import_endpoints: str = DEFAULT  # hosts that imports may read from, as the extractor's; private ones by exact name
+    import_endpoints: EndpointList = DEFAULT  # hosts of imports, as the extractor's; private ones by exact name
     public_url: PublicUrl | None = None  # for URLs in answers; else they are made from the request's own
     s3_public_url: Origin | None = None  # where clients reach object storage, for signed URLs; else as in s3_url
     signed_url_ttl_s: SignedFor = 3600  # how long a signed URL of a file is valid; at most 7 days

@@ -56,6 +56,7 @@ class MoveWorker:
         self._ownership = dependencies.ownership
         self._holder = new_id()
         self._last_project = ""
+        self._last_key = ""  # of those that leave the cold tier
         self._round_at = 0.0  # on the loop's clock
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -225,8 +226,7 @@ class MoveWorker:
         if now < self._round_at:
             return False
         if config.empty_cold:
-            async with transaction(self._pool) as tx:
-                found = await moves.schedule_cold(tx, rest_s=config.move_rest_s) > 0
+            found = await self._schedule_cold()
         else:
             found = config.cold_after_s is not None and await self._schedule_unread(config.cold_after_s)
         if not found:
@@ -241,6 +241,12 @@ class MoveWorker:
         found = last_project is not None or self._last_project != ""
         self._last_project = last_project or ""  # after the last project comes the first
         return found
+
+    async def _schedule_cold(self) -> bool:
+        async with transaction(self._pool) as tx:
+            last_key = await moves.schedule_cold(tx, rest_s=self._config.move_rest_s, after=self._last_key)
+        self._last_key = last_key or ""
+        return last_key is not None
 
 
 def _backoff_s(failures: int) -> float:

@@ -117,7 +117,7 @@ EVENT = Recipe(
         Step("libs/contracts/events.py", "def event_type(", _EVENT),
         _also(_EXPORTS, "    ModelRegistered,\n", "    ModelArchived,\n"),
         _also(_EXPORTS, '    "ModelRegistered",\n', '    "ModelArchived",\n'),
-        _also(_TRANSITIONS, "import Event, ", "ModelArchived, "),
+        _also(_TRANSITIONS, "    Event,\n", "    ModelArchived,\n"),
         Step(_TRANSITIONS, "", _EMITTER),
         _also(_HANDLERS, "    ModelRegistered,\n", "    ModelArchived,\n"),
         Step(_HANDLERS, "", _HANDLER),
@@ -250,7 +250,7 @@ RESOURCE = Recipe(
     page="docs/recipes/resource.md",
     steps=(
         *_shown("docs/recipes/resource.md"),
-        Step("services/gateway/resources.py", '"admin")', '"admin", "bounds")'),
+        Step("services/gateway/resources.py", '    "admin",\n', '    "admin",\n    "bounds",\n'),
     ),
     reminders=("services/gateway/resources.py lists the folders of services/gateway",),
 )

@@ -18,7 +18,7 @@ from tests.contracts.recipe_steps import RECIPES, Recipe, Step
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("libs", "services", "deploy", "tests", "docs")
+FOLDERS = ("libs", "services", "deploy", "slipway", "tests", "docs")
 MOST_FILES = 4
 PYTEST = (sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider")
 CHECKS = (

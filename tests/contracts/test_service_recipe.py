@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/recipes/service.md"
-FOLDERS = ("libs", "services", "deploy", "tests", "docs")
+FOLDERS = ("libs", "services", "deploy", "slipway", "tests", "docs")
 MOST_FILES = 4
 PYTEST = (sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider")
 SHAPE = ("tests/contracts/test_shape.py",)

@@ -55,6 +55,7 @@ class Deployment:
         self.address = ""
         self.operator_key = secrets.token_hex(16)
         self.secrets_key = new_key()
+        self.source_ports = [free_port() for _ in range(2)]  # of other stores that a test may start, to import from
         self.said: list[str] = []
         self._supervisor = Supervisor(self.said.append)
 
@@ -199,7 +200,9 @@ class Deployment:
             "SLIPWAY_S3_URL": self.stack.bucket_url(self.namespace),
             "SLIPWAY_OPERATOR_KEY": self.operator_key,
             "SLIPWAY_SECRETS_KEY": self.secrets_key,
-            "SLIPWAY_IMPORT_ENDPOINTS": self.stack.s3_endpoint,
+            "SLIPWAY_IMPORT_ENDPOINTS": ",".join(
+                [self.stack.s3_endpoint, *(f"http://127.0.0.1:{port}" for port in self.source_ports)]
+            ),
             "SLIPWAY_NAMESPACE": self.namespace,
             **(settings or {}),
         }

@@ -38,9 +38,9 @@ class OtherStore:
         return answer.startswith(b"HTTP/1.1 403")
 
 
-def nanio(folder: Path) -> OtherStore:
+def nanio(folder: Path, port: int | None = None) -> OtherStore:
     """https://pypi.org/project/nanio: a small server in Python."""
-    port = free_port()
+    port = port or free_port()
     argv = (
         *(str(binary("nanio", package="nanio")), "serve", "--data-dir", str(folder)),
         *("--host", "127.0.0.1", "--port", str(port), "--no-access-log"),

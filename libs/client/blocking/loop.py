@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from libs.client.paging import AsyncItems
@@ -74,11 +74,11 @@ class Items(Generic[T]):
         self._items = items
 
     def __iter__(self) -> Iterator[T]:
-        after: str | None = None
+        after: Sequence[str] = ()
         while True:
             items, after = self._loop.run(self._items.page(after))
             yield from items
-            if after is None:
+            if not after:
                 return
 
     def all(self) -> list[T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from datetime import UTC, datetime
 
 from libs.db import connection, transaction
@@ -22,6 +23,7 @@ from services.gateway.secrets.store import SecretRow
 
 MAX_SECRETS = 100  # of one project
 MAX_VALUE_CHARACTERS = 8192
+_SAS = re.compile(r"\??[A-Za-z0-9%&=+/:._~,-]*sig=[A-Za-z0-9%&=+/:._~,-]*")
 
 
 class SecretsDisabled(Forbidden):
@@ -104,6 +106,8 @@ def _credentials(body: schemas.CreateSecret) -> Credentials:
         raise Invalid("A secret of the type azure has either 'account_key' or 'sas_token'.", param="account_key")
     if "account_key" in given:
         _require_base64(given["account_key"])
+    if not _SAS.fullmatch(given.get("sas_token", "sig=")):
+        raise Invalid("'sas_token' is the query that Azure shows: sv=…&sig=…", param="sas_token")
     return AzureCredentials(**{name: value.removeprefix("?") for name, value in given.items()})
 
 

@@ -1,4 +1,4 @@
-"""Uploads: archives in parts, directories file by file, with a key or by signed URLs. `routes` has the table of contents.
+"""Uploads: archives in parts, directories file by file, with a key or by signed URLs. `routes` has all.
 
 Consumes: archive.extracted, archive.rejected, archive.parked, archive.progressed (of the previous release), and by
 plain NATS progress.streams; dead letters of uploads.

@@ -171,6 +171,7 @@ async def test_update_changes_the_given_fields(slipway: Command, api: AsyncClien
     )
     cleared = await slipway("models", "update", uploaded, "--description", "", "--json")
     wrong = await slipway("models", "update", "m", "--workload-type", "nonsense", "--json")
+    both = await slipway("models", "update", "m", "--workload-type", "nonsense", "--quantization", "nonsense")
     known = await api.models.update("m", architecture="MistralForCausalLM")
 
     assert (nothing.code, "at least one option" in nothing.err) == (2, True)
@@ -178,6 +179,7 @@ async def test_update_changes_the_given_fields(slipway: Command, api: AsyncClien
     assert (cleared.json["description"], cleared.json["context_length"]) == (None, 256)
     assert wrong.json["error"]["param"] == "workload_type"
     assert (known.architecture, known.license, known.description) == ("MistralForCausalLM", "Apache-2.0", None)
+    assert [line.partition(":")[0] for line in both.err.splitlines()[1:]] == ["quantization", "workload_type"]
     with pytest.raises(BadRequestError) as refused:
         await api.models.update("m", context_length=0)
     assert refused.value.param == "context_length"

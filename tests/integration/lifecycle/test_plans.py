@@ -111,7 +111,7 @@ def statements() -> Iterator[tuple[str, Statement]]:
             f"schedule_unread, {name} round",
             partial(moves.schedule_unread, unread_for_s=60, rest_s=60, after_project=after),
         )
-    yield "schedule_cold", lambda tx: moves.schedule_cold(tx, rest_s=60)
+    yield "schedule_cold", lambda tx: moves.schedule_cold(tx, rest_s=60, after=KEYS[0])
     yield "schedule moves", lambda tx: moves.schedule(tx, KEYS, "hot", reason="read", rest_s=60)
     yield "claim moves", lambda tx: moves.claim(tx, "worker", 60)
     yield "renew moves", lambda tx: moves.LEASES.renew(tx, "worker", [(key, 1) for key in KEYS], 60)
