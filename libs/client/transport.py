@@ -187,7 +187,10 @@ class Transport:
         headers = {"Accept-Encoding": "identity"}
         if sink.position:
             headers |= {"Range": f"bytes={sink.position}-", "If-Range": sink.etag}
-        reading = self._session.get(url, headers=self._signed(headers), allow_redirects=False)
+        # a large buffer, so that bytes arrive while those before them are hashed and written
+        reading = self._session.get(
+            url, headers=self._signed(headers), allow_redirects=False, read_bufsize=_CHUNK_BYTES
+        )
         try:
             async with reading as response:
                 if response.status >= 300:

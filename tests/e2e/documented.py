@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -53,12 +54,28 @@ class Document:
                 blocks.setdefault(language, []).append(block)
         return cls(sections)
 
-    def run(self, title: str, language: Language, *, base: str, key: str, model_id: str) -> str:
-        """Run the section's example -> what it printed, without the end of the line."""
+    def run(
+        self,
+        title: str,
+        language: Language,
+        *,
+        base: str,
+        key: str,
+        model_id: str = "",
+        folder: Path | None = None,
+        **variables: str,
+    ) -> str:
+        """Run the section's example in `folder` -> what it printed, without the end of the line."""
         [program] = self.sections[title][language]
         program = _ID.sub(model_id, _BASE.sub(base, program).replace(_KEY, key))
         ran = subprocess.run(
-            [*PROGRAMS[language], program], capture_output=True, text=True, check=False, timeout=WITHIN_S
+            [*PROGRAMS[language], program],
+            cwd=folder,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WITHIN_S,
         )
         assert ran.returncode == 0, ran.stderr
         return ran.stdout.rstrip("\n")

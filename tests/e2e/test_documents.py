@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tests.e2e.client import Client, answered, archived
+from tests.e2e.documented import Document
 from tests.support.deployment import CHUNK_BYTES, Deployment
 from tests.support.models import given_big_llama, given_llama, written
+
+CURL = Document.read("model-upload")
 
 
 def upload_archive(archive_path: str, model_name: str, API_KEY: str, BASE_URL: str) -> Any:  # noqa: N803  # as documented
@@ -99,6 +105,30 @@ def test_the_documented_directory_upload(client: Client, model_folder: Path) -> 
     done = upload_directory(str(model_folder), "Qwen3-0.6B", client.key, client.base)
 
     check_completed(client, done, "Qwen3-0.6B", files)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_the_documented_uploads_by_curl(client: Client, tmp_path: Path) -> None:
+    """The answers have all that the documents show; the sizes are theirs."""
+    archive, directory, file = list(CURL.sections)
+    (tmp_path / "config.json").write_bytes(b"{" + b" " * 1232 + b"}")
+
+    def run(title: str, **variables: str) -> dict[str, Any]:
+        printed = CURL.run(title, "sh", base=client.base, key=client.key, folder=tmp_path, **variables)
+        answer: dict[str, Any] = json.loads(printed)
+        CURL.check(title, answer)
+        return answer
+
+    of_archive, of_directory = run(archive), run(directory)
+    stored = run(file, SESSION_ID=of_directory["session_id"])
+
+    assert of_archive["upload_url"].endswith(f"/uploads/{of_archive['session_id']}/chunks")
+    assert of_archive["total_chunks"] == -(-1234567890 // of_archive["chunk_size"])
+    assert [each["size"] for each in of_directory["files"]] == [1234, 1234000000, 5678]
+    assert (stored["uploaded_file_count"], stored["expected_file_count"]) == (1, 3)
+    assert stored["checksum"] == hashlib.sha256((tmp_path / "config.json").read_bytes()).hexdigest()
+    for session in (of_archive, of_directory):
+        answered(client.delete(f"uploads/{session['session_id']}"))
 
 
 def test_the_model_is_listed_and_its_files_come_back_as_they_went(client: Client, deployment: Deployment) -> None:
