@@ -55,6 +55,27 @@ def revoke_project(shared: Context, project_id: str) -> None:
     shared.print_result({"id": project_id, "revoked": True}, lambda console: console.print(f"Revoked {project_id}."))
 
 
+@admin.group("delete")
+def delete() -> None:
+    """Delete what nothing brings back."""
+
+
+@delete.command("project")
+@click.argument("project_id", metavar="ID")
+@click.option("--confirm", metavar="NAME", help="The project's name; asked for if it is not given.")
+@shared_options
+@pass_context
+def delete_project(shared: Context, project_id: str, confirm: str | None) -> None:
+    """Delete a project with its models, files and keys, for good.
+
+    Its keys stop working at once, the rest goes by and by.
+    """
+    name = confirm if confirm is not None else click.prompt(f"Name of the project {project_id}, to confirm", err=True)
+    deleting = shared.as_operator(lambda api: api.projects.delete(project_id, name))
+    shared.print_result(deleting, lambda console: show_projects(console, [deleting]))
+    shared.note("slipway admin project list shows what is left of it, and when it was done.")
+
+
 @admin.group()
 def key() -> None:
     """Create, list and revoke keys of a project."""

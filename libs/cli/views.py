@@ -154,8 +154,18 @@ def _unpacked(session: Session) -> str | None:
 
 def show_projects(console: Console, projects: Sequence[Project]) -> None:
     """The projects, a line each."""
-    rows = ((p.name, p.slug, _until(p.revoked_at), ago(p.created_at), p.id) for p in projects)
+    rows = ((p.name, p.slug, _project_state(p), ago(p.created_at), p.id) for p in projects)
     table(console, ("name", "slug", "state", "created", "id"), rows, "No projects yet: slipway admin project create")
+
+
+def _project_state(project: Project) -> Text:
+    if project.status == "deleted":
+        return Text(f"deleted {ago(project.deleted_at)}", "dim")
+    if project.status == "deleting":
+        left = project.left
+        rest = f": {left.models} models, {decimal(left.bytes)} left" if left and left.models else ""
+        return Text(f"being deleted{rest}", "yellow")
+    return _until(project.revoked_at)
 
 
 def show_key(console: Console, key: Key) -> None:

@@ -148,7 +148,7 @@ class Models:
         """Every version of the model's name, newest first."""
 
         async def fetch(query: Mapping[str, str]) -> Page[Model]:
-            return await self._transport.call("GET", f"{_path(model)}/versions", Page[Model])
+            return await self._transport.call("GET", f"{_path(model)}/versions", Page[Model], query=query)
 
         return AsyncItems(fetch, lambda version: version.id)
 

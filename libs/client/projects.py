@@ -31,6 +31,10 @@ class Projects:
         """Disable a project; its keys stop working at once."""
         await self._transport.call("DELETE", _path(project_id), dict[str, Any])
 
+    async def delete(self, project_id: str, confirm: str) -> Project:
+        """Delete a project with everything of it, for good; `confirm` is its name. The rest of it goes by and by."""
+        return await self._transport.call("POST", f"{_path(project_id)}/delete", Project, json={"confirm": confirm})
+
     async def create_key(self, project_id: str, **wanted: Any) -> Key:
         """Make a key; `wanted`: name, scopes, role, member_id, expires_at. Its `key` is answered this once."""
         body = {name: value for name, value in wanted.items() if value is not None}

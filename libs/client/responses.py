@@ -377,6 +377,14 @@ class Usage(msgspec.Struct, frozen=True):
 # Operator
 
 
+class ProjectLeft(msgspec.Struct, frozen=True):
+    """What there still is of a project that is being deleted."""
+
+    models: int = 0
+    objects: int = 0
+    bytes: int = 0
+
+
 class Project(msgspec.Struct, frozen=True):
     """A project; its `slug` is in its keys."""
 
@@ -385,6 +393,9 @@ class Project(msgspec.Struct, frozen=True):
     slug: str
     created_at: str | None = None
     revoked_at: str | None = None
+    status: str | None = None  # active, disabled, deleting, deleted
+    deleted_at: str | None = None
+    left: ProjectLeft | None = None  # while it is being deleted
 
 
 class Key(msgspec.Struct, frozen=True):

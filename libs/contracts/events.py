@@ -289,6 +289,24 @@ class ObjectMoved(Event, tag="object.moved.v1"):
     tier: Tier
 
 
+# Projects: the gateway emits the first, lifecycle the other
+
+
+class ProjectDeleted(Event, tag="project.deleted.v1"):
+    """The registry has no model, upload or object of the project any more, and never will have.
+
+    Told again until ProjectPurged answers it.
+    """
+
+    project_id: str
+
+
+class ProjectPurged(Event, tag="project.purged.v1"):
+    """Storage has nothing of the deleted project any more."""
+
+    project_id: str
+
+
 def event_type(event: Event | type[Event]) -> str:
     """The tag, e.g. "upload.opened.v1"."""
     return str(event.__struct_config__.tag)

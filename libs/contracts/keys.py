@@ -23,6 +23,11 @@ def objects_prefix(project_id: str, upload_id: str) -> str:
     return f"{project_id}/objects/{upload_id}/"
 
 
+def project_prefix(project_id: str) -> str:
+    """Everything of a project is under this."""
+    return f"{project_id}/"
+
+
 def new_attempt() -> str:
     """An `attempt` for the keys below: keeps the objects of several attempts at one part or file apart."""
     return secrets.token_hex(4)

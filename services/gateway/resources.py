@@ -23,6 +23,7 @@ RESOURCES: Final = (
     "features",
     "members",
     "limits",
+    "deletions",
     "admin",
 )
 

@@ -1,8 +1,8 @@
 """Lifecycle: owns every stored object, and is the only service that deletes any.
 
 Consumes: model.deleted, model.erased, model.registered, model.restored, object.audit_requested, object.dropped,
-upload.aborted, upload.expired, upload.failed.
-Emits: object.audited, object.deleted, object.found, object.missing, object.moved, object.unclaimed.
+project.deleted, upload.aborted, upload.expired, upload.failed.
+Emits: object.audited, object.deleted, object.found, object.missing, object.moved, object.unclaimed, project.purged.
 Tables: holder, installation, move, object, project, purge, reconciliation, reference, unclaimed.
 Owns: objects, in which tier of storage each is, and the models that have them; purges; moves between tiers; audits,
 which compare all that with storage; the marks of the buckets.
@@ -36,6 +36,10 @@ Why no live object is deleted, in whatever order events arrive:
 - A model that is deleted keeps its references, with an end, until it is erased: it can be restored. Neither the end nor
   the erasure deletes an object: they say when it is expected to go, and which objects no model has (an audit asks about
   those). It goes when object.dropped says so, whichever of these events comes first.
+- A project that was deleted has nothing live any more: project.deleted says that the registry has no model and no
+  object of it, and never will. Its purge drops what is still live of it, only where that event was recorded; later
+  registrations of the project make nothing live. It ends, and says project.purged, when storage lists nothing under the
+  project's prefix.
 
 Why an object that is moved is in neither tier at no moment:
 

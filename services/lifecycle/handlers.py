@@ -13,12 +13,13 @@ from libs.contracts import (
     ModelRestored,
     ObjectAuditRequested,
     ObjectDropped,
+    ProjectDeleted,
     UploadAborted,
     UploadExpired,
     UploadFailed,
     event_type,
 )
-from libs.contracts.keys import objects_prefix, parts_prefix
+from libs.contracts.keys import objects_prefix, parts_prefix, project_prefix
 from libs.db import Tx
 from libs.errors import Invalid
 from libs.signals import notify
@@ -35,9 +36,13 @@ handlers = Handlers("lifecycle")
 async def keep_registered(event: ModelRegistered, tx: Tx) -> list[Event]:
     """Record the model's objects as live, and purge everything else of its upload.
 
-    Does not bring a dropped object back when it arrives late or twice (see the package's docstring).
+    Does not bring a dropped object back when it arrives late or twice (see the package's docstring), nor anything of a
+    project that was deleted.
     """
     await projects.add(tx, event.project_id)
+    if await projects.is_deleted(tx, event.project_id):
+        await _purge_upload(event, tx)
+        return []
     live = await objects.register(tx, event.project_id, event.files, at=event.at)
     if await holders.add(tx, event.model_id, MODEL):
         await objects.add_references(tx, sorted(live), MODEL, event.model_id)
@@ -92,6 +97,16 @@ async def purge_dropped(event: ObjectDropped, tx: Tx) -> list[Event]:
     await objects.drop(tx, event.project_id, event.keys, reason=event.reason, at=event.at)
     await objects.remove_references(tx, event.keys)
     await purges.schedule_keys(tx, event.project_id, event.keys, reason=event.reason, at=event.at)
+    await notify(tx, purges.CHANNEL)
+    return []
+
+
+@handlers.on(ProjectDeleted)
+async def purge_project(event: ProjectDeleted, tx: Tx) -> list[Event]:
+    """Purge everything of a deleted project, whatever was live of it; also when that was done before."""
+    await projects.delete(tx, event.project_id, event.at)
+    prefixes = [project_prefix(event.project_id)]
+    await purges.schedule_prefixes(tx, event.project_id, prefixes, reason=event_type(event), at=event.at)
     await notify(tx, purges.CHANNEL)
     return []
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from libs.contracts import ObjectDeleted, new_id
+from libs.contracts import ObjectDeleted, ProjectPurged, new_id
 from libs.db import connection, transaction
 from libs.errors import Unavailable
 from libs.outbox import emit
@@ -53,7 +53,7 @@ class PurgeWorker:
     async def purge_next(self, stop: asyncio.Event) -> bool:
         """Do a pass of the next purge. Returns False if none is due, or if nothing may be deleted.
 
-        Emits: ObjectDeleted.
+        Emits: ObjectDeleted; ProjectPurged at the end of the purge of a project.
         Raises: Unavailable, before anything is claimed.
         """
         if await self._ownership.stopped() is not None:
@@ -83,6 +83,8 @@ class PurgeWorker:
 
         Raises: Unavailable, after deleting what storage allows; Interrupted.
         """
+        if purge.of_project:
+            await self._drop_project(purge, stop)
         if purge.prefix is not None:
             await self._blobs.abort_multiparts(purge.prefix)
         refused: Unavailable | None = None
@@ -100,6 +102,20 @@ class PurgeWorker:
         if refused is not None:
             raise refused
         return turns < TURN_GROUPS or purge.prefix is None
+
+    async def _drop_project(self, purge: Purge, stop: asyncio.Event) -> None:
+        """live -> dropped, a group in each transaction, what the events of a deleted project's models have not dropped.
+
+        Raises: Interrupted.
+        """
+        dropped = True
+        while dropped:
+            if stop.is_set() or await self._ownership.stopped() is not None or not await self._renew(purge):
+                raise Interrupted
+            async with transaction(self._pool) as tx:
+                keys = await objects.drop_some_of(tx, purge.project_id, reason=purge.reason, limit=GROUP_SIZE)
+                await objects.remove_references(tx, keys)
+            dropped = bool(keys)
 
     async def _groups(self, purge: Purge) -> AsyncGenerator[Sequence[str], None]:
         """The purge's keys; or those stored under its prefix, then those that an earlier pass has dropped there."""
@@ -172,11 +188,24 @@ class PurgeWorker:
 
     async def _end_pass(self, purge: Purge) -> None:
         pauses_s = self._config.pauses_s
-        async with connection(self._pool) as tx:
+        if purge.of_project and purge.pass_number >= len(pauses_s) and await self._has_objects(purge):
+            await self._put_back(purge, delay_s=pauses_s[-1])  # somebody still writes
+            return
+        async with transaction(self._pool) as tx:
             if purge.pass_number < len(pauses_s):
                 await purges.end_pass(tx, purge, next_in_s=pauses_s[purge.pass_number])
             elif not await purges.finish(tx, purge):
                 await purges.end_pass(tx, purge, next_in_s=0)
+            elif purge.of_project:
+                await emit(tx, [ProjectPurged(project_id=purge.project_id, at=datetime.now(UTC))])
+
+    async def _has_objects(self, purge: Purge) -> bool:
+        """Whether storage has anything under the purge's prefix. Raises: Unavailable."""
+        for bucket in self._blobs.tiers.values():
+            async with aclosing(grouped(bucket.list(purge.prefix or ""))) as found:
+                async for _ in found:
+                    return True
+        return False
 
 
 class Refusals(Unavailable):

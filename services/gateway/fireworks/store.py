@@ -10,6 +10,7 @@ import msgspec
 from libs.db import Tx, columns
 from libs.errors import ModelNotFound
 from libs.states import sql_in
+from services.gateway.limits import store as limits
 from services.gateway.models.states import DELETING, USABLE
 from services.gateway.uploads.store.uploads import Upload
 
@@ -41,7 +42,11 @@ _FIRST = f"(is_latest AND status {sql_in(USABLE)}) DESC, serial DESC"  # of the 
 
 
 async def lock_name(tx: Tx, project_id: str, name: str) -> None:
-    """Let one transaction at a time make a version of `name`, as `models.create` does."""
+    """Let one transaction at a time make a version of `name`, as `models.create` does.
+
+    The turn of those who look at limits comes first, as where other uploads are opened.
+    """
+    await limits.take_turn(tx, project_id)
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{project_id}/{name}")
 
 

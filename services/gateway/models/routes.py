@@ -37,15 +37,7 @@ async def list_models(request: Request[Dependencies]) -> schemas.ModelList:
         raise Invalid("'status' does not go with deleted=true: deleted models have none of these.", param="status")
     async with connection(request.dependencies.pool) as tx:
         page = await _page(tx, request.principal.project_id, query)
-        if (
-            query.after is not None
-            and not page
-            and not await models.exists(tx, request.principal.project_id, query.after)
-        ):
-            raise Invalid(
-                f"Invalid 'after': this project has no model {query.after!r} any more; list from the beginning.",
-                param="after",
-            )
+        await _require_known(tx, request.principal.project_id, query.after, page)
     shown = page[: query.limit]
     return schemas.ModelList(
         models=[responses.listed(model) for model in shown],
@@ -66,6 +58,14 @@ async def _page(tx: Tx, project_id: str, query: schemas.ListModels) -> Sequence[
     return await models.page(
         tx, project_id, ListedModelRow, name=query.name, status=query.status, after=query.after, limit=limit
     )
+
+
+async def _require_known(tx: Tx, project_id: str, after: str | None, page: Sequence[msgspec.Struct]) -> None:
+    """Raises: Invalid, if a page is empty because it was to begin after a model that the project does not have."""
+    if after is not None and not page and not await models.exists(tx, project_id, after):
+        raise Invalid(
+            f"Invalid 'after': this project has no model {after!r} any more; list from the beginning.", param="after"
+        )
 
 
 async def get_model(request: Request[Dependencies]) -> schemas.Standard:
@@ -134,14 +134,19 @@ async def revalidate_model(request: Request[Dependencies]) -> schemas.Revalidate
 
 
 async def list_versions(request: Request[Dependencies]) -> schemas.VersionList:
-    """Every version of the model's name. Raises: ModelNotFound."""
-    dependencies = request.dependencies
+    """Every version of the model's name. Raises: ModelNotFound; Invalid for an `after` that is no model."""
+    query: schemas.ListVersions = request.query
     project_id = request.principal.project_id
-    async with connection(dependencies.pool) as tx:
+    async with connection(request.dependencies.pool) as tx:
         model = await models.get(tx, project_id, request.params["model_id"], VersionRow)
-        versions = await models.page(tx, project_id, ModelRow, name=model.name, limit=1000)
+        page = await models.page(tx, project_id, ModelRow, name=model.name, after=query.after, limit=query.limit + 1)
+        await _require_known(tx, project_id, query.after, page)
+    shown = page[: query.limit]
     return schemas.VersionList(
-        data=[responses.extended(version, request.principal.project_slug) for version in versions]
+        data=[responses.extended(version, request.principal.project_slug) for version in shown],
+        has_more=len(page) > query.limit,
+        first_id=shown[0].id if shown else None,
+        last_id=shown[-1].id if shown else None,
     )
 
 
@@ -229,7 +234,13 @@ ROUTES = [
         access=WRITE_MODELS,
         returns=schemas.Revalidated,
     ),
-    _get("models/{model_id}/versions", list_versions, summary="All versions", returns=schemas.VersionList),
+    _get(
+        "models/{model_id}/versions",
+        list_versions,
+        summary="All versions",
+        query=schemas.ListVersions,
+        returns=schemas.VersionList,
+    ),
     _get("models/{model_id}/files", list_files, summary="The files of a model", returns=schemas.FileList),
     _get("models/{model_id}/files/{path:path}", download_file, summary="Download one file, whole or by range"),
     _get("models/{model_id}/report", get_report, summary="The validator's findings", returns=schemas.ModelReport),

@@ -141,10 +141,20 @@ class Revalidated(Struct, frozen=True, kw_only=True):
     message: str = "Model validation queued"
 
 
+class ListVersions(Struct, frozen=True, kw_only=True):
+    """Which page of versions."""
+
+    after: str | None = None  # the last id of the page before
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
+
+
 class VersionList(Struct, frozen=True, kw_only=True):
-    """Every version of a model's name, newest first."""
+    """The versions of a model's name, newest first."""
 
     data: list[Extended]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
     object: Literal["list"] = "list"
 
 

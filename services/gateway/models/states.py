@@ -112,8 +112,8 @@ DELETE: Final = Transition[ModelStatus](
     name="delete",
     sources=_WITH_FILES,
     target=DELETING,
-    by=("client",),
-    because="the client deleted the model; an upload that was still open is aborted instead",
+    by=("client", "operator"),
+    because="the client deleted the model, or an operator its project; an upload that was open is aborted instead",
 )
 RESTORE: Final = tuple(
     Transition[ModelStatus](

@@ -14,6 +14,7 @@ from services.gateway.models import deletion, registration
 
 ASKED_AT_ONCE = 20  # models in one transaction: each question has all files of its model
 ERASED_AT_ONCE = 20  # models in one transaction, with all their files
+BATCHES_AT_ONCE = 50  # such transactions in one round
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +63,15 @@ async def expire_failed(pool: Pool, now: datetime, after: timedelta) -> None:
 
 
 async def _in_batches(pool: Pool, step: Callable[[Tx], Awaitable[tuple[int, list[Event]]]]) -> None:
-    """Repeat `step`, which returns how many models were due, and events, until fewer than ERASED_AT_ONCE were."""
-    due = ERASED_AT_ONCE
-    while due == ERASED_AT_ONCE:
+    """Repeat `step`, which returns how many models were due, and events, until fewer than ERASED_AT_ONCE were.
+
+    What is left after BATCHES_AT_ONCE waits for the next round: other deadlines do not wait for a large deletion.
+    """
+    for _ in range(BATCHES_AT_ONCE):
         async with transaction(pool) as tx:
             due, events = await step(tx)
             await emit(tx, events)
         if due:
             log.info("models erased", extra={"models": due})
+        if due < ERASED_AT_ONCE:
+            return

@@ -40,10 +40,12 @@ async def _create(tx: Tx, name: str) -> store.ProjectRow:
 
 
 async def list_projects(request: Request[Dependencies]) -> schemas.ProjectList:
-    """All projects, revoked ones too."""
+    """All projects, also revoked and deleted ones."""
     dependencies = request.dependencies
     async with connection(dependencies.pool) as tx:
-        return schemas.ProjectList(data=[responses.project(project) for project in await store.list_projects(tx)])
+        projects = await store.list_projects(tx)
+        left = await store.left(tx, [each.id for each in projects if each.deleting_at and not each.deleted_at])
+        return schemas.ProjectList(data=[responses.project(project, left) for project in projects])
 
 
 async def revoke_project(request: Request[Dependencies]) -> schemas.Project:

@@ -27,6 +27,17 @@ class CreateProject(Struct, frozen=True, kw_only=True):
     name: Name
 
 
+ProjectStatus = Literal["active", "disabled", "deleting", "deleted"]
+
+
+class Left(Struct, frozen=True, kw_only=True):
+    """What the registry still has of a project that is being deleted; storage may have something longer."""
+
+    models: int
+    objects: int
+    bytes: int
+
+
 class Project(Struct, frozen=True, kw_only=True):
     """A project; its slug is in its keys. Times are RFC 3339."""
 
@@ -35,6 +46,9 @@ class Project(Struct, frozen=True, kw_only=True):
     slug: str
     created_at: str
     revoked_at: str | None  # from then on none of its keys works
+    status: ProjectStatus
+    deleted_at: str | None  # from then on nothing of it is left but this
+    left: Left | None = None  # of a project that is being deleted
 
 
 class ProjectList(Struct, frozen=True, kw_only=True):

@@ -22,6 +22,16 @@ class ProjectRow(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
     created_at: datetime
     revoked_at: datetime | None
+    deleting_at: datetime | None
+    deleted_at: datetime | None
+
+
+class LeftRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What there still is of a project that is being deleted."""
+
+    models: int
+    objects: int
+    stored_bytes: int
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +79,7 @@ async def insert_project(tx: Tx, project_id: str, name: str, slug: str) -> Proje
 
 async def project_named(tx: Tx, name: str) -> ProjectRow | None:
     """The project of that name."""
-    row = await tx.fetchrow(f"SELECT {_PROJECT} FROM project WHERE name = $1", name)
+    row = await tx.fetchrow(f"SELECT {_PROJECT} FROM project WHERE name = $1 AND deleted_at IS NULL", name)
     return ProjectRow(**row) if row else None
 
 
@@ -87,6 +97,26 @@ async def exists(tx: Tx, project_id: str) -> bool:
 async def list_projects(tx: Tx) -> list[ProjectRow]:
     """All projects, in order of creation."""
     return [ProjectRow(**row) for row in await tx.fetch(f"SELECT {_PROJECT} FROM project ORDER BY serial")]
+
+
+async def left(tx: Tx, project_ids: Sequence[str]) -> dict[str, LeftRow]:
+    """What there still is in the registry of these projects, by project."""
+    rows = await tx.fetch(
+        """
+        SELECT project_id, sum(models)::bigint AS models, sum(objects)::bigint AS objects,
+               sum(stored_bytes)::bigint AS stored_bytes
+          FROM (SELECT project_id, models, objects, stored_bytes FROM project_usage WHERE project_id = ANY ($1)
+                 UNION ALL
+                SELECT project_id, models, objects, stored_bytes FROM project_usage_change
+                 WHERE project_id = ANY ($1)) AS every
+         GROUP BY project_id
+        """,
+        list(project_ids),
+    )
+    return {
+        row["project_id"]: LeftRow(models=row["models"], objects=row["objects"], stored_bytes=row["stored_bytes"])
+        for row in rows
+    }
 
 
 async def revoke_project(tx: Tx, project_id: str) -> ProjectRow:

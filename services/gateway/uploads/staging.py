@@ -2,7 +2,8 @@
 
 Such a URL can be used again at any time until it expires, so what comes by it is never what is kept: when everything
 has arrived (`transitions.take_staged`), the extractor has storage copy each file to a key of its own, and reads the
-copy for its sha256.
+copy for its sha256. What comes by such a URL later is removed by lifecycle: by the last pass of the purge that follows
+the end of the upload, or else by an audit, once it is older than `unclaimed_parts_after_s`.
 """
 
 from __future__ import annotations

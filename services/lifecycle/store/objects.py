@@ -111,6 +111,30 @@ async def drop(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str, at:
     )
 
 
+async def drop_some_of(tx: Tx, project_id: str, *, reason: str, limit: int) -> list[str]:
+    """live -> dropped, up to `limit` objects of a project that was deleted; none of any other project.
+
+    Returns their keys.
+    """
+    rows = await tx.fetch(
+        f"""
+        UPDATE object
+           SET state = '{states.DROP.target}', reason = $2, changed_at = now(), missing_since = NULL,
+               missing_reported_at = NULL
+         WHERE key = ANY (ARRAY(SELECT key FROM object
+                                 WHERE project_id = $1 AND state = '{states.LIVE}'
+                                   AND EXISTS (SELECT FROM project WHERE id = $1 AND deleted_at IS NOT NULL)
+                                 ORDER BY key LIMIT $3 FOR UPDATE))
+           AND state {sql_in(states.DROP.sources)}
+        RETURNING key
+        """,
+        project_id,
+        reason,
+        limit,
+    )
+    return [row["key"] for row in rows]
+
+
 async def mark_for_deletion(tx: Tx, project_id: str, keys: Sequence[str], *, reason: str) -> list[str]:
     """Mark these objects for deletion from storage. Returns those that may be deleted: all but the live ones.
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from libs.contracts.keys import project_prefix
 from libs.db import Tx, columns
 from libs.leases import LeaseTable
 
@@ -31,6 +32,11 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True):
     pass_number: int  # from 0
     failures: int  # of this pass
     scheduled_at: datetime  # the last time, if it was scheduled repeatedly
+
+    @property
+    def of_project(self) -> bool:
+        """Whether everything of a project is purged."""
+        return self.prefix == project_prefix(self.project_id)
 
 
 _COLUMNS = columns(Purge).replace("pass_number", "pass AS pass_number")

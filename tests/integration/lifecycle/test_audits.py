@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from libs.contracts import ObjectAuditRequested, ObjectFound, ObjectMissing, ObjectUnclaimed
-from libs.contracts.keys import file_key, part_key
+from libs.contracts import Event, ObjectAuditRequested, ObjectFound, ObjectMissing, ObjectUnclaimed
+from libs.contracts.keys import file_key, part_key, staged_key
 from services.lifecycle import metrics
 from services.lifecycle.store import objects
 from tests.integration.lifecycle.harness import Lifecycle
@@ -124,6 +125,30 @@ async def test_what_is_dropped_and_has_no_purge_is_asked_about(lifecycle: Lifecy
     await lifecycle.audit()
     assert await lifecycle.pool.fetchval("SELECT count(*) FROM purge") == 0
     assert await keys_of(lifecycle, ObjectUnclaimed) == [key]
+
+
+@pytest.mark.parametrize("end", [registered, aborted], ids=["ready", "aborted"])
+async def test_what_a_signed_url_brings_after_its_upload_has_ended_goes_too(
+    lifecycle: Lifecycle, end: Callable[..., Event]
+) -> None:
+    """With a later pass of the purge; after the last one by an audit, though the same key was deleted before."""
+    [kept] = await given_model(lifecycle, 1)
+    upload_id = await given_upload(lifecycle.blobs, files=1, parts=0)
+    key = staged_key(PROJECT, upload_id, "config.json")
+    await lifecycle.blobs.put_bytes(key, b"in time")
+    await lifecycle.deliver(end(upload_id, members(upload_id, 1)) if end is registered else end(upload_id))
+    worker = lifecycle.purge_worker()
+    assert await worker.purge_next(asyncio.Event())
+    await lifecycle.blobs.put_bytes(key, b"between two passes")
+    await lifecycle.purge()
+    assert await lifecycle.blobs.head(key) is None
+    await lifecycle.blobs.put_bytes(key, b"a day later")
+    await lifecycle.audit()
+    assert await keys_of(lifecycle, ObjectUnclaimed) == [key]
+    await lifecycle.deliver(dropped(key))
+    await lifecycle.purge()
+    assert await lifecycle.blobs.head(key) is None
+    assert await lifecycle.blobs.head(kept) is not None
 
 
 async def test_other_objects_are_left_alone(lifecycle: Lifecycle, caplog: pytest.LogCaptureFixture) -> None:

@@ -35,6 +35,15 @@ def test_headers_are_signed_where_a_url_cannot_hold_them() -> None:
     assert "topsecret" not in str(headers)
 
 
+def test_another_address_of_the_server_is_signed_for_itself() -> None:
+    """The host is part of the signature."""
+    address = Address.parse("http://key:topsecret@10.0.0.1:9000/models")
+    public = urlsplit(address.reached_at("https://s3.example.com").sign("PUT", "a", {}, 60))
+    assert (public.scheme, public.netloc, public.path) == ("https", "s3.example.com", "/models/a")
+    inside = urlsplit(address.sign("PUT", "a", {}, 60))
+    assert parse_qs(public.query)["X-Amz-Signature"] != parse_qs(inside.query)["X-Amz-Signature"]
+
+
 def test_amazon_gets_the_bucket_in_the_host() -> None:
     """Virtual-hosted style, in the bucket's region."""
     url = urlsplit(

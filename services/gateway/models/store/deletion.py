@@ -69,6 +69,30 @@ async def delete(tx: Tx, model_id: str, *, by: str, at: datetime, erase_at: date
     return None if row is None else DeletedRow(**row)
 
 
+async def expire_all_of(tx: Tx, project_id: str, now: datetime, limit: int) -> int:
+    """DELETE up to `limit` models of a project that is deleted, to be erased at once; also those already deleted.
+
+    Rows that another transaction has locked are left out. Returns how many there were.
+    """
+    tag: str = await tx.execute(
+        f"""
+        UPDATE model
+           SET status_before_deleting = CASE status WHEN {ACTIVE!r} THEN {READY!r} WHEN {DELETING!r}
+                                        THEN status_before_deleting ELSE status END,
+               status = {DELETE.target!r}, deleted_at = coalesce(deleted_at, $2), erase_at = $2, is_latest = false,
+               is_shared = false, catalog_role = NULL, deadline_at = NULL, parked_since = NULL, updated_at = now()
+         WHERE id = ANY (ARRAY(SELECT id FROM model WHERE project_id = $1 AND status {sql_in(DELETE.sources)}
+                                ORDER BY serial DESC LIMIT $3 FOR UPDATE SKIP LOCKED))
+            OR id = ANY (ARRAY(SELECT id FROM model WHERE project_id = $1 AND status = {DELETING!r} AND erase_at > $2
+                                ORDER BY serial DESC LIMIT $3 FOR UPDATE SKIP LOCKED))
+        """,
+        project_id,
+        now,
+        limit,
+    )
+    return int(tag.split()[-1])
+
+
 async def get(tx: Tx, project_id: str, model_id: str, now: datetime) -> DeletedRow | None:
     """A deleted model of this project that can be restored; None if there is none."""
     row = await tx.fetchrow(

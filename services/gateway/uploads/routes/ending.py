@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from libs.db import connection, transaction
-from libs.errors import Conflict
+from libs.errors import Conflict, ModelNotFound
 from libs.outbox import emit
 from libs.tasks import unless_set
 from libs.web import Request, Response
@@ -105,7 +105,10 @@ async def finish_files(dependencies: Dependencies, upload: Upload) -> None:
 
 
 async def _response(request: Request[Dependencies]) -> schemas.Completed | Response:
-    """The final response, or that the upload is in processing. Raises: why it ended otherwise; PartsMissing."""
+    """The final response, or that the upload is in processing.
+
+    Raises: why it ended otherwise; PartsMissing; ModelNotFound, if its model was deleted for good.
+    """
     async with connection(request.dependencies.pool) as tx:
         upload = await uploads.get(tx, request.principal.project_id, request.params["upload_id"])
         if upload.status == OPEN:  # a file turned out wrong, and has to be sent again
@@ -114,5 +117,8 @@ async def _response(request: Request[Dependencies]) -> schemas.Completed | Respo
             raise why_closed(upload)
         sequences = await streams.of_upload(tx, upload.id)
         if upload.status == COMPLETED:
-            return responses.completed(upload, sequences, await model_files.of_model(tx, upload.model_id))
+            brought = await model_files.of_model(tx, upload.model_id)
+            if not brought:
+                raise ModelNotFound("The model that this upload brought was deleted since.")
+            return responses.completed(upload, sequences, brought)
     return responses.processing(request, upload, sequences)

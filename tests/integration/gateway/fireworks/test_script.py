@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+
+import msgspec
+from yarl import URL
 
 from libs.contracts import ModelValidationRequested, UploadCompleted, UploadOpened
 from tests.integration.gateway.fireworks.calls import Fireworks
-from tests.integration.gateway.harness import FILES, PROJECT
+from tests.integration.gateway.harness import FILES, PROJECT, Uploads
+from tests.integration.gateway.serving import any_key, serving
 from tests.support.eventually import eventually
 
 
@@ -84,6 +89,24 @@ async def test_validate_waits_for_the_verdict(fireworks: Fireworks) -> None:
     [asked] = await fireworks.uploads.emitted(ModelValidationRequested)
     await fireworks.uploads.validate(asked.model_id)
     assert await waiting == {}
+
+
+async def test_signed_urls_name_the_store_as_clients_reach_it(fireworks: Fireworks) -> None:
+    """And are signed for that host: another one would be refused."""
+    shared = fireworks.uploads.dependencies
+    await fireworks.create()
+    inside = (await fireworks.urls())["config.json"]
+    public = f"http://localhost:{URL(inside).port}"
+    config = msgspec.structs.replace(shared.config, s3_public_url=public, public_url="https://slipway.example.com")
+    outside = dataclasses.replace(shared, config=config)
+    async with serving(outside, token="any", authenticate=any_key) as client:
+        reached = Fireworks(Uploads(client, outside))
+        url = (await reached.urls())["config.json"]
+        assert url.startswith(f"{public}/")
+        await reached.put(url, FILES["config.json"])
+        await reached.put(url.replace("localhost", "127.0.0.1"), FILES["config.json"], 403)
+        url = (await reached.urls(enableResumableUpload=True))["config.json"]
+        assert url.startswith("https://slipway.example.com/v1/signed/uploads/")
 
 
 async def test_the_account_is_the_project_by_slug_or_id(fireworks: Fireworks) -> None:

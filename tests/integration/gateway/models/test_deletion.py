@@ -333,6 +333,38 @@ async def test_many_models_are_erased_in_batches_of_bounded_events(
     assert max(len(event.keys) for event in await uploads.emitted(ObjectDropped)) == 2
 
 
+async def test_a_large_deletion_goes_on_in_the_next_round(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.models.sweepers.ERASED_AT_ONCE", 2)
+    monkeypatch.setattr("services.gateway.models.sweepers.BATCHES_AT_ONCE", 2)
+    for n in range(5):
+        await delete(uploads, await ready_model(uploads, f"model-{n}"))
+    await after_the_grace(uploads)
+    assert len(await uploads.emitted(ModelErased)) == 4
+    await after_the_grace(uploads)
+    assert len(await uploads.emitted(ModelErased)) == 5
+
+
+async def test_completing_the_upload_of_an_erased_model_again_says_that_it_is_gone(uploads: Uploads) -> None:
+    opened = await uploads.open_directory(FILES)
+    for path, data in FILES.items():
+        await uploads.send_file(opened["session_id"], path, data)
+    done = await uploads.complete(opened["session_id"])
+    await delete(uploads, done["model_id"])
+    assert await uploads.complete(opened["session_id"]) == done
+    await after_the_grace(uploads)
+    error = (await uploads.complete(opened["session_id"], 404))["error"]
+    assert (error["code"], "deleted" in error["message"]) == ("model_not_found", True)
+
+
+async def test_a_shared_model_is_unshared_by_its_deletion(uploads: Uploads) -> None:
+    model_id = await ready_model(uploads)
+    async with connection(uploads.pool) as tx:
+        await tx.execute("UPDATE model SET is_shared = true, catalog_role = 'deployable', shared_at = now()")
+    await delete(uploads, model_id)
+    restored = await restore(uploads, model_id)
+    assert (restored["is_shared"], restored["catalog_role"]) == (False, None)
+
+
 async def test_two_gateways_erase_a_model_once(uploads: Uploads) -> None:
     for n in range(3):
         await delete(uploads, await ready_model(uploads, f"model-{n}"))

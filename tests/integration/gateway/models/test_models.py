@@ -89,6 +89,16 @@ async def test_a_list_goes_on_after_a_model(keyed: Uploads) -> None:
     assert (await keyed.call("GET", "models?status=error"))["models"] == []
 
 
+async def test_versions_are_listed_in_pages_too(keyed: Uploads) -> None:
+    await given_long_reports(keyed)
+    first = await keyed.call("GET", "models/long/versions?limit=40")
+    assert (len(first["data"]), first["has_more"], first["first_id"]) == (40, True, "m41")
+    rest = await keyed.call("GET", f"models/long/versions?limit=40&after={first['last_id']}")
+    assert ([model["id"] for model in rest["data"]], rest["has_more"]) == (["m1"], False)
+    error = (await keyed.call("GET", "models/long/versions?after=unknown", 400))["error"]
+    assert error["param"] == "after"
+
+
 async def test_a_model_without_a_verdict_has_no_report(uploads: Uploads) -> None:
     done = await uploads.upload_directory(FILES)
     shown = await uploads.call("GET", f"models/{done['model_id']}/report")

@@ -171,7 +171,9 @@ async def test_pages_lose_and_double_nothing_while_models_come_and_go(uploads: U
 
 async def test_a_page_after_a_model_that_is_gone_says_so(uploads: Uploads) -> None:
     [model_id] = await given_versions(uploads, 1)
-    for after in ("unknown", "model-0"):
+    aborted = (await uploads.open_directory({"config.json": b"{}"}))["model_id"]
+    await uploads.call("DELETE", f"models/{aborted}")
+    for after in ("unknown", "model-0", aborted):
         error = (await uploads.call("GET", f"models?after={after}", 400))["error"]
         assert (error["param"], error["type"]) == ("after", "invalid_request_error")
     assert (await uploads.call("GET", f"models?after={model_id}"))["models"] == []
