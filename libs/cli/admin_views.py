@@ -84,9 +84,19 @@ def show_audit(console: Console, audit: Audit) -> None:
     """The result of an audit, and the command to run next."""
     known: dict[str, RenderableType | None] = {
         "stored": f"{audit.objects} objects, {decimal(audit.size_bytes)}",
-        "unclaimed": _found(audit.unclaimed, "that no model is known to have"),
-        "missing": _found(audit.missing, "that models have and storage has not; slipway models list shows which"),
-        "foreign": _found(audit.foreign, "of projects that are not known here; left alone"),
+        "cold tier": f"{audit.cold_objects} of them, {decimal(audit.cold_bytes)}" if audit.cold_objects else None,
+        "expiring": _found(audit.expiring, audit.expiring_bytes, "that only deleted models have"),
+        "unclaimed": _found(audit.unclaimed, audit.unclaimed_bytes, "that no model is known to have"),
+        "missing": _found(
+            audit.missing, audit.missing_bytes, "that models have and storage has not; slipway models list shows which"
+        ),
+        "left over": (
+            _found(audit.leftovers, audit.leftover_bytes, "copies in the other tier; they are being removed")
+            if audit.leftovers
+            else None
+        ),
+        "misplaced": f"{audit.misplaced} in the other tier than recorded; corrected" if audit.misplaced else None,
+        "foreign": f"{audit.foreign} of projects that are not known here; left alone" if audit.foreign else "none",
         "stopped": Text(audit.stopped, "red") if audit.stopped else None,
         "for example": ", ".join(audit.keys) or None,
         "next": "slipway admin audit --fix removes what is unclaimed" if audit.stopped else None,
@@ -119,8 +129,8 @@ def show_members(console: Console, members: Sequence[Member]) -> None:
     table(console, ("name", "role", "state", "added", "id"), rows, "No members yet: slipway admin members add")
 
 
-def _found(count: int, what: str) -> str:
-    return f"{count} {what}" if count else "none"
+def _found(count: int, size_bytes: int, what: str) -> str:
+    return f"{count} ({decimal(size_bytes)}) {what}" if count else "none"
 
 
 def _moment(moment: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from libs.reads import PUBLISH_EVERY_S
 from libs.service import Service, connect, open_blobs
 from libs.web import BodyLimits, make_app
 from services.gateway.config import GatewayConfig
@@ -28,6 +29,8 @@ async def build(config: GatewayConfig, service: Service) -> None:
     progress = Progress(shared.pool)
     await service.enter(shared.bus.listen(SUBJECT, progress.receive, group="gateway"))
     service.repeat("progress", WRITE_EVERY_S, progress.write)
+    if config.s3_cold_url is not None:
+        service.repeat("reads", PUBLISH_EVERY_S, partial(dependencies.reads.publish, shared.bus))
     service.repeat("sweepers", config.sweep_interval_s, partial(sweep, shared.pool, config))
     service.ready("s3", blobs.ping, required=False)  # what needs no bytes goes on without
     service.serve(

@@ -9,6 +9,7 @@ from libs.admission import Slots
 from libs.blobs import Blobs
 from libs.bus import Bus
 from libs.db import Pool
+from libs.reads import Reads
 from libs.signals import Signals
 from services.gateway.config import GatewayConfig
 from services.gateway.limits.bodies import Bodies
@@ -28,6 +29,7 @@ class Dependencies:
     config: GatewayConfig
     stop: asyncio.Event = field(default_factory=asyncio.Event)  # set when this process is to end: stop waiting
     digests: RunningDigests = field(default_factory=RunningDigests)
+    reads: Reads = field(init=False)  # of objects, which lifecycle is told of
     downloads: Bodies = field(init=False)  # that are being sent
     incoming: Bodies = field(init=False)  # that are being received
     listings: Slots = field(default_factory=lambda: Slots(LISTINGS, LISTINGS // 4))  # of the sources of imports
@@ -37,5 +39,6 @@ class Dependencies:
         config = self.config
         downloads = Bodies(config.downloads_at_once, config.downloads_at_once_per_project)
         incoming = Bodies(config.uploads_at_once, config.uploads_at_once_per_project)
-        object.__setattr__(self, "downloads", downloads)  # the class is frozen
+        object.__setattr__(self, "reads", Reads(wanted=config.s3_cold_url is not None))  # the class is frozen
+        object.__setattr__(self, "downloads", downloads)
         object.__setattr__(self, "incoming", incoming)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from libs.db import Pool, connection
+from libs.reads import SUBJECT
 from libs.service import Service, connect, open_blobs
 from services.lifecycle import metrics
 from services.lifecycle.audit_worker import AuditWorker
@@ -15,6 +16,7 @@ from services.lifecycle.handlers import handlers
 from services.lifecycle.move_worker import MoveWorker
 from services.lifecycle.ownership import Ownership
 from services.lifecycle.purge_worker import PurgeWorker
+from services.lifecycle.reads import WRITE_EVERY_S, ReadObjects
 from services.lifecycle.store import audits, moves, objects, purges
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -34,6 +36,9 @@ async def build(config: LifecycleConfig, service: Service) -> None:
     if (cold := blobs.tiers.get("cold")) is not None:
         for number in range(config.move_workers):
             service.background(f"move worker {number}", MoveWorker(dependencies).run)
+        reads = ReadObjects(pool, config)
+        await service.enter(connections.bus.listen(SUBJECT, reads.receive, group="lifecycle"))
+        service.repeat("reads", WRITE_EVERY_S, reads.write)
         service.ready("s3 cold tier", cold.ping, required=False)  # until it is back, nothing is moved
     service.repeat("gauges", GAUGES_EVERY_S, partial(_set_gauges, pool))
     service.ready("s3", blobs.ping, required=False)  # until it is back, deletions are only recorded

@@ -30,6 +30,7 @@ class LifecycleConfig(ServiceConfig, frozen=True, kw_only=True):
     stop_above: Count = 20  # objects; fewer never stop an audit
     cold_after_s: Seconds | None = None  # what was not read for so long moves to SLIPWAY_S3_COLD_URL; never if not set
     promote_on_read: bool = True  # what is read in the cold tier moves back
+    empty_cold: bool = False  # everything moves back from the cold tier, which is to be given up, and nothing to it
     move_workers: Count = 1  # groups of objects that this process moves between the tiers at a time
     move_rest_s: Seconds = 3600  # after a move, the object stays where it is for at least this long
     forget_after_s: Seconds = 30 * DAY_S  # deleted keys, and purges that never succeed; longer than events are kept

@@ -39,7 +39,7 @@ from services.lifecycle.store.moves import LEASES, Move
 
 REMOVAL_VALID_S = 300
 LONGEST_BACKOFF_S = 3600.0  # between two attempts at an object that cannot be moved
-ROUND_EVERY_S = 60.0  # between two looks for unread objects, after one that found none
+ROUND_EVERY_S = 60.0  # between two looks for objects to be moved, after one that found none
 _OTHER: dict[Tier, Tier] = {"hot": "cold", "cold": "hot"}
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class MoveWorker:
         self._ownership = dependencies.ownership
         self._holder = new_id()
         self._last_project = ""
+        self._last_key = ""  # of those that leave the cold tier
         self._round_at = 0.0  # on the loop's clock
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -78,7 +79,7 @@ class MoveWorker:
         async with connection(self._pool) as tx:
             claimed = await moves.claim(tx, self._holder, self._config.lease_s)
         if not claimed:
-            return await self._schedule_unread()
+            return await self._schedule()
         async with self._renewing(claimed):
             await unless_set(stop, self._move(claimed))
         if stop.is_set():
@@ -215,21 +216,37 @@ class MoveWorker:
         finally:
             await end(renewing)
 
-    async def _schedule_unread(self) -> bool:
-        """Schedule a round of objects that were not read for long. Returns whether there may be more."""
+    async def _schedule(self) -> bool:
+        """Schedule a round of moves: of what was not read for long, or of what is to leave the cold tier.
+
+        Returns whether there may be more.
+        """
         now = asyncio.get_running_loop().time()
-        unread_for_s = self._config.cold_after_s
-        if unread_for_s is None or now < self._round_at:
+        config = self._config
+        if now < self._round_at:
             return False
+        if config.empty_cold:
+            found = await self._schedule_cold()
+        else:
+            found = config.cold_after_s is not None and await self._schedule_unread(config.cold_after_s)
+        if not found:
+            self._round_at = now + ROUND_EVERY_S
+        return found
+
+    async def _schedule_unread(self, unread_for_s: float) -> bool:
         async with transaction(self._pool) as tx:
             last_project = await moves.schedule_unread(
                 tx, unread_for_s=unread_for_s, rest_s=self._config.move_rest_s, after_project=self._last_project
             )
-        if last_project is None and not self._last_project:
-            self._round_at = now + ROUND_EVERY_S
-            return False
+        found = last_project is not None or self._last_project != ""
         self._last_project = last_project or ""  # after the last project comes the first
-        return True
+        return found
+
+    async def _schedule_cold(self) -> bool:
+        async with transaction(self._pool) as tx:
+            last_key = await moves.schedule_cold(tx, rest_s=self._config.move_rest_s, after=self._last_key)
+        self._last_key = last_key or ""
+        return last_key is not None
 
 
 def _backoff_s(failures: int) -> float:

@@ -136,7 +136,7 @@ def _why_stopped(mark: Mark | None, own: Installation, setting: str) -> str | No
     if mark.id != own.id:
         return (
             f"The bucket belongs to installation {mark.id} (namespace {mark.namespace!r}), this one is {own.id}. "
-            "Nothing is deleted. Give this installation a bucket of its own ({setting}); or, if the other one is "
+            f"Nothing is deleted. Give this installation a bucket of its own ({setting}); or, if the other one is "
             "gone for good, take the bucket over with `slipway admin audit --fix`."
         )
     if mark.generation > own.generation:

@@ -25,6 +25,15 @@ async def keep_audit(event: ObjectAudited, tx: Tx) -> list[Event]:
             foreign_objects=event.foreign,
             stopped=event.stopped,
             keys=event.keys,
+            unclaimed_bytes=event.unclaimed_bytes,
+            missing_bytes=event.missing_bytes,
+            cold_objects=event.cold_objects,
+            cold_bytes=event.cold_bytes,
+            leftovers=event.leftovers,
+            leftover_bytes=event.leftover_bytes,
+            misplaced=event.misplaced,
+            expiring=event.expiring,
+            expiring_bytes=event.expiring_bytes,
         ),
     )
     await store.prune_audits(tx)

@@ -19,6 +19,15 @@ def audit(row: AuditRow) -> schemas.Audit:
         foreign=row.foreign_objects,
         stopped=row.stopped,
         keys=row.keys,
+        unclaimed_bytes=row.unclaimed_bytes,
+        missing_bytes=row.missing_bytes,
+        cold_objects=row.cold_objects,
+        cold_bytes=row.cold_bytes,
+        leftovers=row.leftovers,
+        leftover_bytes=row.leftover_bytes,
+        misplaced=row.misplaced,
+        expiring=row.expiring,
+        expiring_bytes=row.expiring_bytes,
     )
 
 

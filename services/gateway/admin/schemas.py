@@ -109,6 +109,15 @@ class Audit(Struct, frozen=True, kw_only=True):
     foreign: int  # objects below what is no project of this installation; never touched
     stopped: str | None  # why nothing was deleted, where the operator has to decide
     keys: list[str]  # some of the unclaimed ones
+    unclaimed_bytes: int = 0
+    missing_bytes: int = 0
+    cold_objects: int = 0  # of `objects`, those in the cold tier
+    cold_bytes: int = 0
+    leftovers: int = 0  # second copies, in the tier that is not the object's; they are removed
+    leftover_bytes: int = 0
+    misplaced: int = 0  # only in the tier that was not recorded, which is corrected
+    expiring: int = 0  # that only deleted models have; they go when those are erased
+    expiring_bytes: int = 0
 
 
 class AuditList(Struct, frozen=True, kw_only=True):

@@ -26,6 +26,15 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
     foreign_objects: int
     stopped: str | None
     keys: list[str]
+    unclaimed_bytes: int
+    missing_bytes: int
+    cold_objects: int
+    cold_bytes: int
+    leftovers: int
+    leftover_bytes: int
+    misplaced: int
+    expiring: int
+    expiring_bytes: int
 
 
 class ParkedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,12 +49,13 @@ class ParkedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _AUDIT = columns(AuditRow)
+_AUDIT_VALUES = ", ".join(f"${number}" for number, _ in enumerate(AuditRow.__struct_fields__, start=1))
 
 
 async def insert_audit(tx: Tx, audit: AuditRow) -> None:
     """Insert an audit; nothing if it is there."""
     await tx.execute(
-        f"INSERT INTO audit ({_AUDIT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+        f"INSERT INTO audit ({_AUDIT}) VALUES ({_AUDIT_VALUES}) ON CONFLICT DO NOTHING",
         *msgspec.structs.astuple(audit),
     )
 

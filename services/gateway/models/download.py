@@ -64,6 +64,7 @@ async def _send_body(
     request: Request[Dependencies], response: web.StreamResponse, key: str, start: int, length: int
 ) -> None:
     dependencies = request.dependencies
+    dependencies.reads.note(key)
     pace = Pace(request.limits)
     async with (
         dependencies.downloads.take(request.principal),

@@ -93,6 +93,32 @@ async def schedule_unread(tx: Tx, *, unread_for_s: float, rest_s: float, after_p
     return last
 
 
+async def schedule_cold(tx: Tx, *, rest_s: float, after: str) -> str | None:
+    """Schedule moves to the hot tier of some objects of the cold one with a key above `after`, to empty it.
+
+    Returns the last of them; None if there are none. Those that are being moved already count.
+    """
+    last: str | None = await tx.fetchval(
+        f"""
+        WITH cold AS (
+            SELECT key, project_id, size_bytes, moved_at FROM object
+             WHERE state = '{states.LIVE}' AND tier = 'cold' AND key > $2
+             ORDER BY key LIMIT $3 FOR UPDATE SKIP LOCKED
+        ), scheduled AS (
+            INSERT INTO move (key, project_id, tier, reason, size_bytes)
+            SELECT key, project_id, 'hot', 'emptied', size_bytes FROM cold
+             WHERE moved_at IS NULL OR moved_at < now() - make_interval(secs => $1)
+                ON CONFLICT DO NOTHING
+        )
+        SELECT max(key) FROM cold
+        """,
+        rest_s,
+        after,
+        PROJECTS_AT_ONCE * OBJECTS_AT_ONCE,
+    )
+    return last
+
+
 async def schedule(tx: Tx, keys: Sequence[str], tier: Tier, *, reason: Reason, rest_s: float) -> int:
     """Schedule that these live objects are in this tier and in no other. Returns how many.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from libs.blobs import Blobs
-from libs.contracts import ObjectMoved, Tier
+from libs.contracts import ObjectMoved, ObjectsRead, Tier
 from libs.contracts.keys import file_key
-from libs.errors import ObjectNotFound
+from libs.errors import ObjectNotFound, Unavailable
+from services.lifecycle.reads import ReadObjects
 from tests.integration.lifecycle.harness import Lifecycle
 from tests.integration.lifecycle.uploads import PROJECT, dropped, keys_in, members, registered, stored
 from tests.support import emitted
+from tests.support.stack import Stack
 
 TIERS: tuple[Tier, Tier] = ("hot", "cold")
 
@@ -147,3 +150,85 @@ async def test_an_object_rests_after_its_move(tiered: Lifecycle) -> None:
     await tiered.pool.execute("UPDATE object SET moved_at = now() - interval '1 hour'")
     await tiered.move(move_rest_s=3600)
     assert await tiers_of(tiered, keys) == {"cold"}
+
+
+@pytest.mark.parametrize("still_live", [True, False])
+async def test_what_a_killed_process_had_begun_to_copy_is_aborted(tiered: Lifecycle, still_live: bool) -> None:
+    """Parts of a copy in the cold tier; not those of another object, whose name begins with the same."""
+    keys = await given_model(tiered, 11)
+    cold = tiered.blobs.tiers["cold"]
+    killed, other = members("up", 11)[1], members("up", 11)[10]
+    assert other.startswith(killed)
+    for key in (killed, other):
+        await cold.begin_multipart(key)
+    await tiered.pool.execute(
+        "INSERT INTO move (key, project_id, tier, reason, size_bytes, fence) VALUES ($1, $2, 'cold', 'unread', 1, 1)",
+        killed,
+        PROJECT,
+    )
+    if not still_live:
+        await tiered.deliver(dropped(killed))
+    await tiered.move(cold_after_s=None)
+    assert await cold.abort_multiparts("") == 1
+    assert killed in (await found_in(tiered))["cold" if still_live else "hot"] or not still_live
+    assert len(keys) == 11
+
+
+async def told(lifecycle: Lifecycle, *keys: str, **settings: object) -> None:
+    """Other services have read these objects."""
+    reads = ReadObjects(lifecycle.pool, lifecycle.dependencies(**({"move_rest_s": 0} | settings)).config)
+    await reads.receive(msgspec.json.encode(ObjectsRead(keys=[*keys])))
+    await reads.write()
+
+
+async def test_what_is_read_in_the_cold_tier_moves_back(tiered: Lifecycle) -> None:
+    """And stays in the hot one; the others stay where they are, as does all of them without the setting."""
+    keys = await given_model(tiered)
+    await tiered.pool.execute("UPDATE object SET last_read_at = now() - interval '40 days'")
+    await tiered.move()
+    await told(tiered, keys[0], promote_on_read=False)
+    await tiered.move(cold_after_s=86_400)
+    assert await found_in(tiered) == {"hot": set(), "cold": set(keys)}
+    await tiered.pool.execute("UPDATE object SET last_read_at = now() - interval '40 days'")
+    await told(tiered, keys[0], keys[0], "proj_b/objects/up/unknown")
+    await tiered.move(cold_after_s=86_400)
+    assert await found_in(tiered) == {"hot": {keys[0]}, "cold": set(keys[1:])}
+    assert (await moved(tiered))[3:] == [("hot", keys[0])]
+    assert await tiered.blobs.read(keys[0], 0, 1) == b"x"
+
+
+async def test_the_cold_tier_can_be_emptied(tiered: Lifecycle) -> None:
+    """To give it up: everything comes back, read or not, and nothing goes there any more."""
+    keys = await given_model(tiered)
+    await tiered.move()
+    await tiered.move(empty_cold=True)
+    assert await found_in(tiered) == {"hot": set(keys), "cold": set()}
+    assert await tiers_of(tiered, keys) == {"hot"}
+
+
+async def test_reads_are_recorded_once_an_hour(tiered: Lifecycle) -> None:
+    """However many processes tell of them; and they keep an object in the hot tier."""
+    [key] = await given_model(tiered, 1)
+    ages = "SELECT extract(epoch FROM now() - last_read_at)::float FROM object"
+    await tiered.pool.execute("UPDATE object SET last_read_at = now() - interval '50 minutes'")
+    await told(tiered, key)
+    assert await tiered.pool.fetchval(ages) > 2900
+    await tiered.pool.execute("UPDATE object SET last_read_at = now() - interval '40 days'")
+    await told(tiered, key)
+    await told(tiered, key)
+    assert await tiered.pool.fetchval(ages) < 60
+    await tiered.move(cold_after_s=86_400)
+    assert await found_in(tiered) == {"hot": {key}, "cold": set()}
+
+
+async def test_reads_wait_while_the_database_is_away(tiered: Lifecycle, stack: Stack) -> None:
+    [key] = await given_model(tiered, 1)
+    await tiered.pool.execute("UPDATE object SET last_read_at = now() - interval '40 days'")
+    reads = ReadObjects(tiered.pool, tiered.config)
+    await reads.receive(msgspec.json.encode(ObjectsRead(keys=[key])))
+    await stack.stop("postgres")
+    with pytest.raises(Unavailable):
+        await reads.write()
+    await stack.start("postgres")
+    await reads.write()
+    assert await tiered.pool.fetchval("SELECT last_read_at > now() - interval '1 hour' FROM object")

@@ -111,6 +111,7 @@ def statements() -> Iterator[tuple[str, Statement]]:
             f"schedule_unread, {name} round",
             partial(moves.schedule_unread, unread_for_s=60, rest_s=60, after_project=after),
         )
+    yield "schedule_cold", lambda tx: moves.schedule_cold(tx, rest_s=60, after=KEYS[0])
     yield "schedule moves", lambda tx: moves.schedule(tx, KEYS, "hot", reason="read", rest_s=60)
     yield "claim moves", lambda tx: moves.claim(tx, "worker", 60)
     yield "renew moves", lambda tx: moves.LEASES.renew(tx, "worker", [(key, 1) for key in KEYS], 60)
@@ -230,10 +231,10 @@ async def test_every_statement_is_on_an_index(lifecycle: Lifecycle) -> None:
                     for node in scans
                 )
             )
-    assert len(rows) == 54
+    assert len(rows) == 55
     assert scanned == {}
     unread = 3 * moves.PROJECTS_AT_ONCE * moves.OBJECTS_AT_ONCE
-    limits = {"schedule_unread, first round": unread, "schedule_unread, next round": unread}
+    limits = {"schedule_unread, first round": unread, "schedule_unread, next round": unread, "schedule_cold": unread}
     limits |= {
         "pending": 10_000,
         "pending moves": 10_000,

@@ -71,3 +71,34 @@ def test_an_audit_that_stopped_says_what_to_do() -> None:
 
     for words in ("9 of 10 objects are unknown.", "slipway admin audit --fix", "5.0 MB", "p/k"):
         assert words in text
+
+
+def test_an_audit_says_how_much_is_where() -> None:
+    """Sizes of what is unclaimed, missing or to go, and what the cold tier has; of one tier alone it says nothing."""
+    audit = Audit(
+        id="a",
+        at="2026-01-15T12:00:00+00:00",
+        objects=10,
+        size_bytes=5_000_000,
+        unclaimed=2,
+        missing=1,
+        foreign=0,
+        unclaimed_bytes=3000,
+        missing_bytes=4000,
+        cold_objects=6,
+        cold_bytes=6000,
+        leftovers=1,
+        leftover_bytes=7000,
+        misplaced=3,
+        expiring=4,
+        expiring_bytes=8000,
+    )
+    text = shown(lambda console: show_audit(console, audit))
+    for words in ("2 (3.0 kB) that no model", "1 (4.0 kB) that models have", "6 of them, 6.0 kB", "1 (7.0 kB) copies"):
+        assert words in text
+    assert "3 in the other tier" in text
+    assert "4 (8.0 kB) that only deleted models have" in text
+    plain = Audit("a", "2026-01-15T12:00:00+00:00", 10, 5_000_000, 0, 0, 0)
+    text = shown(lambda console: show_audit(console, plain))
+    assert "tier" not in text
+    assert text.count("none") == 4

@@ -262,7 +262,18 @@ async def test_an_audit_is_asked_for_and_its_result_kept(operator: Operator) -> 
         at = NOON + timedelta(hours=number)
         return ObjectAudited(objects=number, size_bytes=1, unclaimed=2, missing=3, foreign=4, at=at, **more)
 
-    last = audited(KEPT + 5, stopped="Too much is unknown.", keys=["a", "b"])
+    sizes = {
+        "unclaimed_bytes": 5,
+        "missing_bytes": 6,
+        "cold_objects": 7,
+        "cold_bytes": 8,
+        "leftovers": 9,
+        "leftover_bytes": 10,
+        "misplaced": 11,
+        "expiring": 12,
+        "expiring_bytes": 13,
+    }
+    last = audited(KEPT + 5, stopped="Too much is unknown.", keys=["a", "b"], **sizes)
     for each in [last, *(audited(number) for number in range(KEPT + 5)), last]:
         await uploads.deliver(each)
     kept = (await operator.call("GET", "audit"))["data"]
@@ -277,4 +288,5 @@ async def test_an_audit_is_asked_for_and_its_result_kept(operator: Operator) -> 
         "foreign": 4,
         "stopped": "Too much is unknown.",
         "keys": ["a", "b"],
+        **sizes,
     }
