@@ -18,6 +18,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+CountOrNone = Annotated[int, msgspec.Meta(ge=0)]  # 0: no limit
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 SecondsOrNone = Annotated[float, msgspec.Meta(ge=0)]  # 0: not at all
 
@@ -36,6 +37,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     s3_url: str  # http(s)://ACCESS_KEY:SECRET_KEY@host:port/bucket[?region=us-east-1]
     s3_cold_url: str | None = None  # of the same form: the bucket for what is not read; the same for all services
     namespace: str = ""  # prefix of streams, consumers and schemas, where installations share NATS and Postgres
+    nats_events_bytes: CountOrNone = 2 * 1024**3  # of the stream of events, at most; 0: no limit. Then the oldest go
+    nats_dead_bytes: CountOrNone = 256 * 1024**2  # the same of the stream of dead letters
     http_host: str = "0.0.0.0"  # noqa: S104  # the address to listen on; a service listens to its cluster
     http_port: Port = 8080  # API (gateway), /livez, /readyz, /metrics (all)
     nats_replicas: Count = 1  # of each stream; an existing stream is raised to it, never lowered

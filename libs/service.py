@@ -184,7 +184,10 @@ async def connect(service: Service, migrations: Path, handlers: Handlers | None 
         await db.open_pool(config.database_url, schema, size=config.db_pool_size, pooler=has_pooler, prepared=prepared)
     )
     signals = await service.enter(Signals.open(direct_url, schema))
-    bus = await service.enter(Bus.open(config.nats_url, config.namespace, replicas=config.nats_replicas))
+    max_bytes = {"EVENTS": config.nats_events_bytes, "DEAD": config.nats_dead_bytes}
+    bus = await service.enter(
+        Bus.open(config.nats_url, config.namespace, replicas=config.nats_replicas, max_bytes=max_bytes)
+    )
     await service.enter(answering(bus, pool, service.name, service.readiness))
     service.background("relay", outbox.Relay(pool, signals, bus).run, last=True)
     if handlers is not None:

@@ -25,10 +25,13 @@ log = logging.getLogger(__name__)
 class Bus:
     """Keeps a session with NATS in the background. While there is none, publishing raises Unavailable at once."""
 
-    def __init__(self, url: str, namespace: str = "", *, replicas: int = 1) -> None:
-        """`url`: nats://host:port[,nats://host:port…]; `replicas`: of each stream, at least."""
+    def __init__(
+        self, url: str, namespace: str = "", *, replicas: int = 1, max_bytes: Mapping[str, int] | None = None
+    ) -> None:
+        """`url`: nats://host:port[,nats://host:port…]; `replicas`: of each stream, at least; `max_bytes`: by stream."""
         self.namespace = namespace
         self._replicas = replicas
+        self._max_bytes = max_bytes or {}
         self._servers = [server.strip() for server in url.split(",")]
         self._session: Session | None = None
         self._connected = asyncio.Event()
@@ -36,9 +39,11 @@ class Bus:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, namespace: str = "", *, replicas: int = 1) -> AsyncIterator[Bus]:
+    async def open(
+        cls, url: str, namespace: str = "", *, replicas: int = 1, max_bytes: Mapping[str, int] | None = None
+    ) -> AsyncIterator[Bus]:
         """Open a bus that connects in the background: a service starts without waiting for NATS."""
-        bus = cls(url, namespace, replicas=replicas)
+        bus = cls(url, namespace, replicas=replicas, max_bytes=max_bytes)
         task = asyncio.create_task(bus._run(), name="bus")
         try:
             yield bus
@@ -151,7 +156,7 @@ class Bus:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                async with Session.open(self._servers, self.namespace, self._replicas) as session:
+                async with Session.open(self._servers, self.namespace, self._replicas, self._max_bytes) as session:
                     pause_s = _FIRST_PAUSE_S
                     await self._hold(session)
             except (OSError, nats.errors.Error) as error:

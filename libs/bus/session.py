@@ -35,10 +35,13 @@ log = logging.getLogger(__name__)
 class Session:
     """Publishes and subscribes until `lost` is set; then every call raises."""
 
-    def __init__(self, client: Client, namespace: str, lost: asyncio.Event, replicas: int) -> None:
+    def __init__(
+        self, client: Client, namespace: str, lost: asyncio.Event, replicas: int, max_bytes: Mapping[str, int]
+    ) -> None:
         self.lost = lost
         self.namespace = namespace
         self._replicas = replicas
+        self._max_bytes = max_bytes
         self.js = client.jetstream(timeout=_ANSWER_TIMEOUT_S)
         self._client = client
         self._acks: set[asyncio.Future[PubAck]] = set()  # of publications that are in progress
@@ -46,11 +49,13 @@ class Session:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, servers: list[str], namespace: str, replicas: int = 1) -> AsyncIterator[Session]:
+    async def open(
+        cls, servers: list[str], namespace: str, replicas: int = 1, max_bytes: Mapping[str, int] | None = None
+    ) -> AsyncIterator[Session]:
         """Connect, and create the streams. Raises: OSError, nats.errors.Error if that is not possible now."""
         lost = asyncio.Event()
         client = await _connect(servers, lost)
-        session = cls(client, namespace, lost, replicas)
+        session = cls(client, namespace, lost, replicas, max_bytes or {})
         probing = asyncio.create_task(session._probe(), name="nats probe")
         try:
             await session.ensure_streams()
@@ -95,7 +100,7 @@ class Session:
         """Create or extend the streams; concurrent callers share one attempt. Raises: nats.errors.Error."""
         if self._ensuring is None or self._ensuring.done():
             self._ensuring = asyncio.create_task(
-                unless_set(self.lost, ensure_streams(self.js, self.namespace, self._replicas))
+                unless_set(self.lost, ensure_streams(self.js, self.namespace, self._replicas, self._max_bytes))
             )
         await asyncio.shield(self._ensuring)
         if self.lost.is_set():

@@ -1,21 +1,29 @@
 """The streams, as code: created where they are missing, extended where they lack something, never narrowed.
 
 During a rollout two releases share streams and consumers, and bind to them in any order: what one of them needs stays.
+
+A stream may have a largest size. Where it is full, its oldest messages go, which every consumer has had for days unless
+it was away for as long: the outbox keeps them as well, and whoever waits for one asks again. To refuse new ones instead
+would stop every service until an operator comes, for the sake of messages that nobody will read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.api import ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError, NotFoundError
 
 from libs.contracts import EVENT_FAMILIES
 from libs.outbox import KEEP_PUBLISHED
 
+NO_ROOM = 10047  # NATS' code: its own limit of storage is smaller than what all streams may have together
 _DAY_S = 86_400.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,13 +34,15 @@ class Stream:
     subjects: tuple[str, ...]
     max_age_s: float
 
-    def config(self, namespace: str, replicas: int = 1) -> StreamConfig:
-        """The configuration for NATS, with the installation's prefix."""
+    def config(self, namespace: str, replicas: int = 1, max_bytes: int = 0) -> StreamConfig:
+        """The configuration for NATS, with the installation's prefix; `max_bytes`: at most so large, 0: no limit."""
         return StreamConfig(
             name=stream_name(namespace, self.name),
             subjects=[prefixed(namespace, subject) for subject in self.subjects],
             retention=RetentionPolicy.LIMITS,
             max_age=self.max_age_s,
+            max_bytes=max_bytes or -1,
+            discard=DiscardPolicy.OLD,
             storage=StorageType.FILE,
             num_replicas=replicas,
             duplicate_window=120.0,  # a courtesy: the inbox is the guarantee
@@ -66,35 +76,55 @@ def union(*patterns: Iterable[str]) -> list[str]:
     return sorted(each for each in every if not any(_covers(other, each) for other in every - {each}))
 
 
-def grown(present: StreamConfig, wanted: StreamConfig) -> StreamConfig | None:
+def grown(present: StreamConfig, wanted: StreamConfig, held_bytes: int = 0) -> StreamConfig | None:
     """`present`, extended by what `wanted` has beyond it; None if it has nothing.
 
+    A stream without a largest size gets that of `wanted`, if that is not less than the `held_bytes` that it has.
     Settings that neither names stay as the operator has set them.
     """
     subjects = union(present.subjects or (), wanted.subjects or ())
     max_age = _longer(present.max_age or 0, wanted.max_age or 0)
     replicas = max(present.num_replicas or 1, wanted.num_replicas or 1)
-    is_so = (set(present.subjects or ()), present.max_age or 0, present.num_replicas or 1)
-    if is_so == (set(subjects), max_age, replicas):
+    max_bytes = _size(present.max_bytes, wanted.max_bytes, held_bytes)
+    is_so = (set(present.subjects or ()), present.max_age or 0, present.num_replicas or 1, _or_none(present.max_bytes))
+    if is_so == (set(subjects), max_age, replicas, _or_none(max_bytes)):
         return None
-    return present.evolve(subjects=subjects, max_age=max_age, num_replicas=replicas)
+    return present.evolve(subjects=subjects, max_age=max_age, num_replicas=replicas, max_bytes=max_bytes)
 
 
-async def ensure_streams(js: JetStreamContext, namespace: str, replicas: int = 1) -> None:
+async def ensure_streams(
+    js: JetStreamContext, namespace: str, replicas: int = 1, max_bytes: Mapping[str, int] | None = None
+) -> None:
     """Create every stream that is missing, and extend those that hold less than `STREAMS` says.
 
+    max_bytes: the largest size of streams, by name; of others, and with 0: no limit.
     Raises: nats.errors.Error where JetStream does not answer, or refuses.
     """
     for stream in STREAMS:
-        wanted = stream.config(namespace, replicas)
+        wanted = stream.config(namespace, replicas, (max_bytes or {}).get(stream.name, 0))
         try:
-            present = (await js.stream_info(stream_name(namespace, stream.name))).config
+            info = await js.stream_info(stream_name(namespace, stream.name))
         except NotFoundError:
-            await js.add_stream(wanted)
+            await _if_there_is_room(js.add_stream, wanted)
             continue
-        change = grown(present, wanted)
+        change = grown(info.config, wanted, info.state.bytes)
         if change is not None:
-            await js.update_stream(change)
+            await _if_there_is_room(js.update_stream, change, otherwise=info.config.max_bytes)
+
+
+async def _if_there_is_room(
+    apply: Callable[[StreamConfig], Awaitable[object]], config: StreamConfig, *, otherwise: int | None = None
+) -> None:
+    """Apply a configuration; without its largest size, or with `otherwise`, if the broker has no room to promise it."""
+    try:
+        await apply(config)
+    except APIError as error:
+        if error.err_code != NO_ROOM or _or_none(config.max_bytes) is None:
+            raise
+        log.warning(
+            "NATS has no room for a stream %s of %d bytes; it is left without that limit", config.name, config.max_bytes
+        )
+        await apply(config.evolve(max_bytes=_or_none(otherwise) or -1))
 
 
 async def ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> list[str]:
@@ -149,6 +179,21 @@ def _covers(pattern: str, subject: str) -> bool:
         if position >= len(others) or others[position] == ">" or word not in ("*", others[position]):
             return False
     return len(words) == len(others)
+
+
+def _or_none(max_bytes: int | None) -> int | None:
+    """A largest size; None for no limit, which NATS has several words for."""
+    return max_bytes if max_bytes is not None and max_bytes > 0 else None
+
+
+def _size(present: int | None, wanted: int | None, held_bytes: int) -> int | None:
+    """The larger size; `wanted` where there is no limit at present, and nothing would be lost."""
+    is_now, is_to_be = _or_none(present), _or_none(wanted)
+    if is_to_be is None:
+        return present
+    if is_now is None:
+        return is_to_be if is_to_be >= held_bytes else present
+    return max(is_now, is_to_be)
 
 
 def _longer(one_s: float, other_s: float) -> float:

@@ -57,3 +57,20 @@ def test_replicas_are_raised_and_never_lowered() -> None:
     assert raised is not None
     assert raised.num_replicas == 3
     assert grown(stream("a.>", num_replicas=3), stream("a.>", num_replicas=1)) is None
+
+
+def test_a_size_is_raised_and_never_lowered() -> None:
+    raised = grown(stream("a.>", max_bytes=100), stream("a.>", max_bytes=200))
+    assert raised is not None
+    assert raised.max_bytes == 200
+    assert grown(stream("a.>", max_bytes=200), stream("a.>", max_bytes=100)) is None
+    assert grown(stream("a.>", max_bytes=200), stream("a.>", max_bytes=-1)) is None  # a release that names none
+
+
+@pytest.mark.parametrize("unlimited", [None, -1, 0])
+def test_a_stream_without_a_size_gets_one_if_it_holds_no_more(unlimited: int | None) -> None:
+    limited = grown(stream("a.>", max_bytes=unlimited), stream("a.>", max_bytes=100), held_bytes=100)
+    assert limited is not None
+    assert limited.max_bytes == 100
+    assert grown(stream("a.>", max_bytes=unlimited), stream("a.>", max_bytes=100), held_bytes=101) is None
+    assert grown(stream("a.>", max_bytes=unlimited), stream("a.>", max_bytes=-1)) is None
