@@ -89,7 +89,9 @@ def delete_model(shared: Context, model: str, yes: bool) -> None:
 
     found = shared.with_api(find)
     if not yes:
+        shared.on_interrupt = lambda: "Nothing is deleted."
         _confirm(f"Delete {found.name} {found.version or ''} ({found.size_formatted or 'no files'}, {found.status})?")
+    shared.on_interrupt = lambda: f"Interrupted. Whether it is deleted: slipway models get {found.id}"
     deleted = shared.with_api(delete)
     shared.print_result(deleted, lambda console: _show_deleted(console, found, deleted))
 

@@ -6,7 +6,9 @@ message and no log line holds a URL with its query (it is signed), nor what the 
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -27,7 +29,10 @@ from libs.remote.errors import (
     SourceUnavailable,
 )
 
+log = logging.getLogger(__name__)
+
 CONNECT_S = 10.0
+PAUSES_S = (0.2, 1.0)  # between attempts at a listing
 STALL_S = 30.0  # without a byte, until a request is given up
 READ_BYTES = 256 * 1024
 ERROR_BYTES = 64 * 1024
@@ -105,7 +110,22 @@ class Transport:
             raise SourceUnavailable(f"The source does not answer: {host} ({type(trouble).__name__}).") from None
 
     async def page(self, url: str, headers: Mapping[str, str] | None = None) -> ElementTree.Element:
-        """Send a request for a listing. Raises: as `get`; SourceRefused for what is no XML, or too long."""
+        """Send a request for a listing, some times where that may help.
+
+        Raises: as `get`; SourceRefused for what is no XML, or too long.
+        """
+        for pause_s in PAUSES_S:
+            try:
+                return await self._page(url, headers)
+            except SourceUnavailable as trouble:
+                log.info("import: %s Trying again.", trouble)
+            except Answered as answered:
+                if answered.status not in _PASSING:
+                    raise
+            await asyncio.sleep(pause_s)
+        return await self._page(url, headers)
+
+    async def _page(self, url: str, headers: Mapping[str, str] | None) -> ElementTree.Element:
         async with self.get(url, headers) as response:
             body = bytearray()
             async for chunk in response.content.iter_chunked(READ_BYTES):

@@ -12,7 +12,8 @@ class ExtractorConfig(ServiceConfig, frozen=True, kw_only=True):
     """Settings of the extractor, beside those of every service.
 
     Memory is bounded by about 64 MiB for each extraction that works (8 MiB read ahead, 8 MiB in steps, 48 MiB being
-    written), 16 MiB for each that waits, and by what all writers of the process are sending; CPU by `cpu_threads`.
+    written; 16 MiB more for a file of an import), 16 MiB for each that waits, and by what all writers of the process
+    are sending; CPU by `cpu_threads`.
     """
 
     secrets_key: SecretsKey | None = None  # 32 bytes in base64, as the gateway's; all of several decrypt

@@ -15,6 +15,7 @@ from services.extractor import states
 Result = ArchiveExtracted | ArchiveRejected
 
 LEASES = LeaseTable[str](table="extraction", key="stream_id", key_type="text")
+WITHOUT_CREDENTIALS = "stream = stream #- '{remote,credentials}'"  # an assignment: nobody needs them any more
 CLAIMABLE = "extraction_claimable"  # channel, signalled with a stream's id: it has parts to read and is not leased
 
 _LOOK_FURTHER = 8  # times as many rows as wanted, since other processes may be claiming the first ones just now
@@ -172,7 +173,7 @@ async def finish(tx: Tx, claim: Claim, result: Result) -> bool:
         tx,
         claim.key,
         claim.fence,
-        "state = $3, result = $4, ended_at = now(), checkpoint = NULL",
+        f"state = $3, result = $4, ended_at = now(), checkpoint = NULL, {WITHOUT_CREDENTIALS}",
         transition.target,
         result,
     )

@@ -14,7 +14,7 @@ from libs.contracts import ArchiveExtracted, ArchiveRejected, Part, PartStream
 from libs.db import Tx
 from libs.states import sql_in
 from services.extractor import states
-from services.extractor.store.leases import LEASES, Result
+from services.extractor.store.leases import LEASES, WITHOUT_CREDENTIALS, Result
 
 # Channels; each is signalled with the id of a stream
 READABLE = "extraction_parts"  # the attempt that reads the stream can read on
@@ -152,7 +152,8 @@ async def end_upload(tx: Tx, upload_id: str) -> list[str]:
     await tx.execute("INSERT INTO ended_upload (upload_id) VALUES ($1) ON CONFLICT DO NOTHING", upload_id)
     rows = await tx.fetch(
         f"""
-        UPDATE extraction SET state = '{states.STOP.target}', ended_at = now(), {LEASES.released}
+        UPDATE extraction
+           SET state = '{states.STOP.target}', ended_at = now(), {LEASES.released}, {WITHOUT_CREDENTIALS}
          WHERE upload_id = $1 AND state {sql_in(states.STOP.sources)}
         RETURNING stream_id
         """,

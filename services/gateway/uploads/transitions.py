@@ -235,7 +235,7 @@ async def unpack(tx: Tx, upload: Upload, extracted: ArchiveExtracted) -> list[Ev
         await files.record_unpacked(tx, upload.id, stream.number, sha256=file.sha256, key=file.key)
     else:
         await files.insert_unpacked(tx, upload.id, extracted.files)
-    if upload.status == states.OPEN or any(other.pending for other in await streams.of_upload(tx, upload.id)):
+    if upload.status == states.OPEN or await streams.any_pending(tx, upload.id):
         return []
     return await register(tx, upload, at=extracted.at)
 

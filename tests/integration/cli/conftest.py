@@ -129,7 +129,7 @@ def archive(tmp_path: Path) -> Path:
 def start(credentials: Path, tmp_path: Path) -> Start:
     """Start `slipway ARGUMENTS…` with the project's credentials."""
 
-    async def start(*arguments: str | Path) -> asyncio.subprocess.Process:
+    async def start(*arguments: str | Path, stdin: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -137,7 +137,7 @@ def start(credentials: Path, tmp_path: Path) -> Start:
             *map(str, arguments),
             cwd=ROOT,
             env=environment(SLIPWAY_CREDENTIALS=str(credentials), XDG_CACHE_HOME=str(tmp_path / "cache")),
-            stdin=asyncio.subprocess.PIPE,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pty
 import signal
 from pathlib import Path
 
@@ -109,6 +111,24 @@ async def test_deleted_model_is_listed_and_restored_by_its_name(slipway: Command
     assert "restorable until" in shown.out
     assert (restored.json["id"], restored.json["status"]) == (uploaded, "ready")
     assert again.code == 0
+
+
+@pytest.mark.parametrize(("answer", "code", "status"), [("n", 130, "ready"), ("y", 0, None)])
+async def test_delete_asks_a_person(
+    start: Start, api: AsyncClient, uploaded: str, answer: str, code: int, status: str | None
+) -> None:
+    person, terminal = pty.openpty()
+    try:
+        os.write(person, f"{answer}\n".encode())
+        ran = await finished(await start("models", "delete", "m", stdin=terminal))
+    finally:
+        os.close(person)
+        os.close(terminal)
+
+    assert ran.code == code, ran.err
+    assert "Delete m 1.0.0 (" in ran.err
+    assert ("Nothing is deleted." in ran.err) == (code != 0)
+    assert [each.status async for each in api.models.list()] == ([status] if status else [])
 
 
 async def test_of_several_deleted_versions_one_is_named(

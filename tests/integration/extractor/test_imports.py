@@ -116,6 +116,8 @@ async def test_a_file_is_copied_and_hashed_once_however_often_it_is_asked_for(im
     assert (file.path, file.size_bytes, file.sha256) == ("model.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     assert await importing.extractor.contents(extracted) == {"model.bin": CONTENT}
     assert await importing.extractor.objects(upload) == [file.key]
+    [row] = await importing.extractor.pool.fetch("SELECT stream::text FROM extraction")
+    assert "credentials" not in row["stream"]
 
 
 async def test_an_empty_file(importing: Importing) -> None:

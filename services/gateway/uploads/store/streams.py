@@ -137,6 +137,19 @@ async def of_upload(tx: Tx, upload_id: str) -> list[Stream]:
     return [Stream(**row) for row in rows]
 
 
+async def any_pending(tx: Tx, upload_id: str) -> bool:
+    """Whether a stream of an upload is complete, and the extractor is not done with it."""
+    return bool(
+        await tx.fetchval(
+            """
+            SELECT EXISTS (SELECT FROM upload_stream
+                            WHERE upload_id = $1 AND parts_stored = total_parts AND NOT unpacked)
+            """,
+            upload_id,
+        )
+    )
+
+
 async def of_uploads(tx: Tx, upload_ids: Sequence[str]) -> dict[str, list[Stream]]:
     """All streams of some uploads, by upload, in the order of their numbers."""
     rows = await tx.fetch(
