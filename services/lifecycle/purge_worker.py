@@ -89,7 +89,8 @@ class PurgeWorker:
         if purge.prefix is not None:
             await self._blobs.abort_multiparts(purge.prefix)
         elif purge.keys:
-            await self._blobs.abort_multiparts(commonprefix(purge.keys), only=frozenset(purge.keys))
+            shared = commonprefix(purge.keys)  # noqa: RUF071  # of keys: no path
+            await self._blobs.abort_multiparts(shared, only=frozenset(purge.keys))
         refused: Unavailable | None = None
         turns = 0
         async with aclosing(self._groups(purge)) as groups:
