@@ -9,7 +9,7 @@ tier, which readers do not see.
 
 from libs.blobs.address import Address
 from libs.blobs.blobs import Blobs
-from libs.blobs.listing import ObjectInfo
+from libs.blobs.listing import MultipartInfo, ObjectInfo
 from libs.blobs.multipart import MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES, MultipartGone, part_bytes
 from libs.blobs.removal import Removal
 from libs.blobs.writer import Writer
@@ -21,6 +21,7 @@ __all__ = [
     "Address",
     "Blobs",
     "MultipartGone",
+    "MultipartInfo",
     "ObjectInfo",
     "Removal",
     "Writer",

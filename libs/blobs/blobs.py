@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import cached_property
 
 from libs.blobs import copying, listing, multipart
 from libs.blobs.address import Address
-from libs.blobs.listing import ObjectInfo
+from libs.blobs.listing import MultipartInfo, ObjectInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
 from libs.blobs.pools import Sizes
 from libs.blobs.reading import find, ranged
@@ -275,12 +275,19 @@ class Blobs:
         """
         await remove(self._transport, removal)
 
-    async def abort_multiparts(self, prefix: str, *, whole_key: bool = False) -> int:
-        """Abort every multipart upload under the prefix, or of the object of that name (`whole_key`).
+    async def abort_multiparts(self, prefix: str, *, only: Collection[str] | None = None) -> int:
+        """Abort every multipart upload under the prefix; with `only`, of those objects.
 
         Returns how many; 0 if the server does not list them. Raises: Unavailable.
         """
-        return sum([await multipart.abort_all(each, prefix, whole_key=whole_key) for each in self._transports])
+        return sum([await multipart.abort_all(each, prefix, only=only) for each in self._transports])
+
+    def multiparts(self, prefix: str = "") -> AsyncGenerator[MultipartInfo, None]:
+        """Yield the multipart uploads under the prefix that are under way; none if the server does not list them.
+
+        Raises: Unavailable.
+        """
+        return multipart.listed(self._transport, prefix)
 
     def presign(self, method: str, key: str, expires_s: int, *, origin: str | None = None) -> str:
         """A URL by which anyone may do `method` to the object for `expires_s` (at most seven days).

@@ -23,6 +23,15 @@ class ObjectInfo:
     modified_at: datetime  # UTC, to the second where the server is no finer
 
 
+@dataclass(frozen=True)
+class MultipartInfo:
+    """A multipart upload that is neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    begun_at: datetime | None  # UTC; None where the server does not say
+
+
 def error_code(answer: bytes) -> str:
     """The `Code` of an Error document, e.g. "NoSuchKey"; "" for any other answer."""
     try:
@@ -47,10 +56,17 @@ def objects(answer: bytes) -> tuple[list[ObjectInfo], str | None]:
     return found, _text(root, "NextContinuationToken") if more else None
 
 
-def multiparts(answer: bytes) -> tuple[list[tuple[str, str]], tuple[str, str] | None]:
-    """A page of ListMultipartUploads as (key, upload id), and the markers of the next one; None after the last."""
+def multiparts(answer: bytes) -> tuple[list[MultipartInfo], tuple[str, str] | None]:
+    """A page of ListMultipartUploads, and the markers of the next one; None after the last."""
     root = _parsed(answer)
-    found = [(_text(entry, "Key"), _text(entry, "UploadId")) for entry in root.iterfind("{*}Upload")]
+    found = [
+        MultipartInfo(
+            key=_text(entry, "Key"),
+            upload_id=_text(entry, "UploadId"),
+            begun_at=_moment(entry.findtext("{*}Initiated", "")),
+        )
+        for entry in root.iterfind("{*}Upload")
+    ]
     if root.findtext("{*}IsTruncated", "false") != "true":
         return found, None
     return found, (_text(root, "NextKeyMarker"), _text(root, "NextUploadIdMarker"))
@@ -85,6 +101,13 @@ def location(region: str) -> bytes:
         '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
         f"<LocationConstraint>{escape(region)}</LocationConstraint></CreateBucketConfiguration>"
     ).encode()
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _parsed(answer: bytes) -> ElementTree.Element:

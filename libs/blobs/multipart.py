@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Sequence
+from contextlib import aclosing
 
 from libs.blobs import listing
+from libs.blobs.listing import MultipartInfo
 from libs.blobs.outgoing import SLICE_BYTES, Buffer, collected
 from libs.blobs.reading import head
 from libs.blobs.transport import Answer, Refused, Transport
@@ -124,32 +126,43 @@ async def abort(transport: Transport, key: str, upload_id: str) -> None:
             raise
 
 
-async def abort_all(transport: Transport, prefix: str, *, whole_key: bool = False) -> int:
-    """Discard every multipart upload under the prefix, or of the object of that name (`whole_key`).
+async def listed(transport: Transport, prefix: str) -> AsyncGenerator[MultipartInfo, None]:
+    """Yield every multipart upload under the prefix that is under way; none if the server does not list them.
 
-    Returns how many; 0 if the server does not list them. Raises: Unavailable.
+    Raises: Unavailable.
     """
     query = {"uploads": "", "prefix": prefix}
-    aborted = 0
     while True:
         try:
             answer = await transport.call("GET", None, query)
         except Refused as refused:
             if refused.s3_code == "NoSuchUpload":  # the answer of some servers when there are none
-                return aborted
+                return
             if refused.status in (400, 403, 405, 501):
                 log.debug("this object store does not let us list multipart uploads; it has to expire them itself")
-                return aborted
+                return
             raise
-        listed, markers = listing.multiparts(answer.body)
-        # nanio ignores the prefix
-        found = [each for each in listed if each[0] == prefix or (each[0].startswith(prefix) and not whole_key)]
-        for key, upload_id in found:
-            await abort(transport, key, upload_id)
-        aborted += len(found)
+        found, markers = listing.multiparts(answer.body)
+        for each in found:
+            if each.key.startswith(prefix):  # nanio ignores the prefix
+                yield each
         if markers is None:
-            return aborted
+            return
         query["key-marker"], query["upload-id-marker"] = markers
+
+
+async def abort_all(transport: Transport, prefix: str, *, only: Collection[str] | None = None) -> int:
+    """Discard every multipart upload under the prefix, or of the objects `only`.
+
+    Returns how many; 0 if the server does not list them. Raises: Unavailable.
+    """
+    aborted = 0
+    async with aclosing(listed(transport, prefix)) as found:
+        async for each in found:
+            if only is None or each.key in only:
+                await abort(transport, each.key, each.upload_id)
+                aborted += 1
+    return aborted
 
 
 def _part(upload_id: str, number: int) -> dict[str, str]:

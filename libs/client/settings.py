@@ -41,13 +41,16 @@ class Settings(msgspec.Struct, frozen=True):
         flag, variable, what = _WHERE[name]
         raise SettingMissing(
             f"Slipway needs {what}. Give {flag}, set {variable}, or name the credentials file with --credentials or "
-            f"SLIPWAY_CREDENTIALS (looked for {DEFAULT_FILE}, which `slipway up` writes)."
+            f"SLIPWAY_CREDENTIALS (looked for {DEFAULT_FILE}, which `slipway up` writes and which is not used with a "
+            "key from the environment)."
         )
 
 
 def find_settings(given: Mapping[str, str], environ: Mapping[str, str], folder: Path) -> Settings:
     """Gather the settings; `given` has the keys of Settings and `credentials`, `folder` is the current directory.
 
+    A key from the environment is never sent to the address of a file that merely lies in the folder: whoever made that
+    folder would be given the key.
     Raises: LocalProblem if a credentials file was named and is not there, or any is not readable.
     """
     named = given.get("credentials") or environ.get("SLIPWAY_CREDENTIALS")
@@ -57,6 +60,9 @@ def find_settings(given: Mapping[str, str], environ: Mapping[str, str], folder: 
         value = given.get(name) or environ.get(variable)
         if value:
             replaced[name] = value
+    from_environment = any(not given.get(name) and environ.get(_WHERE[name][1]) for name in ("api_key", "operator_key"))
+    if from_environment and not named:
+        found = Settings()
     return msgspec.structs.replace(found, **replaced)
 
 

@@ -289,7 +289,14 @@ class ObjectMoved(Event, tag="object.moved.v1"):
     tier: Tier
 
 
-# Projects: the gateway emits the first, lifecycle the other
+# Projects: the gateway emits the first two, lifecycle the other
+
+
+class ProjectLimited(Event, tag="project.limited.v1"):
+    """An operator has set, or taken away, a limit of the project that other services keep."""
+
+    project_id: str
+    validations_at_once: int | None = None  # None: no limit
 
 
 class ProjectDeleted(Event, tag="project.deleted.v1"):

@@ -29,7 +29,11 @@ CLAIM: Final = ExtractionTransition(
     name="claim", sources=(OPEN, PARKED), target=OPEN, by=("worker",), because="there are parts to read"
 )
 PARK: Final = ExtractionTransition(
-    name="park", sources=(OPEN,), target=PARKED, by=("worker",), because="attempts fail in a row, none by the content"
+    name="park",
+    sources=(OPEN,),
+    target=PARKED,
+    by=("worker",),
+    because="attempts fail in a row, none by the content; or a repair has to come first",
 )
 RESUME: Final = ExtractionTransition(
     name="resume", sources=(OPEN, PARKED), target=OPEN, by=("operator",), because="what failed is repaired"

@@ -3,8 +3,8 @@
 Consumes: archive.extracted, archive.parked, archive.progressed, archive.rejected, model.rejected, model.validated,
 model.validation_parked, object.audited, object.found, object.missing, object.unclaimed, project.purged.
 Emits: model.deleted, model.erased, model.registered, model.restored, model.validation_requested,
-object.audit_requested, object.dropped, project.deleted, upload.aborted, upload.completed, upload.expired,
-upload.failed, upload.opened, upload.part_stored, upload.resume_requested.
+object.audit_requested, object.dropped, project.deleted, project.limited, upload.aborted, upload.completed,
+upload.expired, upload.failed, upload.opened, upload.part_stored, upload.resume_requested.
 Dead letters: archive.extracted, archive.rejected, model.rejected, model.validated, model.validation_requested,
 upload.completed, upload.opened, upload.part_stored.
 Tables: api_key, audit, blob, member, model, model_file, project, project_feature, project_usage, project_usage_change,

@@ -16,7 +16,8 @@ under another fence and so under other keys. Handlers only write rows; workers a
     purge_worker  claims purges by lease, and deletes what they name
     move_worker   claims moves by lease, and copies objects from one tier to the other
     audit_worker  claims slices of an audit by lease: audit_listing lists, audit_scan compares, audit_stop decides
-                  whether to act
+                  whether to act, audit_multiparts looks for multipart uploads that were abandoned
+    reads         what clients have read
     ownership     whose buckets they are
     groups        keys in groups that fit an event, a statement and a lease
     states        the states of an object as a table
@@ -73,7 +74,7 @@ Why no deleted object is taken for a live one:
 Why nothing is left behind: an object that is written while a purge passes is found by its later passes, one that is
 written even later by the audits. A purge that storage refuses waits longer and longer; after 30 days it is given up
 and the audits ask about what it left. A second copy in the tier that the row does not name is found by the audits too,
-and removed by a move worker.
+and removed by a move worker; so are multipart uploads that nobody goes on with.
 
 Why no missing object stays unnoticed, and none is reported in error: an audit looks for every live object, in all
 tiers. One that is not listed is looked for by its key at once, and again minutes later; then object.missing is emitted,

@@ -99,12 +99,12 @@ class Scanner:
         Has the move workers put in order what is in a tier that its row does not name.
         """
         stored = [each for each in listed if each.key != MARK_KEY]
-        known = await projects.known(tx, {_project_of(each.key) for each in stored})
-        ours = [each for each in stored if upload_of(each.key) is not None and _project_of(each.key) in known]
+        known = await projects.known(tx, {project_of(each.key) for each in stored})
+        ours = [each for each in stored if upload_of(each.key) is not None and project_of(each.key) in known]
         old = {each.key: each for each in ours if self._is_old(each, audit)}
-        unknown = await objects.unknown(tx, [*old], [_upload_prefix(key) for key in old], dropped_for_s=DROPPED_FOR_S)
+        unknown = await objects.unknown(tx, [*old], [upload_prefix(key) for key in old], dropped_for_s=DROPPED_FOR_S)
         if audit.unclaimed < RECORDED_AT_MOST:
-            found = [Unclaimed(key=key, project_id=_project_of(key)) for key in unknown]
+            found = [Unclaimed(key=key, project_id=project_of(key)) for key in unknown]
             await unclaimed.record(tx, found, audit=audit.audit)
         expiring, expiring_bytes = await holders.expiring(tx, [each.key for each in ours])
         cold = [each for each in ours if each.tier == "cold"]
@@ -156,7 +156,7 @@ class Scanner:
         return stored.modified_at <= audit.started_at - timedelta(seconds=grace_s)
 
 
-def _project_of(key: str) -> str:
+def project_of(key: str) -> str:
     return key.partition("/")[0]
 
 
@@ -165,6 +165,6 @@ def _is_file(key: str) -> bool:
     return key.split("/", 2)[1] == "objects"
 
 
-def _upload_prefix(key: str) -> str:
+def upload_prefix(key: str) -> str:
     """The prefix of a purge of the key's upload: the first three steps of the key."""
     return "/".join(key.split("/", 3)[:3]) + "/"

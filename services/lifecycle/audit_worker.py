@@ -23,6 +23,7 @@ from libs.errors import Unavailable
 from libs.outbox import emit
 from libs.periodic import AT_ONCE, repeat
 from libs.signals import notify
+from services.lifecycle.audit_multiparts import record_abandoned
 from services.lifecycle.audit_scan import Scanner, Unordered
 from services.lifecycle.audit_stop import NO_COLD_TIER, UNORDERED, reason_to_stop
 from services.lifecycle.dependencies import Dependencies
@@ -119,6 +120,7 @@ class AuditWorker:
         if stopped is not None and (at_end or audit.stopped is None):
             await self._enter(audit, "forget", stopped=stopped, whole=at_end)
         elif at_end:
+            await record_abandoned(self._pool, self._blobs, self._config, audit)
             delay_s = self._config.missing_confirm_s if audit.newly_missing else 0
             await self._enter(audit, "confirm", delay_s=delay_s, whole=True)
         else:

@@ -103,7 +103,7 @@ class MoveWorker:
             return True
         target = self._tiers[move.tier]
         if move.fence > 1:
-            await target.abort_multiparts(move.key, whole_key=True)  # of a process that was killed
+            await target.abort_multiparts(move.key, only=[move.key])  # of a process that was killed
         source = self._tiers[_OTHER[move.tier]]
         try:
             await transfer(source, target, move.key, size_bytes=move.size_bytes, sha256=move.sha256)
@@ -163,7 +163,7 @@ class MoveWorker:
         """Delete an object that is not live any more from both tiers: a purge may have passed before the copy."""
         if move.state is not None:  # else an audit asks about what is there
             for bucket in self._tiers.values():
-                await bucket.abort_multiparts(move.key, whole_key=True)
+                await bucket.abort_multiparts(move.key, only=[move.key])
                 await bucket.delete([move.key])
         return True
 

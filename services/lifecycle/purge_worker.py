@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from os.path import commonprefix
 
 from libs.contracts import ObjectDeleted, ProjectPurged, new_id
 from libs.db import connection, transaction
@@ -87,6 +88,9 @@ class PurgeWorker:
             await self._drop_project(purge, stop)
         if purge.prefix is not None:
             await self._blobs.abort_multiparts(purge.prefix)
+        elif purge.keys:
+            shared = commonprefix(purge.keys)  # noqa: RUF071  # of keys: no path
+            await self._blobs.abort_multiparts(shared, only=frozenset(purge.keys))
         refused: Unavailable | None = None
         turns = 0
         async with aclosing(self._groups(purge)) as groups:

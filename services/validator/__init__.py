@@ -1,8 +1,8 @@
 """The validator: the files of a model -> a verdict on it.
 
-Consumes: model.validation_requested.
+Consumes: model.validation_requested, project.deleted, project.limited.
 Emits: model.rejected, model.validated, model.validation_parked.
-Tables: inspected, validation, verdict.
+Tables: inspected, project, validation, verdict.
 Owns: one row a validation until its verdict, the verdicts, and the facts that were read of each file.
 
 It reads headers and small files by range, never the weights, and runs nothing of what was uploaded. A model is rejected

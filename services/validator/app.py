@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from libs.db import Pool
+from libs.db import Pool, transaction
 from libs.retention import forget
 from libs.service import Service, connect, open_blobs
 from services.validator import store
@@ -17,6 +17,9 @@ from services.validator.worker import Worker
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 FORGET_EVERY_S = 3600.0
+REMOVED_AT_ONCE = 500  # rows in one transaction
+DELETED_FOR_S = 8 * 86_400.0  # longer than events are kept: what comes late of a deleted project is removed too
+REMOVE_EVERY_S = 60.0
 
 
 async def build(config: ValidatorConfig, service: Service) -> None:
@@ -27,6 +30,7 @@ async def build(config: ValidatorConfig, service: Service) -> None:
     dependencies = Dependencies(config, connections.pool, connections.signals, reader)
     service.background("validations", Worker(dependencies).run)
     service.repeat("forget", FORGET_EVERY_S, partial(forget_old, connections.pool, config))
+    service.repeat("deleted projects", REMOVE_EVERY_S, partial(remove_deleted, connections.pool))
     service.ready("s3", blobs.ping, required=False)  # validations are postponed until it is back
 
 
@@ -35,3 +39,16 @@ async def forget_old(pool: Pool, config: ValidatorConfig) -> None:
     await forget(pool, store.VERDICTS, config.forget_after_s)
     await forget(pool, store.VALIDATIONS, config.forget_after_s)
     await forget(pool, store.FACTS, config.forget_pieces_after_s)
+
+
+async def remove_deleted(pool: Pool) -> None:
+    """Remove the rows of deleted projects, a batch in each transaction."""
+    async with transaction(pool) as tx:
+        project_ids = await store.deleted_projects(tx)
+    for project_id in project_ids:
+        for table in store.OF_PROJECTS:
+            removed = REMOVED_AT_ONCE
+            while removed == REMOVED_AT_ONCE:
+                async with transaction(pool) as tx:
+                    removed = await store.remove_rows(tx, table, project_id, REMOVED_AT_ONCE)
+    await forget(pool, store.PROJECTS, DELETED_FOR_S)

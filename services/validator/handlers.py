@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 
 from libs.bus import Handlers
-from libs.contracts import Event, ModelRejected, ModelValidated, ModelValidationParked, ModelValidationRequested
+from libs.contracts import (
+    Event,
+    ModelRejected,
+    ModelValidated,
+    ModelValidationParked,
+    ModelValidationRequested,
+    ProjectDeleted,
+    ProjectLimited,
+)
 from libs.db import Tx
 from libs.signals import notify
 from services.validator import store
@@ -32,6 +40,21 @@ async def queue_validation(event: ModelValidationRequested, tx: Tx) -> list[Even
         return []
     parked = await store.find_parked(tx, event.validation_id)
     return [parked_event(event.model_id, event.validation_id, parked, event.at)] if parked else []
+
+
+@handlers.on(ProjectLimited)
+async def limit_project(event: ProjectLimited, tx: Tx) -> list[Event]:
+    """Record how many models of the project may be validated at a time."""
+    await store.limit_project(tx, event.project_id, event.validations_at_once, event.at)
+    await notify(tx, WAITING)
+    return []
+
+
+@handlers.on(ProjectDeleted)
+async def delete_project(event: ProjectDeleted, tx: Tx) -> list[Event]:
+    """Record that the project was deleted; its rows are removed by and by."""
+    await store.delete_project(tx, event.project_id, event.at)
+    return []
 
 
 def verdict_event(model_id: str, validation_id: str, verdict: Verdict) -> Event:

@@ -31,6 +31,8 @@ VERDICTS = Retention(table="verdict", key="validation_id", age="decided_at")
 VALIDATIONS = Retention(  # such as those of models that were deleted
     table="validation", key="validation_id", age="created_at", condition="leased_by IS NULL"
 )
+PROJECTS = Retention(table="project", key="id", age="deleted_at")
+OF_PROJECTS = ("validation", "inspected")  # verdicts have no project, and go by their age
 FACTS = Retention(table="inspected", key="ctid", age="kept_at")
 
 
@@ -122,29 +124,32 @@ async def resume(tx: Tx, validation_id: str) -> None:
 # Leases
 
 CLAIM = f"""
-    WITH RECURSIVE project (id) AS (
+    WITH RECURSIVE limited AS (
+        SELECT id, at_once FROM project WHERE at_once IS NOT NULL
+    ), waiting (id) AS (
         (SELECT project_id FROM validation ORDER BY project_id LIMIT 1)
          UNION ALL
-        SELECT (SELECT project_id FROM validation WHERE project_id > project.id ORDER BY project_id LIMIT 1)
-          FROM project WHERE project.id IS NOT NULL
+        SELECT (SELECT project_id FROM validation WHERE project_id > waiting.id ORDER BY project_id LIMIT 1)
+          FROM waiting WHERE waiting.id IS NOT NULL
     ), busy AS (
         SELECT project_id AS id, count(*) AS running
           FROM validation WHERE leased_by IS NOT NULL AND not_before > now() GROUP BY project_id
     ), next AS (
         SELECT due.validation_id, due.not_before, coalesce(busy.running, 0) + due.nth AS turn
-          FROM project LEFT JOIN busy USING (id)
+          FROM waiting LEFT JOIN busy USING (id) LEFT JOIN limited USING (id)
          CROSS JOIN LATERAL (
                SELECT validation_id, not_before, row_number() OVER (ORDER BY repeated, not_before) AS nth
                  FROM ((SELECT validation_id, not_before, false AS repeated FROM validation
-                         WHERE project_id = project.id AND (attempts > 0) = false AND not_before <= now()
+                         WHERE project_id = waiting.id AND (attempts > 0) = false AND not_before <= now()
                            AND state IN ('queued', 'parked')
                          ORDER BY not_before LIMIT $2)
                         UNION ALL
                        (SELECT validation_id, not_before, true FROM validation
-                         WHERE project_id = project.id AND (attempts > 0) = true AND not_before <= now()
+                         WHERE project_id = waiting.id AND (attempts > 0) = true AND not_before <= now()
                            AND state IN ('queued', 'parked')
                          ORDER BY not_before LIMIT $2)) AS first
                ) AS due
+         WHERE limited.at_once IS NULL OR coalesce(busy.running, 0) + due.nth <= limited.at_once
     ), mine AS (
         SELECT v.validation_id
           FROM validation v JOIN next USING (validation_id)
@@ -166,8 +171,10 @@ NEXT_CLAIM = """
 async def claim(tx: Tx, owner: str, limit: int, lease_s: float) -> list[Claim]:
     """Lease up to `limit` validations: of the projects with the fewest under way, first tries first, then the oldest.
 
-    One index probe for each project that has any, and `limit` rows of each; the number of rows does not matter.
+    Of a project that has a limit, no more than that are under way at a time. One index probe for each project that has
+    any, and `limit` rows of each; the number of rows does not matter.
     """
+    await _take_turn(tx)
     rows = await tx.fetch(CLAIM, owner, limit, lease_s)
     return [msgspec.convert(dict(row), Claim) for row in rows]
 
@@ -279,6 +286,57 @@ async def keep_facts(tx: Tx, project_id: str, new: Mapping[FactsKey, bytes]) -> 
         *_by_column(list(new)),
         list(new.values()),
     )
+
+
+# Projects
+
+
+async def limit_project(tx: Tx, project_id: str, at_once: int | None, at: datetime) -> None:
+    """Record how many models of a project may be validated at a time; the limit that was set last stays."""
+    await tx.execute(
+        """
+        INSERT INTO project (id, at_once, limited_at) VALUES ($1, $2, $3)
+            ON CONFLICT (id) DO UPDATE SET at_once = excluded.at_once, limited_at = excluded.limited_at
+         WHERE project.limited_at IS NULL OR project.limited_at <= excluded.limited_at
+        """,
+        project_id,
+        at_once,
+        at,
+    )
+
+
+async def _take_turn(tx: Tx) -> None:
+    """Where any project has a limit, make claims take turns until their transactions end: each sees those before."""
+    if await tx.fetchval("SELECT EXISTS (SELECT FROM project WHERE at_once IS NOT NULL)"):
+        await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('validations', 0))")
+
+
+async def delete_project(tx: Tx, project_id: str, at: datetime) -> None:
+    """Record that a project was deleted."""
+    await tx.execute(
+        """
+        INSERT INTO project (id, deleted_at) VALUES ($1, $2)
+            ON CONFLICT (id) DO UPDATE SET deleted_at = coalesce(project.deleted_at, excluded.deleted_at)
+        """,
+        project_id,
+        at,
+    )
+
+
+async def deleted_projects(tx: Tx) -> list[str]:
+    """The projects that were deleted, the longest ago first."""
+    rows = await tx.fetch("SELECT id FROM project WHERE deleted_at IS NOT NULL ORDER BY deleted_at")
+    return [row["id"] for row in rows]
+
+
+async def remove_rows(tx: Tx, table: str, project_id: str, limit: int) -> int:
+    """Delete up to `limit` rows of a project from one of OF_PROJECTS. Returns how many."""
+    tag: str = await tx.execute(
+        f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE project_id = $1 LIMIT $2))",
+        project_id,
+        limit,
+    )
+    return int(tag.split()[-1])
 
 
 def _by_column(keys: Sequence[FactsKey]) -> tuple[list[str], list[int], list[str]]:

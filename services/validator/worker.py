@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from libs.db import connection
+from libs.db import transaction
 from libs.leases import HeldLeases, Lease
 from libs.periodic import repeat
 from libs.signals import Subscription
@@ -48,11 +48,11 @@ class Worker:
         if room == 0:
             return None  # the first attempt that ends signals
         asked_at = time.monotonic()
-        async with connection(self._dependencies.pool) as tx:
+        async with transaction(self._dependencies.pool) as tx:
             claims = await store.claim(tx, self._held.holder, room, self._config.lease_s)
-            for claim in claims:
-                self._begin(Lease(claim, asked_at + self._config.lease_s))
             next_s = await store.next_claim_s(tx) if len(claims) < room else None
+        for claim in claims:
+            self._begin(Lease(claim, asked_at + self._config.lease_s))
         return None if next_s is None else min(self._config.poll_s, max(next_s, SOON_S))
 
     def _begin(self, lease: Lease[Claim]) -> None:

@@ -17,10 +17,13 @@ from tests.bench.stage import Project, Stage
 
 PAGE = 20  # models
 _MODELS = """
-    INSERT INTO model (id, project_id, name, version, is_latest, status, architecture, format, size_bytes, file_count)
-    SELECT $1 || '-' || n, $1, 'model ' || n, '1.0.0', true, 'ready', 'LlamaForCausalLM', 'safetensors', 1000000000, 7
+    INSERT INTO model (id, project_id, name, version, is_latest, status, architecture, format, size_bytes, file_count,
+                       is_shared, catalog_role, shared_at)
+    SELECT $1 || '-' || n, $1, 'model ' || n, '1.0.0', true, 'ready', 'LlamaForCausalLM', 'safetensors', 1000000000, 7,
+           n % 10 = 0, CASE WHEN n % 10 = 0 THEN 'deployable' END, CASE WHEN n % 10 = 0 THEN now() END
       FROM generate_series(1, $2::integer) AS n
 """
+_SHARING = "INSERT INTO project_feature (project_id, feature) VALUES ($1, 'model_sharing')"
 
 
 async def list_models(stage: Stage) -> Figures:
@@ -46,6 +49,7 @@ async def slowest_answers(stage: Stage) -> Figures:
         "get by id": [f"models/{project_id}-{1 + n * 7919 % last}" for n in range(200)],
         "get by name": [f"models/model%20{1 + n * 7919 % last}" for n in range(200)],
         "list": [f"models?limit={PAGE}&after={project_id}-{1 + n * 7919 % last}" for n in range(200)],
+        "search of the catalog": [f"catalog?limit={PAGE}&q=model%20{1 + n * 7919 % last}" for n in range(200)],
         "list by name": [f"models?name=model%20{1 + n * 7919 % last}" for n in range(200)],
     }
     async with aiohttp.ClientSession(headers=project.headers) as http:
@@ -63,6 +67,7 @@ async def _large_project(stage: Stage) -> tuple[Project, str]:
     )
     try:
         await connection.execute(_MODELS, project_id, stage.sizes.models)
+        await connection.execute(_SHARING, project_id)
         await connection.execute("ANALYZE model")
     finally:
         await connection.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from libs.client.paging import AsyncItems
@@ -25,6 +25,8 @@ class LoopThread:
         self._thread = threading.Thread(target=_serve, args=(self._running,), name="slipway", daemon=True)
         self._thread.start()
         self._loop, self._closing = self._running.result()
+        self._closed = False
+        self._lock = threading.Lock()  # what begins, begins before the end, which cancels it: nobody waits for ever
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` in the loop and wait for it.
@@ -32,10 +34,6 @@ class LoopThread:
         An interruption of the caller (Ctrl-C) cancels the work and lets it end before it is raised.
         Raises: what `work` raises; RuntimeError in a callback of the client, or when it is closed.
         """
-        if threading.current_thread() is self._thread or not self._thread.is_alive():
-            work.close()
-            why = "cannot be used in its own callbacks" if self._thread.is_alive() else "is closed"
-            raise RuntimeError(f"The client {why}.")
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
         tasks: list[asyncio.Task[T]] = []
 
@@ -47,8 +45,8 @@ class LoopThread:
         def cancel() -> None:
             tasks[0].cancel()
 
+        self._begin(work, start)
         try:
-            self._loop.call_soon_threadsafe(start)
             return outcome.result()
         except BaseException:
             if not outcome.done():  # it is the caller who was interrupted
@@ -56,9 +54,21 @@ class LoopThread:
                 concurrent.futures.wait([outcome])
             raise
 
+    def _begin(self, work: Coroutine[Any, Any, object], start: Callable[[], object]) -> None:
+        """Raises: RuntimeError, if nothing can begin any more, or not from here."""
+        with self._lock:
+            in_callback = threading.current_thread() is self._thread
+            if not in_callback and not self._closed:
+                self._loop.call_soon_threadsafe(start)
+                return
+        work.close()
+        raise RuntimeError(f"The client {'cannot be used in its own callbacks' if in_callback else 'is closed'}.")
+
     def finish(self, last: Coroutine[Any, Any, object]) -> None:
         """Do `last`, cancel what is under way, end the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._closing.set_result, last)
+        with self._lock:
+            self._closed = True
+            self._loop.call_soon_threadsafe(self._closing.set_result, last)
         if threading.current_thread() is not self._thread:  # else it is the garbage collector, which came by there
             self._thread.join()
 

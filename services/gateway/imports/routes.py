@@ -16,7 +16,7 @@ from services.gateway.dependencies import Dependencies
 from services.gateway.imports import schemas, transitions
 from services.gateway.imports.listing import Listing, list_source
 from services.gateway.limits.quotas import demand
-from services.gateway.projects.access import MODELS
+from services.gateway.projects.access import WRITE_MODELS
 from services.gateway.secrets import store as secrets
 from services.gateway.uploads import responses
 from services.gateway.uploads.routes.opening import answered_before, begin, once, require_fit
@@ -97,7 +97,7 @@ ROUTES = [
         "uploads/import",
         open_import,
         summary="Begin to copy a model from another object store",
-        access=MODELS,
+        access=WRITE_MODELS,
         body=schemas.CreateImport,
         returns=schemas.ImportBegun,
         status=202,

@@ -54,7 +54,7 @@ def used(
     }
 
 
-def of_limits(use: Use, *, requests: int, bodies: int) -> dict[LimitName, int]:
+def of_limits(use: Use, *, requests: int, bodies: int, validating: int) -> dict[LimitName, int]:
     """What a project uses, by the name of the limit."""
     return {
         "requests_per_second": requests,
@@ -63,4 +63,5 @@ def of_limits(use: Use, *, requests: int, bodies: int) -> dict[LimitName, int]:
         "stored_bytes": use.stored_bytes + use.reserved_bytes,
         "models": use.models,
         "upload_bytes": 0,
+        "validations_at_once": validating,
     }

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 from msgspec import UNSET
 
+from libs.contracts import ProjectLimited
 from libs.db import connection, transaction
 from libs.errors import Invalid
+from libs.outbox import emit
 from libs.web import Request, Route
 from services.gateway.dependencies import Dependencies
 from services.gateway.limits import responses, schemas, store
 from services.gateway.limits.rate import NAME as RATE
 from services.gateway.limits.terms import ALWAYS, NAMES, OF_KEYS, UNLIMITED, LimitName, OwnLimits
 from services.gateway.projects.access import ANY_KEY, OPERATOR, ProjectKey
+
+VALIDATIONS: Final[LimitName] = "validations_at_once"
 
 
 async def get_usage(request: Request[Dependencies]) -> schemas.Usage:
@@ -29,7 +35,9 @@ async def get_usage(request: Request[Dependencies]) -> schemas.Usage:
         ours, keys = principal.limits, principal.key_limits
     bodies = max(each.slots.held_by(project_id) for each in (dependencies.incoming, dependencies.downloads))
     default = {name: responses.defaults(dependencies.config)[name] for name in ALWAYS}
-    of_project = responses.of_limits(use, requests=_sent(requests[project_id], ours.requests_per_second), bodies=bodies)
+    of_project = responses.of_limits(
+        use, requests=_sent(requests[project_id], ours.requests_per_second), bodies=bodies, validating=models.validating
+    )
     of_key = {
         **of_project,
         RATE: _sent(requests[key_id], keys.requests_per_second),
@@ -65,13 +73,20 @@ async def get_limits_of_project(request: Request[Dependencies]) -> schemas.Limit
 
 
 async def change_limits_of_project(request: Request[Dependencies]) -> schemas.LimitsOf:
-    """Change limits of a project; they hold from the next request on. Raises: NotFound; Invalid."""
+    """Change limits of a project; they hold from the next request on.
+
+    Emits: ProjectLimited, for the limit that the validator keeps.
+    Raises: NotFound; Invalid.
+    """
     project_id, body = request.params["id"], request.body
     changed, unset = _changes(body)
     async with transaction(request.dependencies.pool) as tx:
         own = await store.set_limits_of_project(tx, project_id, changed, unset)
         if own.get(RATE) is None:
             await store.forget_requests(tx, project_id)
+        if VALIDATIONS in changed or VALIDATIONS in unset:
+            at_once = own.get(VALIDATIONS)
+            await emit(tx, [ProjectLimited(project_id=project_id, validations_at_once=at_once, at=datetime.now(UTC))])
     return responses.of_project(project_id, own, request.dependencies.config)
 
 

@@ -10,6 +10,7 @@ from services.gateway.limits.terms import LimitName
 
 _MOST = 2**62
 _Positive = Annotated[int, Meta(ge=1, le=_MOST)]
+_Validations = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 _Any = Annotated[int, Meta(ge=0, le=_MOST)]
 _Own = Literal["none"] | None | UnsetType  # no limit; the installation's default; as it is
 
@@ -23,6 +24,7 @@ class ChangeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     stored_bytes: _Any | _Own = UNSET
     models: _Any | _Own = UNSET
     upload_bytes: _Positive | _Own = UNSET
+    validations_at_once: _Validations | _Own = UNSET
 
 
 class Limit(Struct, frozen=True, kw_only=True):

@@ -39,7 +39,11 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
 
 async def limits_of_project(tx: Tx, project_id: str) -> OwnLimits:
     """The project's own limits. Raises: NotFound."""
-    return _there(await tx.fetchval("SELECT limits FROM project WHERE id = $1", project_id), "project", project_id)
+    return _there(
+        await tx.fetchval("SELECT limits FROM project WHERE id = $1 AND deleted_at IS NULL", project_id),
+        "project",
+        project_id,
+    )
 
 
 async def limits_of_key(tx: Tx, project_id: str, key_id: str) -> OwnLimits:
@@ -51,7 +55,9 @@ async def limits_of_key(tx: Tx, project_id: str, key_id: str) -> OwnLimits:
 async def set_limits_of_project(tx: Tx, project_id: str, changed: OwnLimits, unset: Sequence[str]) -> OwnLimits:
     """Set some limits and take some away; returns those that the project now has. Raises: NotFound."""
     now = await tx.fetchval(
-        "UPDATE project SET limits = (limits || $2) - $3::text[] WHERE id = $1 RETURNING limits",
+        """
+        UPDATE project SET limits = (limits || $2) - $3::text[] WHERE id = $1 AND deleted_at IS NULL RETURNING limits
+        """,
         project_id,
         changed,
         list(unset),

@@ -9,7 +9,15 @@ import msgspec
 
 from services.gateway.config import GatewayConfig
 
-LimitName = Literal["requests_per_second", "bodies_at_once", "open_uploads", "stored_bytes", "models", "upload_bytes"]
+LimitName = Literal[
+    "requests_per_second",
+    "bodies_at_once",
+    "open_uploads",
+    "stored_bytes",
+    "models",
+    "upload_bytes",
+    "validations_at_once",
+]
 
 NAMES: Final[tuple[LimitName, ...]] = get_args(LimitName)
 OF_KEYS: Final[tuple[LimitName, ...]] = ("requests_per_second", "bodies_at_once", "open_uploads", "upload_bytes")
@@ -30,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stored_bytes: int | None = None  # and reserved for uploads that have not ended
     models: int | None = None  # versions, with those that can still be restored
     upload_bytes: int | None = None  # of one upload, as it is announced
+    validations_at_once: int | None = None  # the validator keeps it
 
 
 UNLIMITED: Final = Limits()

@@ -20,7 +20,7 @@ from services.gateway.models.store.models import VersionRow
 from services.gateway.models.transitions import compare_with_storage, discard, validation_requested
 from services.gateway.uploads import transitions as upload_transitions
 from services.gateway.uploads.states import LIVE
-from services.gateway.uploads.store import uploads
+from services.gateway.uploads.store import pruning, uploads
 
 KEYS_AT_ONCE = 500  # in one event
 
@@ -142,6 +142,7 @@ async def _erased(
     tx: Tx, models_gone: Sequence[VersionRow], held: Sequence[tuple[str, str]], *, reason: str, at: datetime
 ) -> list[Event]:
     events: list[Event] = [ModelErased(model_id=each.id, project_id=each.project_id, at=at) for each in models_gone]
+    await pruning.delete(tx, await pruning.pruned_of_models(tx, [each.id for each in models_gone]))
     for project_id, keys in (await model_files.release(tx, held)).items():
         for start in range(0, len(keys), KEYS_AT_ONCE):
             some = keys[start : start + KEYS_AT_ONCE]

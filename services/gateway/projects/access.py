@@ -103,7 +103,6 @@ class OperatorAccess:
             raise Forbidden("Only the operator's key may do that.", retryable=False)
 
 
-MODELS: Final = ProjectAccess("models")
 READ_MODELS: Final = ProjectAccess("models:read")
 WRITE_MODELS: Final = ProjectAccess("models:write")
 SHARE_MODELS: Final = ProjectAccess("models:write", feature="model_sharing", role="admin")

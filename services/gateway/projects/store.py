@@ -84,8 +84,8 @@ async def project_named(tx: Tx, name: str) -> ProjectRow | None:
 
 
 async def get_project(tx: Tx, project_id: str) -> ProjectRow:
-    """Raises: NotFound."""
-    row = await tx.fetchrow(f"SELECT {_PROJECT} FROM project WHERE id = $1", project_id)
+    """A project, also one that is being deleted. Raises: NotFound, also for a deleted one."""
+    row = await tx.fetchrow(f"SELECT {_PROJECT} FROM project WHERE id = $1 AND deleted_at IS NULL", project_id)
     return ProjectRow(**_there(row, "project", project_id))
 
 

@@ -17,7 +17,7 @@ from libs.web import Request, Response, Route
 from services.gateway.dependencies import Dependencies
 from services.gateway.imports import transitions as imports
 from services.gateway.presentation import timestamp
-from services.gateway.projects.access import MODELS
+from services.gateway.projects.access import READ_MODELS, WRITE_MODELS
 from services.gateway.secrets import schemas, store
 from services.gateway.secrets.store import SecretRow
 
@@ -124,19 +124,19 @@ ROUTES = [
         "secrets",
         put_secret,
         summary="Keep credentials for another object store, or replace them",
-        access=MODELS,
+        access=WRITE_MODELS,
         body=schemas.CreateSecret,
         returns=schemas.Secret,
         status=201,
         also={200: schemas.Secret},
     ),
-    Route("GET", "secrets", list_secrets, summary="List secrets", access=MODELS, returns=schemas.SecretList),
+    Route("GET", "secrets", list_secrets, summary="List secrets", access=READ_MODELS, returns=schemas.SecretList),
     Route(
         "DELETE",
         "secrets/{secret_name}",
         delete_secret,
         summary="Delete a secret",
-        access=MODELS,
+        access=WRITE_MODELS,
         returns=schemas.SecretDeleted,
     ),
 ]

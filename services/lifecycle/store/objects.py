@@ -72,15 +72,16 @@ async def remove_references(tx: Tx, keys: Sequence[str]) -> None:
 
 
 async def record_reads(tx: Tx, keys: Sequence[str], *, again_after_s: float) -> list[str]:
-    """Record that these live objects are read now; not those of which that is recorded since `again_after_s` seconds.
+    """Record that these live objects are read now, of those in the hot tier once in `again_after_s` seconds.
 
-    Returns those of them that are in the cold tier. Objects that another statement has locked are left out.
+    Returns those that are in the cold tier. Objects that another statement has locked are left out.
     """
     rows = await tx.fetch(
         f"""
         WITH read AS (
             SELECT key FROM object
-             WHERE key = ANY($1) AND state = '{states.LIVE}' AND last_read_at < now() - make_interval(secs => $2)
+             WHERE key = ANY($1) AND state = '{states.LIVE}'
+               AND (tier = 'cold' OR last_read_at < now() - make_interval(secs => $2))
              ORDER BY key FOR UPDATE SKIP LOCKED
         )
         UPDATE object SET last_read_at = now() FROM read WHERE object.key = read.key

@@ -55,7 +55,11 @@ Command = Callable[..., Awaitable[Finished]]
 @pytest.fixture(scope="package")
 def deployment(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """The four services, running; audits only on request, and then about young objects too."""
-    settings = {"SLIPWAY_RECONCILE_INTERVAL_S": "3600", "SLIPWAY_UNCLAIMED_FILES_AFTER_S": "0.1"}
+    settings = {
+        "SLIPWAY_RECONCILE_INTERVAL_S": "3600",
+        "SLIPWAY_UNCLAIMED_FILES_AFTER_S": "0.1",
+        "SLIPWAY_PURGE_PAUSES_S": "0.1",
+    }
     deployment = Deployment(stack, tmp_path_factory.mktemp("services"), "cli", **settings)
     try:
         deployment.start()

@@ -24,6 +24,7 @@ KEYS = {  # token -> project, scopes, and what else is to be said of it
     "xero_test_expired": (PROJECT, "{models,files,batches,inference}", "now() - interval '1 second'", "NULL"),
     "xero_test_revoked": (PROJECT, "{models,files,batches,inference}", "NULL", "now()"),
     "xero_test_files": (PROJECT, "{files}", "NULL", "NULL"),
+    "xero_test_reader": (PROJECT, "{models:read}", "NULL", "NULL"),
     "xero_test_models": (PROJECT, "{models}", "NULL", "NULL"),
     "xero_other_good": (OTHER, "{models,files,batches,inference}", "NULL", "NULL"),
 }
@@ -193,6 +194,22 @@ async def test_a_key_without_the_scope_opens_no_route_that_needs_it(owned: Owned
             if status != 403 or code_of(answer) != "scope_required":
                 wrong.append((route.method, path, status, answer))
     assert wrong == []
+
+
+async def test_a_key_that_may_only_read_changes_nothing(owned: Owned) -> None:
+    before = await everything(owned)
+    wrong = []
+    for route in of_projects():
+        assert isinstance(route.access, ProjectAccess)
+        if route.access.scope is None:
+            continue
+        reads = route.method == "GET" and not route.path.endswith(":validateUpload")  # this GET makes a model READY
+        for path in paths(route, owned.params):
+            status, answer = await ask(owned.client, route, f"/{PROJECT}/v1/{path}", "Bearer xero_test_reader")
+            if (status == 403 and code_of(answer) == "scope_required") is reads:
+                wrong.append((route.method, path, status, answer))
+    assert wrong == []
+    assert await everything(owned) == before
 
 
 async def test_each_kind_of_key_opens_its_own_doors_only(owned: Owned) -> None:

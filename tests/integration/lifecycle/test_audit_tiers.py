@@ -182,3 +182,27 @@ async def test_the_cold_bucket_of_another_installation_stops_everything(
         assert await keys_in(both) == set(members("theirs", 2))
     assert len((await found_in(tiered))["cold"]) == 3
     stack.remove_bucket(f"{namespace}second")
+
+
+async def test_multipart_uploads_that_nobody_goes_on_with_are_aborted(tiered: Lifecycle) -> None:
+    """In both tiers, after the grace time: of live objects at once, of others when the registry drops them."""
+    [live] = await given_model(tiered, 1)
+    lost = file_key(PROJECT, "lost", 0, "a")
+    for bucket in tiered.blobs.tiers.values():
+        for key in (live, lost, f"{lost}b", "somebody/else"):
+            await bucket.begin_multipart(key)
+
+    async def begun() -> list[str]:
+        buckets = tiered.blobs.tiers.values()
+        return sorted([each.key for bucket in buckets async for each in bucket.multiparts()])
+
+    everything = sorted([live, lost, f"{lost}b", "somebody/else"] * 2)
+    await tiered.audit(unclaimed_files_after_s=60)
+    assert await begun() == everything
+    await tiered.audit()
+    assert await keys_of(tiered, ObjectUnclaimed) == [lost, f"{lost}b"]
+    assert await begun() == [key for key in everything if key != live]
+    await tiered.deliver(dropped(lost))
+    await tiered.purge()
+    assert await begun() == sorted([f"{lost}b", "somebody/else"] * 2)
+    assert (await tiered.audit()).missing == 0

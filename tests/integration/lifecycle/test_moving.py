@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from libs.blobs import Blobs
+from libs.blobs import Blobs, Removal
 from libs.contracts import ObjectMoved, ObjectsRead, Tier
 from libs.contracts.keys import file_key
 from libs.errors import ObjectNotFound, Unavailable
@@ -232,3 +232,28 @@ async def test_reads_wait_while_the_database_is_away(tiered: Lifecycle, stack: S
     await stack.start("postgres")
     await reads.write()
     assert await tiered.pool.fetchval("SELECT last_read_at > now() - interval '1 hour' FROM object")
+
+
+async def test_whoever_wakes_up_too_late_deletes_nothing(tiered: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker is paused before its last request, loses the move, and the object is moved back meanwhile."""
+    monkeypatch.setattr("services.lifecycle.move_worker.REMOVAL_VALID_S", 1)
+    [key] = await given_model(tiered, 1)
+    removed = Blobs.remove
+
+    async def late(bucket: Blobs, removal: Removal) -> None:
+        monkeypatch.setattr(Blobs, "remove", removed)
+        await tiered.pool.execute("UPDATE move SET lease_until = now() - interval '1 s'")
+        await tiered.move(cold_after_s=None)
+        assert await found_in(tiered) == {"hot": set(), "cold": {key}}
+        await told(tiered, key)
+        await tiered.move(cold_after_s=None)
+        assert await found_in(tiered) == {"hot": {key}, "cold": set()}
+        await asyncio.sleep(2)  # until the signature has expired: the store's clock decides
+        await removed(bucket, removal)
+
+    monkeypatch.setattr(Blobs, "remove", late)
+    worker = tiered.move_worker()
+    assert await worker.move_next(asyncio.Event())
+    assert await worker.move_next(asyncio.Event())
+    assert await found_in(tiered) == {"hot": {key}, "cold": set()}
+    assert await tiered.blobs.read(key, 0, 1) == b"x"

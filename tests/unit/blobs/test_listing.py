@@ -36,7 +36,8 @@ def test_multipart_uploads_of_a_page() -> None:
     page = """<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>
         <NextUploadIdMarker>u</NextUploadIdMarker><Upload><Key>a</Key><UploadId>1</UploadId></Upload>
         </ListMultipartUploadsResult>"""
-    assert listing.multiparts(page.encode()) == ([("a", "1")], ("k", "u"))
+    [found], markers = listing.multiparts(page.encode())
+    assert (found.key, found.upload_id, found.begun_at, markers) == ("a", "1", None, ("k", "u"))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     ("flags", "environ", "expected"),
     [
         ({"api_key": "flag"}, {"SLIPWAY_API_KEY": "environment"}, "flag"),
-        ({}, {"SLIPWAY_API_KEY": "environment"}, "environment"),
+        ({}, {"SLIPWAY_API_KEY": "environment", "SLIPWAY_BASE_URL": "http://file/v1"}, "environment"),
         ({}, {"SLIPWAY_API_KEY": ""}, "file"),
         ({}, {}, "file"),
     ],
@@ -33,6 +33,15 @@ def test_precedence(folder: Path, flags: dict[str, str], environ: dict[str, str]
 
     assert found.api_key == expected
     assert found.base_url == "http://file/v1"
+
+
+@pytest.mark.parametrize("variable", ["SLIPWAY_API_KEY", "SLIPWAY_OPERATOR_KEY"])
+def test_a_key_from_the_environment_goes_to_no_address_that_lies_in_a_folder(folder: Path, variable: str) -> None:
+    """Whoever made the folder would be given the key."""
+    with pytest.raises(SettingMissing, match="not used with a key from the environment"):
+        find_settings({}, {variable: "environment"}, folder).need("base_url")
+    named = find_settings({"credentials": str(DEFAULT_FILE)}, {variable: "environment"}, folder)
+    assert named.need("base_url") == "http://file/v1"
 
 
 @pytest.mark.parametrize("named", ["other.json", "."])

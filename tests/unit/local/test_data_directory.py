@@ -6,10 +6,12 @@ import os
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deploy.local.data_directory import Credentials, DataDirectory, write_private
 from deploy.local.errors import DataDirectoryTaken, DataDirectoryUnusable
+from libs.sealing import Keys
 
 CREDENTIALS = Credentials("http://127.0.0.1:8080/proj_A/v1", "proj_A", "xero_a_1", "xero_operator_1")
 
@@ -45,6 +47,17 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
         first = directory.secrets()
     with DataDirectory.open(tmp_path) as directory:
         assert directory.secrets() == first
+
+
+def test_a_directory_of_an_earlier_release_gets_the_key_that_it_lacks_and_keeps_all_others(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path) as directory:
+        now = directory.secrets()
+        earlier = {name: text for name, text in msgspec.to_builtins(now).items() if name != "secrets_key"}
+        write_private(tmp_path / "secrets.json", msgspec.json.encode(earlier))
+        mended = directory.secrets()
+        assert Keys.parse(mended.secrets_key)
+        assert msgspec.structs.replace(mended, secrets_key=now.secrets_key) == now
+        assert directory.secrets() == mended
 
 
 def test_what_is_secret_is_readable_by_us_alone(tmp_path: Path) -> None:

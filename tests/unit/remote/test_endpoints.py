@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 
 import aiohttp
+import msgspec
 import pytest
 
 from libs.remote import EndpointNotAllowed, Endpoints
-from libs.remote.endpoints import DEFAULT, Endpoint, is_public
+from libs.remote.endpoints import DEFAULT, Endpoint, EndpointList, is_public
 from libs.remote.transport import Transport
 
 
@@ -72,6 +73,9 @@ def test_a_host_that_is_listed_by_its_name_may_be_private_and_only_at_its_port()
 def test_an_entry_that_is_no_address_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="is not of the form"):
         Endpoint.parse(entry)
+    with pytest.raises(msgspec.ValidationError):  # as a setting, at the start of a service
+        msgspec.convert(f"{DEFAULT},{entry}", EndpointList)
+    assert msgspec.convert(f"{DEFAULT}, http://a.b:9000,*", EndpointList)
 
 
 @pytest.mark.parametrize(

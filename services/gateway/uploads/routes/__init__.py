@@ -11,7 +11,7 @@ from typing import Any
 from libs.web import PUBLIC, Handler, Route
 from libs.web.route import Method
 from services.gateway.dependencies import Dependencies
-from services.gateway.projects.access import MODELS
+from services.gateway.projects.access import READ_MODELS, WRITE_MODELS
 from services.gateway.uploads import schemas
 from services.gateway.uploads.routes.ending import abort_upload, complete_upload
 from services.gateway.uploads.routes.files import receive_file
@@ -21,8 +21,9 @@ from services.gateway.uploads.routes.parts import receive_part
 from services.gateway.uploads.routes.signed import begin_signed_file, receive_signed_file
 from services.gateway.uploads.signatures import PREFIX
 
-_models = partial(Route, access=MODELS)
-_part = partial(_models, query=schemas.PartQuery, returns=schemas.PartStored, stream=True)
+_read = partial(Route, "GET", access=READ_MODELS)
+_write = partial(Route, access=WRITE_MODELS)
+_part = partial(_write, query=schemas.PartQuery, returns=schemas.PartStored, stream=True)
 
 
 def _signed(method: Method, handler: Handler[Dependencies], **rest: Any) -> Route[Dependencies]:
@@ -31,7 +32,7 @@ def _signed(method: Method, handler: Handler[Dependencies], **rest: Any) -> Rout
 
 
 ROUTES = [
-    _models(
+    _write(
         "POST",
         "uploads/archive",
         open_archive,
@@ -39,7 +40,7 @@ ROUTES = [
         body=schemas.CreateArchive,
         returns=schemas.ArchiveCreated,
     ),
-    _models(
+    _write(
         "POST",
         "uploads/directory",
         open_directory,
@@ -47,28 +48,26 @@ ROUTES = [
         body=schemas.CreateDirectory,
         returns=schemas.DirectoryCreated,
     ),
-    _models(
-        "GET",
+    _read(
         "uploads",
         list_uploads,
         summary="List upload sessions",
         query=schemas.ListUploads,
         returns=schemas.SessionList,
     ),
-    _models(
-        "GET",
+    _read(
         "uploads/{upload_id}",
         get_upload,
         summary="What a session has received, and what is missing",
         returns=schemas.Session,
     ),
-    _models("DELETE", "uploads/{upload_id}", abort_upload, summary="Abort a session", returns=schemas.Aborted),
+    _write("DELETE", "uploads/{upload_id}", abort_upload, summary="Abort a session", returns=schemas.Aborted),
     _part("POST", "uploads/{upload_id}/parts", receive_part, summary="Send one part of an archive"),
     _part("PUT", "uploads/{upload_id}/parts", receive_part, summary="Send one part of an archive"),
     _part("POST", "uploads/{upload_id}/chunks", receive_part, summary="Send one part of an archive"),
     _part("PUT", "uploads/{upload_id}/chunks", receive_part, summary="Send one part of an archive"),
     *(
-        _models(
+        _write(
             method,
             "uploads/{upload_id}/files/{path:path}",
             receive_file,
@@ -89,7 +88,7 @@ ROUTES = [
         stream=True,
     ),
     _signed("POST", begin_signed_file, summary="Begin to send a file by a signed URL", status=201),
-    _models(
+    _write(
         "POST",
         "uploads/{upload_id}/complete",
         complete_upload,

@@ -244,6 +244,14 @@ async def test_a_deleted_project_leaves_nothing_and_others_keep_everything(insta
     erased = [event.model_id for event in await emitted(installation.pool) if isinstance(event, ModelErased)]
     assert len(erased) == len(set(erased)) == MODELS
     assert (await installation.operate("POST", "", 201, json={"name": "test"}))["slug"] == "test"
+    for method, path, body in (
+        ("POST", "delete", CONFIRMED),
+        ("PATCH", "limits", {"models": 1}),
+        ("POST", "keys", {}),
+        ("PUT", "features/model_sharing", {}),
+        ("POST", "members", {"name": "Ann"}),
+    ):
+        await installation.operate(method, f"/{PROJECT}/{path}", 404, json=body)
 
 
 async def test_it_goes_in_batches_and_goes_on_after_a_crash(

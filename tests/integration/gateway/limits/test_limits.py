@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from libs.contracts import ProjectLimited
 from services.gateway.limits.terms import Limits
 from services.gateway.projects.access import ProjectKey
 from tests.integration.gateway.harness import CHUNK, PROJECT, part
@@ -113,3 +114,13 @@ async def test_limits_that_only_the_next_release_knows_do_not_matter(limited: Li
 
     assert "shards" not in shown["limits"]
     assert refused["error"]["limit"] == "models"
+
+
+async def test_the_limit_of_validations_is_told_to_the_validator(limited: Limited) -> None:
+    await limited.set(validations_at_once=3)
+    await limited.set(models=5)
+    await limited.set(validations_at_once=None)
+
+    told = [event.validations_at_once for event in await limited.emitted(ProjectLimited)]
+    assert told == [3, None]
+    assert (await limited.usage())["limits"]["validations_at_once"] == {"used": 0, "limit": None}

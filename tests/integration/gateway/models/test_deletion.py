@@ -29,6 +29,7 @@ from libs.outbox import emit
 from services.gateway.models import deletion, registration, transitions
 from services.gateway.models.store import files as model_files
 from services.gateway.models.sweepers import erase_deleted, expire_failed
+from services.gateway.uploads.sweepers import prune_uploads
 from tests.integration.gateway.harness import FILES, NOON, PROJECT, Uploads
 from tests.integration.gateway.models.locks import someone_waits_for_a_lock
 from tests.integration.gateway.models.verdicts import SYMLINK, asked_for, report
@@ -313,6 +314,16 @@ async def test_an_object_stays_while_a_deleted_model_that_has_it_may_be_restored
     assert [event.model_id for event in await uploads.emitted(ModelErased)] == [first]
     assert await dropped(uploads) == []
     await restore(uploads, second)
+
+
+async def test_the_row_of_an_upload_goes_with_the_model_that_it_brought(uploads: Uploads) -> None:
+    """Days after its end there is nothing but that row, which answers its client as long as the model is there."""
+    model_id = await ready_model(uploads)
+    kept = await ready_model(uploads, "kept")
+    await prune_uploads(uploads.pool, datetime.now(UTC) + timedelta(days=8), timedelta(days=7))
+    await delete(uploads, model_id)
+    await after_the_grace(uploads)
+    assert [upload["model_id"] for upload in (await uploads.call("GET", "uploads"))["data"]] == [kept]
 
 
 async def test_many_models_are_erased_in_batches_of_bounded_events(

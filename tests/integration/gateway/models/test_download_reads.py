@@ -14,7 +14,7 @@ from libs.web import Principal, Request, Route, make_app, serve
 from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
 from services.gateway.models.download import send_object
-from services.gateway.projects.access import MODELS, ProjectKey
+from services.gateway.projects.access import READ_MODELS, ProjectKey
 
 FILE = StoredFile(path="config.json", size_bytes=2, sha256="0" * 64, key="key")
 
@@ -34,7 +34,7 @@ async def test_a_download_is_noted_as_a_read(blobs: Blobs, cold_url: str | None)
     async def send(request: Request[Dependencies]) -> web.StreamResponse:
         return await send_object(request, FILE)
 
-    route = Route("GET", "file", send, summary="The file.", access=MODELS)
+    route = Route("GET", "file", send, summary="The file.", access=READ_MODELS)
     app = make_app([route], authenticate=authenticate, dependencies=dependencies, title="test")
     await blobs.put_bytes(FILE.key, b"{}")
     headers = {"Authorization": "Bearer proj"}

@@ -20,7 +20,7 @@ from libs.web import BodyLimits, Principal, Request, Route, make_app, serve
 from services.gateway.config import GatewayConfig
 from services.gateway.dependencies import Dependencies
 from services.gateway.models.download import send_object
-from services.gateway.projects.access import MODELS, ProjectKey
+from services.gateway.projects.access import READ_MODELS, ProjectKey
 from tests.support.eventually import eventually
 
 CONTENT = random.Random(7).randbytes(40_000_000)  # more than any socket's buffers hold
@@ -49,7 +49,7 @@ async def gateway(blobs: Blobs, limits: BodyLimits) -> AsyncIterator[tuple[str, 
     async def send(request: Request[Dependencies]) -> web.StreamResponse:
         return await send_object(request, FILE)
 
-    route = Route("GET", "file", send, summary="The file.", access=MODELS)
+    route = Route("GET", "file", send, summary="The file.", access=READ_MODELS)
     app = make_app([route], authenticate=authenticate, dependencies=dependencies, title="test", limits=limits)
     await blobs.put_bytes(FILE.key, CONTENT)
     async with serve(app, "127.0.0.1", 0, drain_s=0.2) as port:

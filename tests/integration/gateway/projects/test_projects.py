@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient
 from libs.db import Pool, connection
 from libs.errors import Unauthenticated
 from libs.web import Principal, Request, Response, Route
-from services.gateway.projects.access import MODELS, ProjectKey
+from services.gateway.projects.access import READ_MODELS, ProjectKey
 from services.gateway.projects.authentication import authenticate_by
 from services.gateway.projects.identifiers import digest_of
 from tests.integration.gateway.serving import OPERATOR_KEY, serving
@@ -31,7 +31,7 @@ async def whoami(request: Request[Any]) -> Response:
     return Response({"project": who.project_id, "slug": who.project_slug, "scopes": sorted(who.scopes)})
 
 
-WHOAMI = Route("GET", "whoami", whoami, summary="Who calls.", access=MODELS)
+WHOAMI = Route("GET", "whoami", whoami, summary="Who calls.", access=READ_MODELS)
 
 
 class Operator:
@@ -160,7 +160,7 @@ async def test_a_missing_scope_is_named(operator: Operator) -> None:
     key = await operator.given_key(await operator.given_project(), scopes=["batches"])
     status, body = await operator.request("GET", "/v1/whoami", key["key"])
     assert (status, body["error"]["code"]) == (403, "scope_required")
-    assert "'models'" in body["error"]["message"]
+    assert "'models:read'" in body["error"]["message"]
 
 
 async def test_revoking_a_key_works_from_the_next_request_on(operator: Operator) -> None:

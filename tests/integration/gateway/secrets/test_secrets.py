@@ -68,6 +68,8 @@ async def test_a_deleted_secret_is_gone(uploads: Uploads) -> None:
         {"secret_access_key": [VALUE]},
         {"account_key": VALUE},
         {"type": "azure"},
+        {"type": "azure", "access_key_id": None, "secret_access_key": None, "sas_token": f"sv=1#{VALUE}"},
+        {"type": "azure", "access_key_id": None, "secret_access_key": None, "account_key": f"{VALUE}!"},
         {"type": "gcs"},
         {"name": "a/b"},
         {"name": ""},

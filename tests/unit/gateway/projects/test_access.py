@@ -8,7 +8,7 @@ import pytest
 
 from libs.errors import FeatureNotEnabled, Forbidden, NotFound, ScopeRequired
 from libs.web import Access, Principal
-from services.gateway.projects.access import MODELS, OPERATOR, SHARE_MODELS, Operator, ProjectAccess, ProjectKey
+from services.gateway.projects.access import OPERATOR, READ_MODELS, SHARE_MODELS, Operator, ProjectAccess, ProjectKey
 
 KEY = ProjectKey(project_id="proj_MINE", project_slug="mine", key_id="key_1", scopes=frozenset({"models"}))
 SHARING = replace(KEY, features=frozenset({"model_sharing", "one of the next release"}))
@@ -22,13 +22,13 @@ BATCHES = ProjectAccess("batches")
         (KEY, ANY_KEY, None, None),
         (KEY, ANY_KEY, "proj_MINE", None),
         (KEY, ANY_KEY, "proj_OTHER", NotFound),
-        (KEY, MODELS, None, None),
+        (KEY, READ_MODELS, None, None),
         (KEY, BATCHES, None, ScopeRequired),
         (KEY, BATCHES, "proj_OTHER", NotFound),
         (KEY, OPERATOR, None, Forbidden),
         (Operator(), OPERATOR, None, None),
         (Operator(), ANY_KEY, "proj_MINE", Forbidden),
-        (Operator(), MODELS, None, Forbidden),
+        (Operator(), READ_MODELS, None, Forbidden),
         (KEY, SHARE_MODELS, None, FeatureNotEnabled),
         (replace(KEY, role="admin"), SHARE_MODELS, None, FeatureNotEnabled),
         (SHARING, SHARE_MODELS, None, Forbidden),
