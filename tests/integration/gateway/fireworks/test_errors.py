@@ -17,10 +17,12 @@ from libs.contracts import (
     findings,
 )
 from libs.db import connection
+from services.gateway.limits.terms import Limits
+from services.gateway.projects.access import ProjectKey
 from services.gateway.uploads.deadlines import lifetime
 from services.gateway.uploads.sweepers import expire_uploads
 from tests.integration.gateway.fireworks.calls import Fireworks, now
-from tests.integration.gateway.harness import FILES, PROJECT
+from tests.integration.gateway.harness import FILES, PROJECT, Uploads
 from tests.integration.gateway.serving import serving
 
 
@@ -236,3 +238,31 @@ async def test_signed_uploads_are_completed_by_validate_only(fireworks: Firework
     assert "models/tiny:validateUpload" in answer["error"]["message"]
     await fireworks.uploads.call("DELETE", f"uploads/{session['session_id']}")
     await refused(fireworks, "GET", "/tiny", 404)
+
+
+async def test_what_is_announced_counts_against_the_projects_limit(fireworks: Fireworks) -> None:
+    """It is reserved once, however often it is announced; and what is too much is refused before any byte is sent."""
+    limited = ProjectKey(
+        project_id=PROJECT,
+        project_slug="test",
+        key_id="key",
+        scopes=frozenset({"models"}),
+        limits=Limits(stored_bytes=1000, open_uploads=1),
+    )
+
+    async def authenticate(_: str) -> ProjectKey:
+        return limited
+
+    shared = fireworks.uploads.dependencies
+    async with serving(shared, token="any", authenticate=authenticate) as client:
+        limited_to = Fireworks(Uploads(client, shared))
+        await limited_to.create()
+        for _ in range(3):
+            await limited_to.urls()
+        body = {"filenameToSize": {"more.bin": 1000}}
+        error = await refused(limited_to, "POST", "/tiny:getUploadEndpoint", 429, json=body)
+        assert error["status"] == "RESOURCE_EXHAUSTED"
+        assert "stored_bytes" in error["message"]
+        error = await refused(limited_to, "POST", "", 429, json={"modelId": "another"})
+        assert error["status"] == "RESOURCE_EXHAUSTED"
+        assert "open_uploads" in error["message"]
