@@ -150,7 +150,7 @@ async def unshare(tx: Tx, model_id: str) -> datetime | None:
 
 async def project_of(tx: Tx, slug: str) -> str | None:
     """The id of the project with this slug."""
-    project_id: str | None = await tx.fetchval("SELECT id FROM project WHERE slug = $1", slug)
+    project_id: str | None = await tx.fetchval("SELECT id FROM project WHERE slug = $1 AND deleted_at IS NULL", slug)
     return project_id
 
 

@@ -127,7 +127,7 @@ async def test_an_audit_is_waited_for_and_says_what_to_do(
         last = await slipway("admin", "audit", "--last", "--json")
 
         assert stopped.code == 0, stopped.err
-        found = re.search(r"(\d+) that no model is known to have", stopped.out)
+        found = re.search(r"(\d+) \(.*\) that no model is known to have", stopped.out)
         assert found is not None, stopped.out
         assert int(found[1]) >= len(unknown)  # and parts of other tests' open uploads
         assert "slipway admin audit --fix" in stopped.out
