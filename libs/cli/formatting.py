@@ -46,6 +46,11 @@ def until(moment: str | None) -> str:
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M %Z") if moment else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: "1 model", "2 models"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def short(count: int) -> str:
     """A count as models are named after: 22.7M, 7.0B."""
     for size, letter in _THOUSANDS:

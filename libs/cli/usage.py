@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from libs.cli.context import Context, pass_context, shared_options
+from libs.cli.formatting import counted
 from libs.cli.views import table
 from libs.client import LimitUse, Usage
 
@@ -26,7 +27,8 @@ def usage(shared: Context) -> None:
 
 
 def _show(console: Console, usage: Usage) -> None:
-    counts = f"{usage.models} models, {usage.objects} objects, {decimal(usage.stored_bytes)} stored"
+    models, objects = counted(usage.models, "model"), counted(usage.objects, "object")
+    counts = f"{models}, {objects}, {decimal(usage.stored_bytes)} stored"
     more = [
         f"{decimal(usage.reserved_bytes)} reserved for open uploads" if usage.reserved_bytes else "",
         f"{usage.validating} being validated" if usage.validating else "",

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from libs.cli.formatting import ago, colour, state, until
+from libs.cli.formatting import ago, colour, counted, state, until
 from libs.cli.model_panel import findings, model_panel
 from libs.cli.panels import fact_table, panel
 from libs.client import CatalogModel, Key, Model, ModelFile, ModelReport, ModelSummary, Outcome, Project, Session
@@ -163,7 +163,7 @@ def _project_state(project: Project) -> Text:
         return Text(f"deleted {ago(project.deleted_at)}", "dim")
     if project.status == "deleting":
         left = project.left
-        rest = f": {left.models} models, {decimal(left.bytes)} left" if left and left.models else ""
+        rest = f": {counted(left.models, 'model')}, {decimal(left.bytes)} left" if left and left.models else ""
         return Text(f"being deleted{rest}", "yellow")
     return _until(project.revoked_at)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from libs.cli.formatting import ago, short
+from libs.cli.formatting import ago, counted, short
 from libs.cli.progress import Bars, Lines, shown_on
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -28,6 +28,11 @@ NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 )
 def test_ago(moment: str | None, expected: str) -> None:
     assert ago(moment, NOW) == expected
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, "0 models"), (1, "1 model"), (2, "2 models")])
+def test_counted(count: int, expected: str) -> None:
+    assert counted(count, "model") == expected
 
 
 @pytest.mark.parametrize(
