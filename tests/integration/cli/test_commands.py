@@ -70,7 +70,7 @@ async def test_usage_shows_what_is_used_and_the_limits(
 
     assert document.json["limits"]["models"] == {"used": 1, "limit": 1}
     assert document.json["stored_bytes"] == (await api.usage()).stored_bytes > 0
-    assert shown.out.startswith("1 models, ")
+    assert shown.out.startswith("1 model, ")
     assert (refused.code, "slipway usage" in refused.err) == (1, True)
 
 
