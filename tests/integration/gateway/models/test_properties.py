@@ -247,8 +247,8 @@ class Name:
 
     async def _register(self, tx: Tx, model_id: str, number: int) -> list[Event]:
         """With one content of three, so that versions share some."""
-        await tx.execute("SELECT FROM model WHERE id = $1 FOR UPDATE", model_id)  # as the lock of its upload does
-        if await tx.fetchval("SELECT status FROM model WHERE id = $1", model_id) != "uploading":
+        # Locked as by the lock of its upload; by the same statement that sees it, since it may just be created
+        if await tx.fetchval("SELECT status FROM model WHERE id = $1 FOR UPDATE", model_id) != "uploading":
             return []
         await transitions.process(tx, model_id)
         sha256 = hashlib.sha256(b"%d" % (number % 3)).hexdigest()
